@@ -1,0 +1,67 @@
+/* Element types of tensors. Plain C11.
+ *
+ * A quantised type stores rows in blocks: `block_elements` consecutive elements of the innermost dimension share
+ * `block_bytes` bytes. The byte layouts of Q*, IQ* are those of GGUF files (ggml), the source of every figure here.
+ * Ids are part of the ABI: they are only ever appended to. */
+#ifndef LLMHOST_DTYPE_H
+#define LLMHOST_DTYPE_H
+
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef int32_t llmh_dtype;
+
+enum {
+  LLMH_DTYPE_INVALID = 0,
+  LLMH_DTYPE_F32 = 1,
+  LLMH_DTYPE_F16 = 2,  /* IEEE 754 binary16 */
+  LLMH_DTYPE_BF16 = 3, /* upper half of an f32 */
+  LLMH_DTYPE_F64 = 4,
+  LLMH_DTYPE_I8 = 5,
+  LLMH_DTYPE_I16 = 6,
+  LLMH_DTYPE_I32 = 7,
+  LLMH_DTYPE_I64 = 8,
+  LLMH_DTYPE_U8 = 9,
+  LLMH_DTYPE_BOOL = 10, /* one byte, 0 or 1 */
+  LLMH_DTYPE_Q4_0 = 11,
+  LLMH_DTYPE_Q4_1 = 12,
+  LLMH_DTYPE_Q5_0 = 13,
+  LLMH_DTYPE_Q5_1 = 14,
+  LLMH_DTYPE_Q8_0 = 15,
+  LLMH_DTYPE_Q2_K = 16,
+  LLMH_DTYPE_Q3_K = 17,
+  LLMH_DTYPE_Q4_K = 18,
+  LLMH_DTYPE_Q5_K = 19,
+  LLMH_DTYPE_Q6_K = 20,
+  LLMH_DTYPE_IQ4_NL = 21,
+  LLMH_DTYPE_IQ4_XS = 22,
+  LLMH_DTYPE_COUNT_ = 23 /* one past the last id known to this header; never stored */
+};
+
+/* Layout of one dtype. [thread-safe] */
+typedef struct llmh_dtype_layout {
+  const char* name;        /* as written in configs and listings: "f32", "q4_k"; static lifetime */
+  uint32_t block_elements; /* 1 for plain types */
+  uint32_t block_bytes;    /* bytes of one block (of one element for plain types) */
+} llmh_dtype_layout;
+
+/* The layout of `dtype`, or {NULL, 0, 0} for an id that this header does not know. */
+static inline llmh_dtype_layout llmh_dtype_layout_of(llmh_dtype dtype) {
+  static const llmh_dtype_layout kLayouts[LLMH_DTYPE_COUNT_] = {
+      {0, 0, 0},          {"f32", 1, 4},      {"f16", 1, 2},      {"bf16", 1, 2},     {"f64", 1, 8},
+      {"i8", 1, 1},       {"i16", 1, 2},      {"i32", 1, 4},      {"i64", 1, 8},      {"u8", 1, 1},
+      {"bool", 1, 1},     {"q4_0", 32, 18},   {"q4_1", 32, 20},   {"q5_0", 32, 22},   {"q5_1", 32, 24},
+      {"q8_0", 32, 34},   {"q2_k", 256, 84},  {"q3_k", 256, 110}, {"q4_k", 256, 144}, {"q5_k", 256, 176},
+      {"q6_k", 256, 210}, {"iq4_nl", 32, 18}, {"iq4_xs", 256, 136}};
+  if (dtype <= 0 || dtype >= LLMH_DTYPE_COUNT_) return kLayouts[0];
+  return kLayouts[dtype];
+}
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* LLMHOST_DTYPE_H */

@@ -1,0 +1,146 @@
+/* Architecture plugins: how a family of models turns its config and checkpoint into a graph. Plain C11.
+ *
+ * The host reads the files; the plugin sees a read-only view of the config and of the tensors' names and shapes. It
+ * never sees a file handle. For one model the host calls: match, open, describe, names, build (any number of times),
+ * close. The same graph serves prefill, decode, every backend, every quantisation and every adapter.
+ *
+ * Config keys have the names of a Hub config.json whatever the file format (GGUF metadata is translated). Keys that
+ * the plugin reads through llmh_model count as understood; every other key that may change the maths makes the load
+ * fail with the list, unless the plugin names it with ignore_key. */
+#ifndef LLMHOST_ARCH_H
+#define LLMHOST_ARCH_H
+
+#include "llmhost/op.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define LLMH_ARCH_INTERFACE "llmhost.arch/1"
+
+/* Where the checkpoint comes from. */
+enum { LLMH_FORMAT_HUB = 1 /* config.json and safetensors */, LLMH_FORMAT_GGUF = 2 };
+
+/* Results of the typed getters. */
+enum {
+  LLMH_VALUE_ABSENT = 0, /* no such key, or null: `out` is untouched */
+  LLMH_VALUE_OK = 1,
+  LLMH_VALUE_WRONG_TYPE = -1 /* the key holds another type; the host has noted it and fails the load with it */
+};
+
+/* Read-only view of one checkpoint. Keys may be dotted paths into nested objects ("rope_scaling.factor") and may index
+ * lists ("layer_types.3"). Strings and arrays stay valid until close. Every function [control]. */
+typedef struct llmh_model llmh_model;
+struct llmh_model {
+  uint32_t struct_size;
+  int32_t format; /* LLMH_FORMAT_* */
+
+  int32_t (*get_int)(const llmh_model*, llmh_str key, int64_t* out);
+  int32_t (*get_float)(const llmh_model*, llmh_str key, double* out); /* integers are accepted */
+  int32_t (*get_bool)(const llmh_model*, llmh_str key, int32_t* out);
+  int32_t (*get_string)(const llmh_model*, llmh_str key, llmh_str* out);
+  /* Number of elements of a list, or of keys of an object. */
+  int32_t (*get_size)(const llmh_model*, llmh_str key, int64_t* out);
+  /* A list of numbers, copied into `out` ([capacity]); *n is its real length. */
+  int32_t (*get_floats)(const llmh_model*, llmh_str key, double* out, int64_t capacity, int64_t* n);
+  /* Marks a key (and what is below it) as understood to have no effect on the maths. */
+  void (*ignore_key)(const llmh_model*, llmh_str key);
+
+  /* Whether the checkpoint holds the tensor with this Hub name (after the mapping of names()); shape row-major, rank
+   * up to LLMH_MAX_RANK; both outputs may be NULL. Returns 1 or 0. */
+  int32_t (*has_tensor)(const llmh_model*, llmh_str name, int64_t* shape, int32_t* rank);
+};
+
+/* The score that match returns. */
+enum {
+  LLMH_MATCH_NONE = 0,
+  LLMH_MATCH_ALIAS = 50, /* another name for a family that this plugin covers */
+  LLMH_MATCH_EXACT = 100
+};
+
+/* Kinds of per-sequence state. */
+enum { LLMH_STATE_PAGED_KV = 1 /* keys and values of every token, in pages */ };
+
+typedef struct llmh_state_spec {
+  uint32_t struct_size;
+  int32_t kind;       /* LLMH_STATE_* */
+  int32_t slot;       /* the number that attention nodes use; usually the layer's index */
+  int32_t n_kv_heads;
+  int32_t k_head_dim;
+  int32_t v_head_dim;
+  int32_t window; /* tokens that attention looks back; 0: all */
+} llmh_state_spec;
+
+/* Filled by describe. Counts are those of the text model. */
+typedef struct llmh_model_info {
+  uint32_t struct_size;
+  int32_t n_layers;
+  int64_t hidden_size;
+  int64_t vocab_size;
+  int64_t context_length; /* tokens the checkpoint says it can attend to, rope scaling included */
+  int32_t n_heads;
+  int32_t n_kv_heads;
+  int32_t head_dim;
+  int32_t tied_embeddings; /* the output head is the embedding table */
+} llmh_model_info;
+
+/* How the stored tensor becomes the Hub's one. The host applies it when it loads. */
+enum {
+  LLMH_LAYOUT_SAME = 0,
+  /* Rows of each head are stored with rotary pairs adjacent (2i, 2i+1) where the Hub has halves (i, i + Dh/2).
+   * arg0: number of heads; the row count must be a multiple of 2 * arg0. Weight or bias. */
+  LLMH_LAYOUT_ROTARY_PAIRS = 1,
+  LLMH_LAYOUT_TRANSPOSED = 2, /* stored [in,out]; the Hub name wants [out,in] */
+  LLMH_LAYOUT_ROWS = 3        /* rows [arg0, arg1) of a fused tensor */
+};
+
+/* Receives the name rules. Patterns contain at most one "{i}" (a decimal index, the same on both sides). The first
+ * rule that fits a stored name wins; one stored name may serve several Hub names (fused tensors). Without any rule a
+ * stored name is the Hub name. [control] */
+typedef struct llmh_name_sink llmh_name_sink;
+struct llmh_name_sink {
+  uint32_t struct_size;
+  llmh_status* (*map)(llmh_name_sink*, llmh_str hub_name, llmh_str stored_name, int32_t layout, int64_t arg0,
+                      int64_t arg1);
+  /* Stored tensors that may be there and are not needed (masks, inv_freq, a second copy of tied embeddings). */
+  llmh_status* (*ignore)(llmh_name_sink*, llmh_str stored_name);
+};
+
+/* Receives the per-sequence state the model needs. [control] */
+typedef struct llmh_state_sink llmh_state_sink;
+struct llmh_state_sink {
+  uint32_t struct_size;
+  llmh_status* (*add)(llmh_state_sink*, const llmh_state_spec* spec);
+};
+
+/* A parsed config; the plugin's own object. */
+typedef struct llmh_arch_model llmh_arch_model;
+
+/* The interface of an architecture plugin. */
+typedef struct llmh_arch {
+  uint32_t struct_size;
+
+  /* How well this plugin fits the checkpoint: LLMH_MATCH_*. Reads "model_type" and whatever else it needs; what it
+   * reads does not count as understood yet. [control] */
+  int32_t (*match)(const llmh_model* model);
+
+  /* Parses and checks the config once. `model` stays valid until close. On success *out is the plugin's. An
+   * unsupported variant is an error that names the key and its value. [control] */
+  llmh_status* (*open)(const llmh_model* model, llmh_arch_model** out);
+  void (*close)(llmh_arch_model* self);
+
+  /* Hyperparameters (`info` is zeroed, struct_size set) and state. [control] */
+  llmh_status* (*describe)(llmh_arch_model* self, llmh_model_info* info, llmh_state_sink* states);
+
+  /* How stored names map to Hub names, for the checkpoint's format (model->format). Called right after open. [control] */
+  llmh_status* (*names)(llmh_arch_model* self, const llmh_model* model, llmh_name_sink* sink);
+
+  /* Adds the whole model to the graph and marks its outputs (at least LLMH_OUTPUT_LOGITS). [control] */
+  llmh_status* (*build)(llmh_arch_model* self, llmh_builder* builder);
+} llmh_arch;
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* LLMHOST_ARCH_H */

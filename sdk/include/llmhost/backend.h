@@ -1,0 +1,199 @@
+/* Backend plugins: devices that hold weights and state and run whole graphs. Plain C11.
+ *
+ * For one model the host calls: devices, open, supports (while it decomposes and fuses the graph), weight_bytes and
+ * state_page_bytes (to plan memory before anything is loaded), prepare_weight for each weight, buffer_alloc for state
+ * and arena, scratch_bytes, compile, then run once a step. Whole graphs are handed over, not single ops, so that a
+ * backend is free to fuse, to capture and to plan threads.
+ *
+ * A backend that claims few ops gets decompositions, and may run what is left through the host's reference evaluator
+ * (LLMH_REFERENCE_EXTENSION); simple_backend.hpp has that loop ready. */
+#ifndef LLMHOST_BACKEND_H
+#define LLMHOST_BACKEND_H
+
+#include "llmhost/arch.h"
+#include "llmhost/op.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define LLMH_BACKEND_INTERFACE "llmhost.backend/1"
+
+typedef struct llmh_instance llmh_instance; /* an opened device */
+typedef struct llmh_buffer llmh_buffer;     /* an allocation on a device */
+typedef struct llmh_weight llmh_weight;     /* a weight in the backend's own layout */
+typedef struct llmh_program llmh_program;   /* a compiled graph */
+
+typedef struct llmh_device_info {
+  uint32_t struct_size;
+  int32_t host_visible;  /* 1: buffer_map gives pointers that the CPU may use */
+  llmh_str name;         /* "AMD EPYC 9B14, avx512"; static lifetime */
+  uint64_t memory_bytes; /* in all; 0: unknown */
+  uint64_t memory_free;  /* now; 0: unknown */
+} llmh_device_info;
+
+/* One option from the config, as text; the backend parses it and refuses what it does not know. */
+typedef struct llmh_option {
+  llmh_str key;
+  llmh_str value;
+} llmh_option;
+
+typedef struct llmh_open_args {
+  uint32_t struct_size;
+  uint32_t device;                     /* index into devices() */
+  const llmh_option* options;          /* [n_options]; valid during open */
+  uint32_t n_options;
+  uint32_t reserved;                   /* 0 */
+  const llmh_thread_pool* thread_pool; /* valid until close; NULL: run on the calling thread */
+} llmh_open_args;
+
+/* How a weight is used, which decides how a backend may lay it out. Bits. */
+enum {
+  LLMH_USE_LINEAR = 1, /* second input of LINEAR or MATMUL */
+  LLMH_USE_TABLE = 2,  /* first input of EMBEDDING or GATHER */
+  LLMH_USE_VECTOR = 4  /* anything else: norms, biases, slopes; dequantised to f32 by the host before */
+};
+
+typedef struct llmh_weight_source {
+  uint32_t struct_size;
+  llmh_dtype dtype;
+  int32_t rank;
+  uint32_t uses; /* LLMH_USE_* */
+  int64_t shape[LLMH_MAX_RANK]; /* row-major */
+  llmh_str name;                /* Hub name */
+  const void* data;             /* [bytes], rows contiguous; NULL when only sizes are asked for */
+  uint64_t bytes;
+  int32_t data_outlives; /* 1: data stays valid and unchanged until release_weight, so it may be used in place */
+  uint32_t reserved;     /* 0 */
+} llmh_weight_source;
+
+/* The most that one step will hold; buffers are sized by it. */
+typedef struct llmh_limits {
+  uint32_t struct_size;
+  int32_t max_tokens;    /* T */
+  int32_t max_sequences; /* S */
+  int32_t max_outputs;   /* R */
+  int64_t max_state;     /* positions of one sequence */
+} llmh_limits;
+
+/* Where a range of device memory lies. */
+typedef struct llmh_range {
+  llmh_buffer* buffer;
+  uint64_t offset;
+  uint64_t bytes;
+} llmh_range;
+
+/* The paged state of one slot. Page p starts at range.offset + p * page_bytes; its inner layout is the backend's. */
+typedef struct llmh_state_view {
+  uint32_t struct_size;
+  int32_t slot;
+  int32_t page_tokens; /* positions a page holds */
+  llmh_dtype dtype;    /* of the stored keys and values: f32, f16 or bf16 */
+  uint64_t page_bytes;
+  llmh_range range;
+} llmh_state_view;
+
+typedef struct llmh_compile_args {
+  uint32_t struct_size;
+  uint32_t n_states;
+  const llmh_graph* graph;            /* valid until release_program */
+  const llmh_limits* limits;          /* valid during compile */
+  llmh_weight* const* weights;        /* [graph->n_tensors]; NULL where the tensor is no weight; valid as the graph */
+  const uint64_t* arena_offsets;      /* [n_tensors] bytes from arena.offset at which an activation of the largest size
+                                         has its place while it lives; UINT64_MAX for other tensors */
+  llmh_range arena;                   /* activations */
+  llmh_range scratch;                 /* of scratch_bytes() bytes, the program's own */
+  const llmh_state_view* states;      /* [n_states] */
+} llmh_compile_args;
+
+/* One step: ragged tokens of several sequences. Sequence s owns tokens [sequence_begin[s], sequence_begin[s+1]), which
+ * have ascending consecutive positions. All arrays are the host's, valid during run, in host memory. */
+typedef struct llmh_step {
+  uint32_t struct_size;
+  int32_t n_tokens;
+  int32_t n_sequences;
+  int32_t n_outputs;
+  int32_t page_table_stride;      /* pages a row of page_table holds */
+  int32_t reserved;               /* 0 */
+  int64_t n_state;                /* L: sum of state_lengths */
+  const int32_t* token_ids;       /* [T] */
+  const int32_t* positions;       /* [T] */
+  const int32_t* rope_lengths;    /* [T] */
+  const int32_t* token_sequence;  /* [T] index of the token's sequence */
+  const int32_t* output_rows;     /* [R] */
+  const int32_t* sequence_begin;  /* [S+1] */
+  const int32_t* state_lengths;   /* [S] positions in the state once this step's tokens are written */
+  const int32_t* page_table;      /* [S, page_table_stride] page of positions [i*page_tokens, (i+1)*page_tokens) */
+} llmh_step;
+
+/* The interface of a backend plugin. */
+typedef struct llmh_backend {
+  uint32_t struct_size;
+
+  /* Lists devices; *n is how many there are, at most `capacity` are written (struct_size set by the caller). No device
+   * is not an error: *n is 0. [control] */
+  llmh_status* (*devices)(llmh_device_info* out, uint32_t capacity, uint32_t* n);
+
+  llmh_status* (*open)(const llmh_open_args* args, llmh_instance** out); /* [control] */
+  void (*close)(llmh_instance*);                                        /* after everything made from it [control] */
+
+  /* 1 when the backend runs this node of the graph itself (dtypes and attributes included), else 0. [thread-safe] */
+  int32_t (*supports)(llmh_instance*, const llmh_graph* graph, uint32_t node);
+
+  /* Device memory, aligned to at least 256 bytes, zeroed. 0 bytes is allowed. [control] */
+  llmh_status* (*buffer_alloc)(llmh_instance*, uint64_t bytes, llmh_buffer** out);
+  void (*buffer_free)(llmh_instance*, llmh_buffer*); /* [control] */
+  /* A pointer for the CPU to offset 0, or NULL when the device's memory is not host visible. [thread-safe] */
+  void* (*buffer_map)(llmh_instance*, llmh_buffer*);
+  /* Copies between host memory and a buffer; done on return. [engine] */
+  llmh_status* (*buffer_write)(llmh_instance*, llmh_buffer*, uint64_t offset, const void* data, uint64_t bytes);
+  llmh_status* (*buffer_read)(llmh_instance*, llmh_buffer*, uint64_t offset, void* data, uint64_t bytes);
+
+  /* Bytes the backend will allocate for this weight (0 when it uses the source in place). [control] */
+  llmh_status* (*weight_bytes)(llmh_instance*, const llmh_weight_source* source, uint64_t* out);
+  /* Takes a weight over, in the backend's layout; unsupported dtypes are an error. [control] */
+  llmh_status* (*prepare_weight)(llmh_instance*, const llmh_weight_source* source, llmh_weight** out);
+  void (*release_weight)(llmh_instance*, llmh_weight*); /* [control] */
+
+  /* Bytes of one page of a slot's state. [control] */
+  llmh_status* (*state_page_bytes)(llmh_instance*, const llmh_state_spec* spec, llmh_dtype dtype, int32_t page_tokens,
+                                   uint64_t* out);
+
+  /* Bytes of scratch that a program of this graph needs. [control] */
+  llmh_status* (*scratch_bytes)(llmh_instance*, const llmh_graph* graph, const llmh_limits* limits, uint64_t* out);
+
+  /* Makes a program. Every node of the graph is one that `supports` accepted. [control] */
+  llmh_status* (*compile)(llmh_instance*, const llmh_compile_args* args, llmh_program** out);
+  void (*release_program)(llmh_instance*, llmh_program*); /* [control] */
+
+  /* Runs one step; the outputs lie at their tensors' arena offsets on return. Returns LLMH_OK or a code, with a message
+   * in `call`. On CPU backends the numbers of one sequence do not depend on the others, on chunking or on the thread
+   * count, bit for bit. [engine] */
+  int32_t (*run)(llmh_program*, const llmh_step* step, llmh_call* call);
+
+  /* Optional extensions of this backend by id; NULL for an unknown id. May be NULL itself. [thread-safe] */
+  const void* (*get_extension)(llmh_str id);
+} llmh_backend;
+
+#define LLMH_REFERENCE_EXTENSION "llmhost.reference/1"
+
+/* The host's f32 reference evaluator, for ops that a host-visible backend does not run itself. Slow and obvious. */
+typedef struct llmh_reference {
+  uint32_t struct_size;
+  /* 1 when the evaluator runs this op: every primitive op, and composite ops through their decomposition. */
+  int32_t (*supports)(llmh_op op);
+  /* Runs one node. tensors[i] points at the elements of tensor i of the graph (dense, row-major; f32 unless the
+   * tensor's dtype says otherwise; weights as stored). `states` as in compile, in host memory, with the layout that
+   * state_page_bytes describes. Returns a code. [engine] */
+  int32_t (*eval)(const llmh_graph* graph, uint32_t node, void* const* tensors, const llmh_step* step,
+                  const llmh_state_view* states, uint32_t n_states, void* const* state_data, llmh_call* call);
+  /* Page size of the evaluator's own state layout: keys then values, [page_tokens, Hkv*Dk], [page_tokens, Hkv*Dv], of
+   * f32, whatever the dtype asked for. [thread-safe] */
+  uint64_t (*state_page_bytes)(const llmh_state_spec* spec, int32_t page_tokens);
+} llmh_reference;
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* LLMHOST_BACKEND_H */

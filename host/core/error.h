@@ -11,7 +11,8 @@
 
 namespace llmhost {
 
-// Numbered as in gRPC and absl, so that plugins in any language know them; sdk/include/llmhost/plugin.h has the same.
+// Numbered as in gRPC and absl, so that plugins in any language know them; sdk/include/llmhost/plugin.h has
+// the same.
 enum class ErrorCode : int32_t {
   kOk = 0,
   kCancelled = 1,

@@ -10,7 +10,8 @@ template <typename J>
 J parse(std::string_view text, std::string_view source, const JsonLimits& limits) {
   if (text.size() > limits.max_bytes)
     throw_invalid("{}: {} bytes of JSON, the limit is {}", source, text.size(), limits.max_bytes);
-  // The library's parser keeps its own stack, but everything that walks the result recurses: bound the depth here.
+  // The library's parser keeps its own stack, but everything that walks the result recurses: bound the depth
+  // here.
   const auto check_depth = [&](int depth, typename J::parse_event_t, J&) {
     if (depth > limits.max_depth)
       throw_invalid("{}: JSON nested deeper than {} levels", source, limits.max_depth);

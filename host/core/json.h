@@ -1,4 +1,5 @@
-// JSON from foreign bytes, with limits on size and depth, and errors that name the source and the byte offset.
+// JSON from foreign bytes, with limits on size and depth, and errors that name the source and the byte
+// offset.
 #pragma once
 
 #include <cstddef>

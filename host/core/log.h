@@ -1,4 +1,5 @@
-// Diagnostics go to standard error, one line each; standard output is for results. Level from $LLMHOST_LOG or --log-level.
+// Diagnostics go to standard error, one line each; standard output is for results. Level from $LLMHOST_LOG or
+// --log-level.
 #pragma once
 
 #include <spdlog/spdlog.h>

@@ -140,7 +140,13 @@ void Settings::put(const ConfigKey& key, ConfigValue value, SettingSource source
 }
 
 void Settings::load_file(const std::filesystem::path& path) {
-  load_text(read_file(path, kMaxConfigBytes), path.string());
+  std::string text;
+  try {
+    text = read_file(path, kMaxConfigBytes);
+  } catch (const Error& e) {
+    throw UsageError(e.what());
+  }
+  load_text(text, path.string());
 }
 
 void Settings::load_text(std::string_view yaml, std::string_view source) {

@@ -154,17 +154,34 @@ class TreeBuilder : public YAML::EventHandler {
   YamlNode root_;
 };
 
-// The parser takes byte 4 for the end of the file and guesses UTF-16 and UTF-32: both would hide what
-// follows.
+// The length of the well-formed UTF-8 sequence that `text` begins with; 0 where there is none.
+size_t utf8_length(std::string_view text) {
+  const auto at = [&](size_t i) { return static_cast<unsigned char>(text[i]); };
+  const unsigned first = at(0);
+  if (first < 0x80) return 1;
+  const size_t length = first < 0xc2 ? 0 : first < 0xe0 ? 2 : first < 0xf0 ? 3 : first < 0xf5 ? 4 : 0;
+  if (length == 0 || text.size() < length) return 0;
+  for (size_t i = 1; i < length; ++i)
+    if ((at(i) & 0xc0) != 0x80) return 0;
+  const unsigned second = at(1);
+  const bool is_overlong = (first == 0xe0 && second < 0xa0) || (first == 0xf0 && second < 0x90);
+  const bool is_no_character = (first == 0xed && second >= 0xa0) || (first == 0xf4 && second >= 0x90);
+  return is_overlong || is_no_character ? 0 : length;
+}
+
+// The parser takes byte 4 for the end of the file, guesses UTF-16, and mends broken UTF-8: all of that would
+// be silent.
 void check_characters(std::string_view text, std::string_view source) {
   int line = 1;
-  for (const char c : text) {
-    const auto byte = static_cast<unsigned char>(c);
+  for (size_t i = 0; i < text.size();) {
+    const auto byte = static_cast<unsigned char>(text[i]);
     if (byte == '\n') ++line;
     const bool is_control = (byte < 0x20 && byte != '\t' && byte != '\n' && byte != '\r') || byte == 0x7f;
-    if (is_control || byte >= 0xf8)
+    const size_t length = is_control ? 0 : utf8_length(text.substr(i));
+    if (length == 0)
       throw_invalid("{}:{}: byte 0x{:02x} does not belong in a YAML file; save it as UTF-8 text", source,
                     line, byte);
+    i += length;
   }
 }
 

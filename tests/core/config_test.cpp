@@ -110,7 +110,7 @@ TEST_CASE("mistakes in the environment and on the command line are told") {
   CHECK(error_of([&] { settings.set("engine.thread", "1"); }) ==
         "--set: unknown key 'engine.thread'; did you mean 'engine.threads'?");
   CHECK_THROWS_AS(settings.set("engine.threads", "x"), UsageError);
-  CHECK_THROWS_AS(settings.load_file("/nonexistent/run.yaml"), Error);
+  CHECK_THROWS_AS(settings.load_file("/nonexistent/run.yaml"), UsageError);
 }
 
 TEST_CASE("a schema refuses keys that clash, and takes another schema as a section") {

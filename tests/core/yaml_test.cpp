@@ -37,6 +37,10 @@ TEST_CASE("what is malformed or ambiguous is refused with its place") {
   CHECK(error("a: *b\n").starts_with("t:1:4: not valid YAML"));
   CHECK(error("a: 1\nb: \x04 c\n").starts_with("t:2: byte 0x04"));
   CHECK(error(std::string_view("a\0:\0", 4)).starts_with("t:1: byte 0x00"));
+  for (const char* bad :
+       {"a\xc0\x80", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xe2\x82", "\x80", "\xe0\x9f\xbf"})
+    CHECK(error(bad).find("does not belong in a YAML file") != std::string::npos);
+  CHECK(error("a: \xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80\n").empty());
   CHECK(error("\xff\xfe"
               "a")
             .starts_with("t:1: byte 0xff"));

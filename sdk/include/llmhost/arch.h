@@ -43,6 +43,8 @@ struct llmh_model {
   int32_t (*get_size)(const llmh_model*, llmh_str key, int64_t* out);
   /* A list of numbers, copied into `out` ([capacity]); *n is its real length. */
   int32_t (*get_floats)(const llmh_model*, llmh_str key, double* out, int64_t capacity, int64_t* n);
+  /* 1 when the key is there and not null, else 0. Asking does not count as reading. */
+  int32_t (*has_key)(const llmh_model*, llmh_str key);
   /* Marks a key (and what is below it) as understood to have no effect on the maths. */
   void (*ignore_key)(const llmh_model*, llmh_str key);
 
@@ -94,9 +96,9 @@ enum {
   LLMH_LAYOUT_ROWS = 3        /* rows [arg0, arg1) of a fused tensor */
 };
 
-/* Receives the name rules. Patterns contain at most one "{i}" (a decimal index, the same on both sides). The first
- * rule that fits a stored name wins; one stored name may serve several Hub names (fused tensors). Without any rule a
- * stored name is the Hub name. [control] */
+/* Receives the name rules. Patterns contain at most one "{i}" (a decimal index, the same on both sides). Every rule that
+ * fits a stored name applies, so that a fused tensor serves several Hub names; a stored name that no rule fits is itself
+ * the Hub name. [control] */
 typedef struct llmh_name_sink llmh_name_sink;
 struct llmh_name_sink {
   uint32_t struct_size;

@@ -1,0 +1,126 @@
+#include "model/config_audit.h"
+
+#include <algorithm>
+#include <array>
+
+namespace llmhost::model {
+namespace {
+
+// Keys of transformers' configs that describe the checkpoint, its training or default generation settings.
+constexpr auto kBookkeeping = std::to_array<std::string_view>({
+    "_attn_implementation",
+    "_attn_implementation_autoset",
+    "_commit_hash",
+    "_from_model_config",
+    "_name_or_path",
+    "_remove_final_layer_norm",
+    "add_cross_attention",
+    "architectures",
+    "attn_implementation",
+    "auto_map",
+    "aux_loss_alpha",
+    "bad_words_ids",
+    "begin_suppress_tokens",
+    "bos_token_id",
+    "chunk_size_feed_forward",
+    "cls_token_id",
+    "cross_attention_hidden_size",
+    "custom_pipelines",
+    "decoder_start_token_id",
+    "diversity_penalty",
+    "do_sample",
+    "dtype",
+    "early_stopping",
+    "encoder_no_repeat_ngram_size",
+    "eos_token_id",
+    "exponential_decay_length_penalty",
+    "finetuning_task",
+    "forced_bos_token_id",
+    "forced_eos_token_id",
+    "fp16",
+    "bf16",
+    "fp32",
+    "gradient_checkpointing",
+    "id2label",
+    "init_std",
+    "initializer_factor",
+    "initializer_range",
+    "is_decoder",
+    "is_encoder_decoder",
+    "label2id",
+    "length_penalty",
+    "mask_token_id",
+    "max_length",
+    "min_length",
+    "model_max_length",
+    "model_type",
+    "no_repeat_ngram_size",
+    "num_beam_groups",
+    "num_beams",
+    "num_labels",
+    "num_return_sequences",
+    "output_attentions",
+    "output_hidden_states",
+    "output_past",
+    "output_router_logits",
+    "output_scores",
+    "pad_token_id",
+    "prefix",
+    "problem_type",
+    "pruned_heads",
+    "remove_invalid_values",
+    "repetition_penalty",
+    "return_dict",
+    "return_dict_in_generate",
+    "router_aux_loss_coef",
+    "sep_token_id",
+    "suppress_tokens",
+    "task_specific_params",
+    "temperature",
+    "tf_legacy_loss",
+    "tie_encoder_decoder",
+    "tokenizer_class",
+    "tokenizer_file",
+    "top_k",
+    "top_p",
+    "torch_dtype",
+    "torchscript",
+    "transformers.js_config",
+    "transformers_version",
+    "typical_p",
+    "unk_token_id",
+    "unsloth_fixed",
+    "unsloth_version",
+    "use_bfloat16",
+    "use_cache",
+    "use_flash_attention_2",
+    "vocab_file",
+    "z_loss_coefficient",
+});
+
+// Families of keys by their first part or a word in them.
+constexpr auto kBookkeepingPrefixes = std::to_array<std::string_view>({
+    "id2label.",
+    "label2id.",
+    "task_specific_params.",
+    "auto_map.",
+    "custom_pipelines.",
+    "transformers.js_config.",
+});
+
+}  // namespace
+
+bool is_bookkeeping_key(std::string_view key) {
+  if (std::find(kBookkeeping.begin(), kBookkeeping.end(), key) != kBookkeeping.end()) return true;
+  const bool in_family = std::any_of(kBookkeepingPrefixes.begin(), kBookkeepingPrefixes.end(),
+                                     [&](std::string_view prefix) { return key.starts_with(prefix); });
+  // Dropout acts in training alone.
+  return in_family || key.ends_with("dropout") || key.ends_with("_pdrop") || key.ends_with("dropout_prob");
+}
+
+std::vector<std::string> keys_that_matter(std::vector<std::string> keys) {
+  std::erase_if(keys, [](const std::string& key) { return is_bookkeeping_key(key); });
+  return keys;
+}
+
+}  // namespace llmhost::model

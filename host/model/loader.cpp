@@ -1,0 +1,247 @@
+#include "model/loader.h"
+
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <set>
+#include <utility>
+
+#include "core/error.h"
+#include "core/json.h"
+#include "core/log.h"
+#include "graph/builder.h"
+#include "model/config_audit.h"
+#include "model/model_view.h"
+#include "model/weights.h"
+#include "plugin/status.h"
+#include "plugin/thread_tags.h"
+
+namespace llmhost::model {
+namespace {
+
+// The plugin's parsed config, closed when it goes out of scope.
+class OpenedArch {
+ public:
+  OpenedArch(const llmh_arch& arch, const llmh_model* model, const std::string& context) : arch_(arch) {
+    const plugin::ControlScope scope(&arch_, "llmh_arch.open");
+    plugin::check(arch_.open(model, &self_), context);
+  }
+  ~OpenedArch() {
+    const plugin::ControlScope scope(&arch_, "llmh_arch.close");
+    arch_.close(self_);
+  }
+  OpenedArch(const OpenedArch&) = delete;
+  OpenedArch& operator=(const OpenedArch&) = delete;
+  llmh_arch_model* get() const { return self_; }
+
+ private:
+  const llmh_arch& arch_;
+  llmh_arch_model* self_ = nullptr;
+};
+
+// Collects llmh_state_sink.add.
+struct StateCollector {
+  llmh_state_sink base{sizeof(llmh_state_sink), &StateCollector::add};
+  std::vector<llmh_state_spec> specs;
+
+  static llmh_status* add(llmh_state_sink* sink, const llmh_state_spec* spec) {
+    return plugin::guard([&] {
+      const bool sane = spec->kind == LLMH_STATE_PAGED_KV && spec->slot >= 0 && spec->n_kv_heads > 0 &&
+                        spec->k_head_dim > 0 && spec->v_head_dim > 0 && spec->window >= 0;
+      if (!sane)
+        throw_invalid("state of slot {}: kind, slot, heads, sizes or window out of range", spec->slot);
+      reinterpret_cast<StateCollector*>(sink)->specs.push_back(*spec);
+    });
+  }
+};
+
+// The checkpoint as the graph builder sees it; remembers what was asked for.
+class WeightTable final : public graph::WeightLookup {
+ public:
+  explicit WeightTable(const std::map<std::string, HubTensor, std::less<>>& tensors) : tensors_(tensors) {}
+
+  std::optional<graph::WeightInfo> find(std::string_view name) const override {
+    const auto it = tensors_.find(name);
+    if (it == tensors_.end()) return std::nullopt;
+    used_.insert(it->second.stored);
+    return graph::WeightInfo{it->second.stored->dtype, it->second.shape};
+  }
+  bool is_used(const CheckpointTensor* stored) const { return used_.contains(stored); }
+
+ private:
+  const std::map<std::string, HubTensor, std::less<>>& tensors_;
+  mutable std::set<const CheckpointTensor*> used_;
+};
+
+uint32_t use_of(const llmh_node& node, size_t input) {
+  const bool is_matrix_product = node.op == LLMH_OP_LINEAR || node.op == LLMH_OP_MATMUL;
+  if (is_matrix_product && input == 1) return LLMH_USE_LINEAR;
+  const bool is_lookup = node.op == LLMH_OP_EMBEDDING || node.op == LLMH_OP_GATHER;
+  if (is_lookup && input == 0) return LLMH_USE_TABLE;
+  // A cast decodes a stored weight for what follows: the weight itself stays as it is.
+  if (node.op == LLMH_OP_CAST) return LLMH_USE_TABLE;
+  return LLMH_USE_VECTOR;
+}
+
+std::vector<uint32_t> uses_of(const graph::Graph& graph) {
+  std::vector<uint32_t> uses(graph.tensor_count(), 0);
+  for (uint32_t n = 0; n < graph.node_count(); ++n) {
+    const llmh_node& node = graph.node(n);
+    for (size_t i = 0; i < node.n_inputs; ++i)
+      if (node.inputs[i] != LLMH_NO_TENSOR) uses[static_cast<size_t>(node.inputs[i])] |= use_of(node, i);
+  }
+  return uses;
+}
+
+}  // namespace
+
+// The steps of one load, in order.
+class Loader {
+ public:
+  Loader(Checkpoint checkpoint, const plugin::Registry& registry, const LoadOptions& options)
+      : model_(new LoadedModel(std::move(checkpoint))),
+        registry_(registry),
+        options_(options),
+        view_(model_->checkpoint_.config(), model_->checkpoint_.config_file(),
+              model_->checkpoint_.format() == CheckpointFormat::kGguf ? LLMH_FORMAT_GGUF : LLMH_FORMAT_HUB,
+              [this](std::string_view name) { return shape_of(name); }) {}
+
+  std::unique_ptr<LoadedModel> run() {
+    const llmh_arch& arch = choose_arch();
+    view_.forget_reads();
+    const OpenedArch opened(arch, view_.table(), view_.source());
+    refuse_type_errors();
+    collect_names(arch, opened);
+    describe(arch, opened);
+    build(arch, opened);
+    audit();
+    return std::move(model_);
+  }
+
+ private:
+  // Before the rules are known (in match and open), names are looked up as stored.
+  std::optional<std::vector<int64_t>> shape_of(std::string_view name) const {
+    if (!model_->tensors_.empty()) {
+      const auto it = model_->tensors_.find(name);
+      return it == model_->tensors_.end() ? std::nullopt : std::optional(it->second.shape);
+    }
+    const CheckpointTensor* stored = model_->checkpoint_.find(name);
+    return stored == nullptr ? std::nullopt : std::optional(stored->shape);
+  }
+
+  const llmh_arch& choose_arch() {
+    if (!options_.arch.empty()) {
+      plugin::Plugin& named = registry_.require(plugin::Kind::kArch, options_.arch);
+      model_->arch_id_ = named.id();
+      return plugin::arch(named);
+    }
+    const Json& config = model_->checkpoint_.config();
+    const auto type = config.find("model_type");
+    if (type == config.end() || !type->is_string())
+      throw_invalid("{}: 'model_type' is missing: name the architecture with --arch", view_.source());
+    const auto name = type->get<std::string>();
+    plugin::Plugin* best = nullptr;
+    int32_t best_score = LLMH_MATCH_NONE;
+    for (plugin::Plugin* candidate : registry_.for_provides(plugin::Kind::kArch, name)) {
+      const int32_t score = plugin::arch(*candidate).match(view_.table());
+      if (score > best_score) std::tie(best, best_score) = std::pair(candidate, score);
+    }
+    if (best == nullptr)
+      throw_error(
+          ErrorCode::kUnimplemented,
+          "{}: no plugin for model type '{}': see `llmhost plugins`, or name an architecture with --arch",
+          view_.source(), name);
+    model_->arch_id_ = best->id();
+    return plugin::arch(*best);
+  }
+
+  void refuse_type_errors() const {
+    if (!view_.type_errors().empty()) throw_invalid("{}", view_.type_errors().front());
+  }
+
+  void collect_names(const llmh_arch& arch, const OpenedArch& opened) {
+    const plugin::ControlScope scope(&arch, "llmh_arch.names");
+    plugin::check(arch.names(opened.get(), view_.table(), names_.sink()), view_.source());
+    model_->tensors_ = names_.apply(model_->checkpoint_);
+  }
+
+  void describe(const llmh_arch& arch, const OpenedArch& opened) {
+    const plugin::ControlScope scope(&arch, "llmh_arch.describe");
+    model_->info_.struct_size = sizeof model_->info_;
+    StateCollector states;
+    plugin::check(arch.describe(opened.get(), &model_->info_, &states.base), view_.source());
+    model_->states_ = std::move(states.specs);
+  }
+
+  void build(const llmh_arch& arch, const OpenedArch& opened) {
+    const plugin::ControlScope scope(&arch, "llmh_arch.build");
+    const WeightTable weights(model_->tensors_);
+    graph::GraphBuilder builder(model_->graph_, weights);
+    plugin::check(arch.build(opened.get(), builder.table()), view_.source());
+    for (const GraphWeight& weight : model_->weights_of(model_->graph_))
+      model_->graph_.set_weight_dtype(weight.tensor, loaded_dtype(*weight.source, weight.uses));
+    for (const CheckpointTensor& stored : model_->checkpoint_.tensors())
+      if (!weights.is_used(&stored) && !names_.is_ignored(stored.name)) unused_.emplace_back(stored.name);
+    const llmh_graph& view = model_->graph_.view();
+    const bool has_logits =
+        std::any_of(view.outputs, view.outputs + view.n_outputs,
+                    [](const llmh_graph_output* out) { return out->kind == LLMH_OUTPUT_LOGITS; });
+    if (!has_logits)
+      throw_error(ErrorCode::kInternal, "plugin {}: the graph has no logits output", model_->arch_id_);
+  }
+
+  void audit() {
+    refuse_type_errors();
+    const std::vector<std::string> unread = keys_that_matter(view_.unread_keys());
+    if (!unread.empty()) {
+      std::vector<std::string> named;
+      for (const std::string& key : unread) named.emplace_back(model_->checkpoint_.config_source(key));
+      complain(fmt::format("{}: architecture '{}' does not understand the keys {}", view_.source(),
+                           model_->arch_id_, fmt::join(named, ", ")));
+    }
+    if (!unused_.empty()) {
+      const size_t shown = std::min<size_t>(unused_.size(), 20);
+      complain(
+          fmt::format("{}: architecture '{}' does not use {} tensors: {}{}",
+                      model_->checkpoint_.path().string(), model_->arch_id_, unused_.size(),
+                      fmt::join(unused_.begin(), unused_.begin() + static_cast<std::ptrdiff_t>(shown), ", "),
+                      shown < unused_.size() ? ", …" : ""));
+    }
+  }
+
+  void complain(const std::string& finding) {
+    if (!options_.best_effort)
+      throw_error(ErrorCode::kUnimplemented, "{}; --best-effort loads the model all the same", finding);
+    spdlog::warn("{}; results may be wrong", finding);
+    model_->warnings_.push_back(finding);
+  }
+
+  std::unique_ptr<LoadedModel> model_;
+  const plugin::Registry& registry_;
+  const LoadOptions& options_;
+  ModelView view_;
+  NameMap names_;
+  std::vector<std::string> unused_;
+};
+
+std::vector<GraphWeight> LoadedModel::weights_of(const graph::Graph& graph) const {
+  const std::vector<uint32_t> uses = uses_of(graph);
+  std::vector<GraphWeight> weights;
+  for (uint32_t t = 0; t < graph.tensor_count(); ++t) {
+    const auto tensor = static_cast<llmh_tensor>(t);
+    const llmh_tensor_info& info = graph.tensor(tensor);
+    if (info.role != LLMH_TENSOR_WEIGHT) continue;
+    std::string name(info.name.ptr, info.name.len);
+    const auto source = tensors_.find(name);
+    if (source == tensors_.end()) throw_error(ErrorCode::kInternal, "no stored tensor for weight '{}'", name);
+    weights.push_back({tensor, std::move(name), &source->second, uses[t]});
+  }
+  return weights;
+}
+
+std::unique_ptr<LoadedModel> load_model(const std::filesystem::path& path, const plugin::Registry& registry,
+                                        const LoadOptions& options) {
+  return Loader(Checkpoint::open(path), registry, options).run();
+}
+
+}  // namespace llmhost::model

@@ -1,0 +1,32 @@
+// The bytes of a weight as the architecture wants them: straight from the mapping where the stored layout
+// allows it, otherwise a converted copy.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "llmhost/backend.h"
+#include "model/name_map.h"
+
+namespace llmhost::model {
+
+struct WeightData {
+  llmh_dtype dtype = LLMH_DTYPE_INVALID;
+  std::vector<int64_t> shape;
+  std::span<const std::byte> bytes;  // into the mapping, or into `owned`
+  std::vector<std::byte> owned;      // empty when the mapping is used in place
+};
+
+// The element type that a weight has once loaded: vectors (LLMH_USE_VECTOR) become f32, others stay as
+// stored.
+llmh_dtype loaded_dtype(const HubTensor& tensor, uint32_t uses);
+
+// Bytes of the copy that load_weight makes; 0 when the mapping is used in place.
+uint64_t copied_bytes(const HubTensor& tensor, uint32_t uses);
+
+// Applies the layout, and decodes to f32 where loaded_dtype says so. `uses` are LLMH_USE_* bits.
+WeightData load_weight(const HubTensor& tensor, uint32_t uses);
+
+}  // namespace llmhost::model

@@ -1,0 +1,45 @@
+// A subcommand of the program: one file each, `make_<name>_command()` at its end. Thin: what it does lives
+// below.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "cli/options.h"
+#include "core/config.h"
+
+namespace llmhost::cli {
+
+// What every subcommand gets.
+struct Context {
+  Settings settings;
+  bool json = false;  // --json: machine-readable output
+};
+
+class Command {
+ public:
+  Command() = default;
+  virtual ~Command() = default;
+  Command(const Command&) = delete;
+  Command& operator=(const Command&) = delete;
+
+  virtual std::string name() const = 0;
+  virtual std::string summary() const = 0;
+  virtual void declare(Options& options) = 0;
+  // The exit code; a thrown UsageError means 2, any other Error 1.
+  virtual int run(Context& context) = 0;
+};
+
+std::unique_ptr<Command> make_bench_command();
+std::unique_ptr<Command> make_doctor_command();
+std::unique_ptr<Command> make_fit_command();
+std::unique_ptr<Command> make_graph_command();
+std::unique_ptr<Command> make_logits_command();
+std::unique_ptr<Command> make_perplexity_command();
+std::unique_ptr<Command> make_plugins_command();
+std::unique_ptr<Command> make_run_command();
+std::unique_ptr<Command> make_show_command();
+std::unique_ptr<Command> make_template_command();
+std::unique_ptr<Command> make_tokenize_command();
+
+}  // namespace llmhost::cli

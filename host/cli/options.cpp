@@ -1,0 +1,67 @@
+#include "cli/options.h"
+
+#include <CLI/CLI.hpp>
+
+#include "core/config.h"
+#include "core/error.h"
+#include "engine/settings.h"
+
+namespace llmhost::cli {
+namespace {
+
+// "--threads" of "-t,--threads".
+std::string long_name(const std::string& names) {
+  return names.substr(names.rfind(',') + 1);
+}
+
+const ConfigKey& key_of(const std::string& path) {
+  const ConfigKey* key = engine::settings_schema().find(path);
+  if (key == nullptr) throw_error(ErrorCode::kInternal, "no setting '{}'", path);
+  return *key;
+}
+
+}  // namespace
+
+void Options::positional(const std::string& name, std::string& target, const std::string& doc,
+                         bool required) {
+  app_.add_option(name, target, doc)->required(required);
+}
+
+void Options::positional_list(const std::string& name, std::vector<std::string>& target,
+                              const std::string& doc) {
+  app_.add_option(name, target, doc);
+}
+
+void Options::flag(const std::string& names, bool& target, const std::string& doc) {
+  app_.add_flag(names, target, doc);
+}
+
+void Options::value(const std::string& names, std::string& target, const std::string& doc) {
+  app_.add_option(names, target, doc)->capture_default_str();
+}
+
+void Options::value(const std::string& names, int64_t& target, const std::string& doc) {
+  app_.add_option(names, target, doc)->capture_default_str();
+}
+
+void Options::list(const std::string& names, std::vector<std::string>& target, const std::string& doc) {
+  app_.add_option(names, target, doc)->take_all();
+}
+
+void Options::setting(const std::string& names, const std::string& path) {
+  const ConfigKey& key = key_of(path);
+  const std::string option = long_name(names);
+  const auto take = [this, path, option](const std::string& value) {
+    settings_.push_back({path, value, option});
+  };
+  app_.add_option_function<std::string>(names, take, key.doc + " [" + path + "]")
+      ->default_str(to_string(key.fallback));
+}
+
+void Options::setting_flag(const std::string& names, const std::string& path) {
+  const std::string option = long_name(names);
+  const auto take = [this, path, option](int64_t) { settings_.push_back({path, "true", option}); };
+  app_.add_flag_function(names, take, key_of(path).doc + " [" + path + "]");
+}
+
+}  // namespace llmhost::cli

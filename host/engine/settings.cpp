@@ -1,0 +1,66 @@
+#include "engine/settings.h"
+
+#include <limits>
+
+namespace llmhost::engine {
+namespace {
+
+void add_model_keys(ConfigSchema& schema) {
+  schema.add_string("model.arch", "", "Architecture plugin; empty: the one that matches the checkpoint")
+      .add_bool("model.best_effort", false, "Load even when tensors or config keys are not understood")
+      .add_string("model.chat_template", "", "File with a chat template to use instead of the model's own");
+}
+
+void add_backend_keys(ConfigSchema& schema) {
+  schema.add_string("backend.name", "cpu", "Backend plugin, or 'reference' for the built-in slow one")
+      .add_int("backend.device", 0, 0, 1023, "Which of the backend's devices")
+      .add_list("backend.options", {}, "Options of the backend as key=value");
+}
+
+void add_engine_keys(ConfigSchema& schema) {
+  schema.add_int("engine.threads", 0, 0, 1024, "Threads, the calling one included; 0: all cores")
+      .add_int("engine.context", 0, 0, int64_t{1} << 30,
+               "Most tokens of a sequence; 0: the command's default")
+      .add_int("engine.batch_tokens", 512, 1, 65536, "Most tokens computed in one step")
+      .add_int("engine.sequences", 1, 1, 4096, "Sequences that run together")
+      .add_int("engine.prefill_chunk", 0, 0, 65536,
+               "Most prompt tokens of a sequence in one step; 0: no limit of its own")
+      .add_enum("engine.kv_dtype", {"auto", "f32", "f16"}, "auto",
+                "Element type of keys and values; auto: f32 for logits, f16 elsewhere");
+}
+
+void add_sampling_keys(ConfigSchema& schema) {
+  const double inf = std::numeric_limits<float>::max();
+  schema.add_float("sampling.temperature", 0.7, 0.0, 100.0, "0 picks the most probable token")
+      .add_int("sampling.top_k", 0, 0, int64_t{1} << 30, "Sample among so many most probable tokens; 0: all")
+      .add_float("sampling.top_p", 0.95, 0.0, 1.0,
+                 "Sample among the most probable tokens that sum up to this")
+      .add_float("sampling.min_p", 0.0, 0.0, 1.0, "Drop tokens less probable than this times the best one")
+      .add_float("sampling.repetition_penalty", 1.0, 0.01, 100.0, "Above 1 discourages tokens that occurred")
+      .add_float("sampling.presence_penalty", 0.0, -inf, inf,
+                 "Taken off the logit of tokens that were generated")
+      .add_float("sampling.frequency_penalty", 0.0, -inf, inf, "The same, times how often")
+      .add_int("sampling.seed", -1, -1, std::numeric_limits<int64_t>::max(),
+               "Random seed; -1: a new one each time");
+}
+
+ConfigSchema make_schema() {
+  ConfigSchema schema;
+  schema.add_list("plugins.path", {}, "Folders or files to look for plugins first (absolute)")
+      .add_bool("plugins.allow_insecure", false, "Take plugins that other users may write to")
+      .add_enum("log.level", {"trace", "debug", "info", "warn", "error", "off"}, "warn", "What is logged");
+  add_model_keys(schema);
+  add_backend_keys(schema);
+  add_engine_keys(schema);
+  add_sampling_keys(schema);
+  return schema;
+}
+
+}  // namespace
+
+const ConfigSchema& settings_schema() {
+  static const ConfigSchema schema = make_schema();
+  return schema;
+}
+
+}  // namespace llmhost::engine

@@ -44,7 +44,7 @@ class LintTest(unittest.TestCase):
                           "a.cpp:1:")
         self.assert_found("check_layers.py", {"plugins/archs/x/a.cpp": '#include "../y/b.h"\n', "plugins/archs/y/b.h": ""},
                           "a.cpp:1:")
-        self.assert_clean("check_layers.py", {"plugins/backends/x/k/a.cpp": '#include "k/b.h"\n#include <hwy/highway.h>\n'
+        self.assert_clean("check_layers.py", {"plugins/backends/x/k/a.cpp": '#include "k/b.h"\n#include <fmt/core.h>\n#include "hwy/highway.h"\n'
                                                                             '#include "llmhost/op.h"\n',
                                               "plugins/backends/x/k/b.h": ""})
 
@@ -58,6 +58,8 @@ class LintTest(unittest.TestCase):
         self.assert_found("check_names.py", {"host/model/a.cpp": "struct DoraLinear {};\n"}, "names dora")
         self.assert_found("check_names.py", {"sdk/include/llmhost/a.h": "int use_cublas_lt;\n"}, "names cublas")
         self.assert_found("check_names.py", {"host/a/b.h": "auto n = 1'000; int qwen2;  // 'quoted'\n"}, "names qwen")
+        self.assert_found("check_names.py", {"host/model/decoder.hpp": 'auto x = "llama3";\n'}, "names llama")
+        self.assert_clean("check_names.py", {"sdk/include/llmhost/decoder.hpp": 'auto x = "llama3";\n'})
         self.assert_clean("check_names.py", {"host/model/a.cpp": "// like llama's\n/* gemma\n falcon */ int coherent, adorable;\n",
                                              "plugins/archs/llama/a.cpp": "int llama;\n"})
 

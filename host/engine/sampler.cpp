@@ -1,0 +1,160 @@
+#include "engine/sampler.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "core/error.h"
+#include "engine/random.h"
+
+namespace llmhost::engine {
+namespace {
+
+// Candidates looked at first when top_p alone decides how many count; grown eightfold until they suffice.
+constexpr int64_t kFirstCandidates = 64;
+
+// The index at which the running sum of `weights` passes uniform * their sum.
+size_t pick(std::span<const double> weights, double total, double uniform) {
+  const double threshold = uniform * total;
+  double sum = 0;
+  size_t last = 0;  // the last that can be picked at all: rounding must not choose a weight of 0
+  for (size_t i = 0; i < weights.size(); ++i) {
+    if (weights[i] == 0) continue;
+    sum += weights[i];
+    last = i;
+    if (sum > threshold) return i;
+  }
+  return last;
+}
+
+}  // namespace
+
+void SamplerState::start(const SamplingParams& params, uint64_t seed, std::span<const int32_t> prompt,
+                         size_t max_output) {
+  params_ = params;
+  seed_ = seed;
+  drawn_ = 0;
+  if (!params_.uses_penalties()) return;
+  counts_.reset(prompt.size() + max_output);
+  for (const int32_t token : prompt) counts_.add_prompt(token);
+}
+
+Sampler::Sampler(int64_t vocab_size)
+    : vocab_size_(vocab_size),
+      row_(static_cast<size_t>(vocab_size)),
+      weights_(static_cast<size_t>(vocab_size)),
+      selector_(vocab_size) {}
+
+void Sampler::sample(std::span<const float> logits, SamplerState& state, int64_t position, Choice& choice) {
+  if (static_cast<int64_t>(logits.size()) != vocab_size_)
+    throw_error(ErrorCode::kInternal, "sampler: got a row of {} logits, expected {}", logits.size(),
+                vocab_size_);
+  const int64_t bad = find_not_finite(logits);
+  if (bad >= 0)
+    throw_error(ErrorCode::kDataLoss,
+                "the logits after position {} hold {} for token {}: the weights are damaged or the numbers "
+                "overflow; check the checkpoint or use a wider dtype",
+                position, logits[static_cast<size_t>(bad)], bad);
+  const SamplingParams& params = state.params_;
+  std::span<const float> row = logits;
+  if (params.uses_penalties() || !params.logit_bias.empty()) {
+    std::copy(logits.begin(), logits.end(), row_.begin());
+    apply_bias_and_penalties(state, row_);
+    row = row_;
+  }
+  choice.token =
+      params.temperature == 0 ? argmax(row) : draw(row, params, uniform_at(state.seed_, state.drawn_));
+  ++state.drawn_;
+  if (params.uses_penalties()) state.counts_.add_output(choice.token);
+  fill_logprobs(logits, params, choice);
+}
+
+void Sampler::apply_bias_and_penalties(const SamplerState& state, std::span<float> row) const {
+  const SamplingParams& params = state.params_;
+  for (const LogitBias& entry : params.logit_bias) row[static_cast<size_t>(entry.token)] += entry.bias;
+  if (!params.uses_penalties()) return;
+  for (const TokenCounts::Entry& entry : state.counts_.entries()) {
+    if (entry.token < 0 || entry.token >= vocab_size_)
+      continue;  // a prompt may hold ids beyond the output head
+    float& logit = row[static_cast<size_t>(entry.token)];
+    logit = logit > 0 ? logit / params.repetition_penalty : logit * params.repetition_penalty;
+    if (entry.in_output == 0) continue;
+    const float frequency = params.frequency_penalty * static_cast<float>(entry.in_output);
+    logit -= frequency + params.presence_penalty;
+  }
+}
+
+int32_t Sampler::draw(std::span<const float> row, const SamplingParams& params, double uniform) {
+  const bool takes_all = params.top_k == 0 && params.top_p == 1 && params.min_p == 0;
+  return takes_all ? draw_from_all(row, params.temperature, uniform)
+                   : draw_from_largest(row, params, uniform);
+}
+
+int32_t Sampler::draw_from_all(std::span<const float> row, double temperature, double uniform) {
+  const double largest = row[static_cast<size_t>(argmax(row))];
+  double total = 0;
+  for (size_t i = 0; i < row.size(); ++i) {
+    weights_[i] = exp_nonpositive((static_cast<double>(row[i]) - largest) / temperature);
+    total += weights_[i];
+  }
+  return static_cast<int32_t>(pick(std::span(weights_).first(row.size()), total, uniform));
+}
+
+int32_t Sampler::draw_from_largest(std::span<const float> row, const SamplingParams& params, double uniform) {
+  const auto vocab = static_cast<int64_t>(row.size());
+  const int64_t limit = params.top_k > 0 ? std::min<int64_t>(params.top_k, vocab) : vocab;
+  const double largest = row[static_cast<size_t>(argmax(row))];
+  // The share that top_p goes by is that of what top_k left; without top_k, of the whole row.
+  double total = 0;
+  if (params.top_k == 0 && params.top_p < 1)
+    for (const float logit : row)
+      total += exp_nonpositive((static_cast<double>(logit) - largest) / params.temperature);
+  int64_t n = params.top_k > 0 ? limit : std::min(kFirstCandidates, vocab);
+  std::span<const Candidate> candidates;
+  size_t kept = 0;
+  for (;; n = std::min(limit, n * 8)) {
+    candidates = selector_.largest(row, n);
+    double sum = 0;
+    for (size_t i = 0; i < candidates.size(); ++i) {
+      const double logit = candidate_logit(candidates[i]);
+      weights_[i] = exp_nonpositive((logit - largest) / params.temperature);
+      sum += weights_[i];
+    }
+    if (params.top_k > 0) total = sum;
+    kept = cut(candidates, params, total);
+    if (n == limit || kept < candidates.size()) break;
+  }
+  double sum = 0;
+  for (size_t i = 0; i < kept; ++i) sum += weights_[i];
+  return candidate_token(candidates[pick(std::span(weights_).first(kept), sum, uniform)]);
+}
+
+// How many of the candidates, whose weights are in weights_, top_p and min_p leave; at least 1.
+size_t Sampler::cut(std::span<const Candidate> candidates, const SamplingParams& params, double total) {
+  size_t kept = candidates.size();
+  if (params.top_p < 1) {
+    const double enough = static_cast<double>(params.top_p) * total;
+    double sum = 0;
+    for (size_t i = 0; i < kept; ++i) {
+      sum += weights_[i];
+      if (sum >= enough) kept = i + 1;
+    }
+  }
+  // The largest has weight 1, so a weight is its ratio to the largest.
+  while (kept > 1 && weights_[kept - 1] < static_cast<double>(params.min_p)) --kept;
+  return kept;
+}
+
+void Sampler::fill_logprobs(std::span<const float> logits, const SamplingParams& params, Choice& choice) {
+  choice.has_logprob = params.logprobs;
+  choice.n_top = 0;
+  if (!params.logprobs) return;
+  const double normaliser = log_sum_exp(logits);
+  choice.logprob = static_cast<double>(logits[static_cast<size_t>(choice.token)]) - normaliser;
+  if (params.top_logprobs == 0) return;
+  for (const Candidate candidate : selector_.largest(logits, params.top_logprobs)) {
+    const double logprob = static_cast<double>(candidate_logit(candidate)) - normaliser;
+    choice.top[static_cast<size_t>(choice.n_top++)] = {candidate_token(candidate), logprob};
+  }
+}
+
+}  // namespace llmhost::engine

@@ -1,5 +1,6 @@
-// The graph of a model: tensors, nodes, names and small constants, appended to and never edited. Node order is
-// execution order; every input is made before it is used. The graph owns every byte that its C view points at.
+// The graph of a model: tensors, nodes, names and small constants, appended to and never edited. Node order
+// is execution order; every input is made before it is used. The graph owns every byte that its C view points
+// at.
 //
 // Appending throws llmhost::Error (op and module path in the message) and leaves the graph as it was. A graph
 // that is no longer appended to may be read from any thread.
@@ -46,8 +47,8 @@ class Graph {
   llmh_tensor add_constant(std::string_view name, llmh_dtype dtype, std::span<const int64_t> shape,
                            std::span<const std::byte> data);
   llmh_tensor scalar(float value);  // f32 [], the same tensor for the same value
-  // Shapes and dtypes of the outputs follow from the op (op_registry.h). Attributes may be those of an older or
-  // newer header, see there.
+  // Shapes and dtypes of the outputs follow from the op (op_registry.h). Attributes may be those of an older
+  // or newer header, see there.
   std::vector<llmh_tensor> add_node(llmh_op op, std::string_view path, std::span<const llmh_tensor> inputs,
                                     const void* attrs = nullptr, size_t attrs_size = 0);
   // Replaces the tensor's name; names are unique in a graph.
@@ -68,7 +69,7 @@ class Graph {
   bool has_default_name(llmh_tensor tensor) const;  // "%12": nobody has named it
 
  private:
-  struct Tensor;
+  struct Tensor;  // unique_ptr: addresses in the C view stay
   struct Node;
 
   llmh_tensor append_tensor(int32_t role, std::string_view name, const TensorType& type);

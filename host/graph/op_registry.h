@@ -21,10 +21,10 @@ class Graph;
 // One node while its outputs are worked out.
 struct NodeView {
   llmh_op op;
-  std::string_view name;                 // of the op
-  std::string_view path;                 // Hub module path, may be empty
+  std::string_view name;                      // of the op
+  std::string_view path;                      // Hub module path, may be empty
   std::span<const TensorType* const> inputs;  // null for an absent optional input
-  const void* attrs;                     // of the host's size, or null
+  const void* attrs;                          // of the host's size, or null
   std::span<const std::string> input_names;
 
   const TensorType& in(size_t index) const { return *inputs[index]; }

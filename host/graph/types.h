@@ -42,8 +42,8 @@ std::string dtype_name(llmh_dtype dtype);
 bool is_float(llmh_dtype dtype);      // f32, f16, bf16, f64
 bool is_quantised(llmh_dtype dtype);  // stored in blocks of more than one element
 
-// One dimension with as many elements as `dims` together; throws kInvalidArgument when two symbols meet or the
-// product overflows.
+// One dimension with as many elements as `dims` together; throws kInvalidArgument when two symbols meet or
+// the product overflows.
 llmh_dim flattened(std::span<const llmh_dim> dims);
 
 // Whether both hold the same number of elements whatever the symbols' values.

@@ -1,0 +1,54 @@
+// The rules by which an op's inputs give its outputs' shapes and dtypes; one function an op or a family of
+// ops, grouped in files by family. Each throws through NodeView::fail.
+#pragma once
+
+#include <vector>
+
+#include "graph/op_registry.h"
+
+namespace llmhost::graph::shapes {
+
+using Types = std::vector<TensorType>;
+
+// Composite ops (shapes_composite.cpp).
+Types embedding(const NodeView& node);
+Types linear(const NodeView& node);
+Types norm(const NodeView& node);
+Types add_norm(const NodeView& node);
+Types rope(const NodeView& node);
+Types attention(const NodeView& node);
+Types activation(const NodeView& node);
+Types gated_activation(const NodeView& node);
+Types softcap(const NodeView& node);
+Types like_input(const NodeView& node);
+
+// Primitive arithmetic (shapes_arithmetic.cpp).
+Types binary(const NodeView& node);
+Types unary(const NodeView& node);
+Types reduce(const NodeView& node);
+Types matmul(const NodeView& node);
+Types rope_angles(const NodeView& node);
+
+// Primitive data movement (shapes_movement.cpp).
+Types reshape(const NodeView& node);
+Types permute(const NodeView& node);
+Types slice(const NodeView& node);
+Types concat(const NodeView& node);
+Types broadcast(const NodeView& node);
+Types gather(const NodeView& node);
+Types cast(const NodeView& node);
+
+// State and masks (shapes_movement.cpp).
+Types state_write(const NodeView& node);
+Types state_read(const NodeView& node);
+Types mask(const NodeView& node);
+
+// Helpers.
+void want_float(const NodeView& node, size_t index);  // f32, f16, bf16, f64
+void want_plain(const NodeView& node, size_t index);  // not stored in blocks
+void want_rank_from(const NodeView& node, size_t index, size_t least);
+void want_vector(const NodeView& node, size_t index, const llmh_dim& size);  // [size], floating
+// Both shapes stretched over each other as numpy does.
+Dims broadcast_dims(const NodeView& node, std::span<const llmh_dim> a, std::span<const llmh_dim> b);
+
+}  // namespace llmhost::graph::shapes

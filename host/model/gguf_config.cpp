@@ -210,6 +210,9 @@ void ConfigBuilder::add_model_key(const GgufValue& value, std::string_view name)
 
 void ConfigBuilder::finish_rope_scaling() {
   if (rope_scaling_.empty()) return;
+  // Factors per dimension are stored as tensors, and then often without a type.
+  if (!rope_scaling_.contains("rope_type") && file_.find_tensor("rope_factors_long.weight") != nullptr)
+    rope_scaling_["rope_type"] = "longrope";
   // A factor without a type has always meant linear scaling.
   if (!rope_scaling_.contains("rope_type") && rope_scaling_.contains("factor"))
     rope_scaling_["rope_type"] = "linear";

@@ -2,8 +2,8 @@
 #pragma once
 
 #include <filesystem>
-#include <memory>
 #include <string>
+#include <string_view>
 
 #include "llmhost/arch.h"
 #include "llmhost/backend.h"
@@ -12,6 +12,8 @@
 #include "plugin/manifest.h"
 
 namespace llmhost::plugin {
+
+struct Loaded;  // what dlopen gave; kept until the process ends
 
 class Plugin {
  public:
@@ -28,11 +30,16 @@ class Plugin {
   // [thread-safe]
   void load();
 
+  // Of the loaded plugin: min(host, plugin) minor; loads it. [thread-safe]
+  uint32_t minor();
+
   // Loads, then gives an interface by id and revision, or null when the plugin has none of that id.
   // [thread-safe]
   const void* extension(std::string_view interface_id);
 
  private:
+  Loaded& loaded();
+
   std::filesystem::path path_;
   Manifest manifest_;
 };
@@ -46,5 +53,9 @@ const llmh_finetune& finetune(Plugin& plugin);
 // Offers `table` to plugins as llmh_host.get_extension(id). It must stay valid until the process ends.
 // Registering an id again replaces it. [thread-safe]
 void register_host_extension(std::string_view id, const void* table);
+
+// Tells every initialised plugin that the host is done with it, the newest first; for the end of main().
+// [control]
+void quiesce_all() noexcept;
 
 }  // namespace llmhost::plugin

@@ -6,23 +6,46 @@
 namespace llmhost {
 namespace {
 
+constexpr size_t kMaxReasonBytes = 200;  // the library quotes the whole token that it stumbled over
+
+// The library's parser keeps its own stack, but everything that walks the result recurses: bound the depth
+// before. (A parser callback could do it, but makes parsing quadratic in the length of arrays.)
+void check_depth(std::string_view text, std::string_view source, int max_depth) {
+  int depth = 0;
+  bool in_string = false;
+  for (size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    if (in_string) {
+      if (c == '\\') ++i;
+      in_string = c != '"';
+    } else if (c == '"') {
+      in_string = true;
+    } else if (c == '[' || c == '{') {
+      if (++depth > max_depth) throw_invalid("{}: JSON nested deeper than {} levels", source, max_depth);
+    } else if (c == ']' || c == '}') {
+      --depth;
+    }
+  }
+}
+
 template <typename J>
 J parse(std::string_view text, std::string_view source, const JsonLimits& limits) {
   if (text.size() > limits.max_bytes)
     throw_invalid("{}: {} bytes of JSON, the limit is {}", source, text.size(), limits.max_bytes);
-  // The library's parser keeps its own stack, but everything that walks the result recurses: bound the depth
-  // here.
-  const auto check_depth = [&](int depth, typename J::parse_event_t, J&) {
-    if (depth > limits.max_depth)
-      throw_invalid("{}: JSON nested deeper than {} levels", source, limits.max_depth);
-    return true;
+  check_depth(text, source, limits.max_depth);
+  // What is quoted may be cut in two or be no UTF-8 at all.
+  const auto reason = [](const std::exception& e) {
+    std::string what(std::string_view(e.what()).substr(0, kMaxReasonBytes));
+    for (char& c : what)
+      if (static_cast<unsigned char>(c) >= 0x80) c = '?';
+    return what;
   };
   try {
-    return J::parse(text.begin(), text.end(), check_depth);
+    return J::parse(text.begin(), text.end());
   } catch (const nlohmann::json::parse_error& e) {
-    throw_invalid("{}: not valid JSON at byte {}: {}", source, e.byte, e.what());
+    throw_invalid("{}: not valid JSON at byte {}: {}", source, e.byte, reason(e));
   } catch (const nlohmann::json::exception& e) {
-    throw_invalid("{}: not valid JSON: {}", source, e.what());
+    throw_invalid("{}: not valid JSON: {}", source, reason(e));
   }
 }
 

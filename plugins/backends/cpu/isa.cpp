@@ -1,0 +1,69 @@
+// Which instruction set the kernels of an instance use.
+#include <mutex>
+#include <string>
+
+#include "hwy/highway.h"
+#include "instance.h"
+#include "llmhost/plugin.hpp"
+
+namespace llmhost::cpu {
+namespace {
+
+struct Isa {
+  const char* name;
+  int64_t target;
+};
+
+constexpr Isa kIsas[] = {
+    {"avx3", HWY_AVX3},     {"avx2", HWY_AVX2},     {"sse4", HWY_SSE4},
+    {"emu128", HWY_EMU128}, {"scalar", HWY_SCALAR},
+};
+
+// The kernels were compiled for HWY_TARGETS; the machine may not run all of them.
+int64_t usable_targets() {
+  return hwy::SupportedTargets() & HWY_TARGETS;
+}
+
+std::string usable_names() {
+  std::string names = "auto";
+  for (const Isa& isa : kIsas)
+    if ((usable_targets() & isa.target) != 0) names += std::string(", ") + isa.name;
+  return names;
+}
+
+Kernels kernels_for_chosen_target() {
+  Kernels k;
+  k.isa = current_isa();
+  k.decode = decode_kernels();
+  k.linear = linear_kernels();
+  k.attention = attention_kernels();
+  k.norm = norm_kernels();
+  k.elementwise = elementwise_kernels();
+  k.rope = rope_kernels();
+  return k;
+}
+
+}  // namespace
+
+Kernels choose_kernels(const char* isa) {
+  static std::mutex mutex;  // the library's choice is global; tables are copied out of it
+  const std::lock_guard lock(mutex);
+  const std::string name = isa;
+  int64_t forced = 0;
+  if (!name.empty() && name != "auto") {
+    for (const Isa& known : kIsas)
+      if (name == known.name) forced = known.target;
+    if ((forced & usable_targets()) == 0)
+      throw llmh::Error(
+          LLMH_INVALID_ARGUMENT,
+          "[cpu] option isa: '" + name + "' is not usable on this machine; known: " + usable_names());
+  }
+  hwy::SetSupportedTargetsForTest(forced);
+  hwy::GetChosenTarget().Update(hwy::SupportedTargets());
+  const Kernels kernels = kernels_for_chosen_target();
+  hwy::SetSupportedTargetsForTest(0);
+  hwy::GetChosenTarget().Update(hwy::SupportedTargets());
+  return kernels;
+}
+
+}  // namespace llmhost::cpu

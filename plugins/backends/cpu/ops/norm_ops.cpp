@@ -1,0 +1,107 @@
+// Ops over the last dimension: norms, softmax, reductions.
+#include "ops/op.h"
+
+namespace llmhost::cpu {
+namespace {
+
+bool supports_rows(const NodeView& view) {
+  return all_f32(view) && view.node->n_inputs >= 1 && view.input(0).rank >= 1;
+}
+
+// Calls body(row) for every row, on several threads when there is enough work.
+template <typename Body>
+void for_rows(const RunContext& context, const Shape& shape, const Body& body) {
+  const int64_t grain = shape.last() == 0 ? 1 : kGrain / shape.last() + 1;
+  context.parallel_ranges(shape.rows(), grain, [&](int64_t begin, int64_t end, int32_t) {
+    for (int64_t row = begin; row < end; ++row) body(row);
+  });
+}
+
+void run_rms_norm(const RunContext& context, const Call& call) {
+  const auto attrs = attrs_of<llmh_norm_attrs>(*call.node);
+  const Shape shape = context.shape(call.inputs[0]);
+  const int64_t n = shape.last();
+  const float* x = context.floats(call.inputs[0]);
+  const float* w = context.floats_or_null(call, 1);
+  float* y = context.out(call.outputs[0]);
+  for_rows(context, shape, [&](int64_t row) {
+    context.kernels.norm.rms(x + row * n, w, attrs.eps, attrs.weight_offset, n, y + row * n);
+  });
+}
+
+void run_add_rms_norm(const RunContext& context, const Call& call) {
+  const auto attrs = attrs_of<llmh_norm_attrs>(*call.node);
+  const Shape shape = context.shape(call.inputs[0]);
+  const int64_t n = shape.last();
+  const float* a = context.floats(call.inputs[0]);
+  const float* b = context.floats(call.inputs[1]);
+  const float* w = context.floats_or_null(call, 2);
+  float* sum = context.out(call.outputs[0]);
+  float* y = context.out(call.outputs[1]);
+  for_rows(context, shape, [&](int64_t row) {
+    const int64_t at = row * n;
+    context.kernels.elementwise.binary(BinaryOp::kAdd, a + at, 1, b + at, 1, n, sum + at);
+    context.kernels.norm.rms(sum + at, w, attrs.eps, attrs.weight_offset, n, y + at);
+  });
+}
+
+bool supports_add_rms_norm(const NodeView& view) {
+  if (!supports_rows(view) || view.node->n_inputs < 2 || view.node->n_outputs != 2) return false;
+  const llmh_tensor_info& a = view.input(0);
+  const llmh_tensor_info& b = view.input(1);
+  if (a.rank != b.rank) return false;
+  for (int32_t i = 0; i < a.rank; ++i)
+    if (a.dims[i].size != b.dims[i].size || a.dims[i].symbol != b.dims[i].symbol) return false;
+  return true;
+}
+
+void run_layer_norm(const RunContext& context, const Call& call) {
+  const auto attrs = attrs_of<llmh_norm_attrs>(*call.node);
+  const Shape shape = context.shape(call.inputs[0]);
+  const int64_t n = shape.last();
+  const float* x = context.floats(call.inputs[0]);
+  const float* w = context.floats_or_null(call, 1);
+  const float* b = context.floats_or_null(call, 2);
+  float* y = context.out(call.outputs[0]);
+  for_rows(context, shape, [&](int64_t row) {
+    context.kernels.norm.layer(x + row * n, w, b, attrs.eps, attrs.weight_offset, n, y + row * n);
+  });
+}
+
+void run_softmax(const RunContext& context, const Call& call) {
+  const Shape shape = context.shape(call.inputs[0]);
+  const int64_t n = shape.last();
+  const float* x = context.floats(call.inputs[0]);
+  float* y = context.out(call.outputs[0]);
+  for_rows(context, shape, [&](int64_t row) { context.kernels.norm.softmax(x + row * n, n, y + row * n); });
+}
+
+bool supports_reduce(const NodeView& view) {
+  const int32_t kind = attrs_of<llmh_reduce_attrs>(*view.node).kind;
+  return supports_rows(view) && kind >= LLMH_REDUCE_SUM && kind <= LLMH_REDUCE_MAX;
+}
+
+void run_reduce(const RunContext& context, const Call& call) {
+  const int32_t kind = attrs_of<llmh_reduce_attrs>(*call.node).kind;
+  const Shape shape = context.shape(call.inputs[0]);
+  const int64_t n = shape.last();
+  const float* x = context.floats(call.inputs[0]);
+  float* y = context.out(call.outputs[0]);
+  for_rows(context, shape, [&](int64_t row) { y[row] = context.kernels.norm.reduce(kind, x + row * n, n); });
+}
+
+constexpr OpEntry kEntries[] = {
+    {LLMH_OP_RMS_NORM, supports_rows, run_rms_norm},
+    {LLMH_OP_ADD_RMS_NORM, supports_add_rms_norm, run_add_rms_norm},
+    {LLMH_OP_LAYER_NORM, supports_rows, run_layer_norm},
+    {LLMH_OP_SOFTMAX, supports_rows, run_softmax},
+    {LLMH_OP_REDUCE, supports_reduce, run_reduce},
+};
+
+}  // namespace
+
+OpList norm_ops() {
+  return {kEntries, std::size(kEntries)};
+}
+
+}  // namespace llmhost::cpu

@@ -1,0 +1,78 @@
+#include "ops/op.h"
+
+namespace llmhost::cpu {
+
+const OpEntry* find_op(llmh_op op) {
+  static const OpList kLists[] = {linear_ops(), norm_ops(), elementwise_ops(), attention_ops(),
+                                  state_ops(),  rope_ops(), shape_ops(),       table_ops()};
+  for (const OpList& list : kLists)
+    for (size_t i = 0; i < list.count; ++i)
+      if (list.entries[i].op == op) return &list.entries[i];
+  return nullptr;
+}
+
+bool all_f32(const NodeView& view) {
+  for (uint32_t i = 0; i < view.node->n_inputs; ++i)
+    if (view.has_input(i) && view.input(i).dtype != LLMH_DTYPE_F32) return false;
+  for (uint32_t i = 0; i < view.node->n_outputs; ++i)
+    if (view.output(i).dtype != LLMH_DTYPE_F32) return false;
+  return true;
+}
+
+int64_t constant_size(const llmh_dim& dim) {
+  return dim.symbol == LLMH_DIM_CONST ? dim.size : -1;
+}
+
+bool is_decodable(const llmh_tensor_info& tensor) {
+  switch (tensor.dtype) {
+    case LLMH_DTYPE_F32:
+    case LLMH_DTYPE_F16:
+    case LLMH_DTYPE_BF16:
+    case LLMH_DTYPE_F64:
+      return true;
+    default: {
+      if (tensor.dtype < LLMH_DTYPE_Q4_0 || tensor.dtype >= LLMH_DTYPE_COUNT_ || tensor.rank < 1)
+        return false;
+      const int64_t row = constant_size(tensor.dims[tensor.rank - 1]);
+      return row >= 0 && row % llmh_dtype_layout_of(tensor.dtype).block_elements == 0;
+    }
+  }
+}
+
+Shape RunContext::shape(const Operand& operand) const {
+  Shape shape;
+  shape.rank = operand.rank;
+  for (int32_t i = 0; i < operand.rank; ++i) {
+    const llmh_dim& dim = operand.dims[i];
+    int64_t factor = 1;
+    if (dim.symbol == LLMH_DIM_TOKENS) factor = step.n_tokens;
+    if (dim.symbol == LLMH_DIM_SEQUENCES) factor = step.n_sequences;
+    if (dim.symbol == LLMH_DIM_OUTPUTS) factor = step.n_outputs;
+    if (dim.symbol == LLMH_DIM_STATE) factor = step.n_state;
+    shape.dims[i] = dim.size * factor;
+  }
+  return shape;
+}
+
+uint8_t* RunContext::data(const Operand& operand) const {
+  const int32_t* given = nullptr;
+  switch (operand.input_kind) {
+    case LLMH_INPUT_TOKEN_IDS:
+      given = step.token_ids;
+      break;
+    case LLMH_INPUT_POSITIONS:
+      given = step.positions;
+      break;
+    case LLMH_INPUT_OUTPUT_ROWS:
+      given = step.output_rows;
+      break;
+    case LLMH_INPUT_ROPE_LENGTHS:
+      given = step.rope_lengths;
+      break;
+    default:
+      return operand.data;
+  }
+  return const_cast<uint8_t*>(reinterpret_cast<const uint8_t*>(given));  // inputs are only read
+}
+
+}  // namespace llmhost::cpu

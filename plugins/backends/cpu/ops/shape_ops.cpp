@@ -1,0 +1,145 @@
+// Ops that move elements without looking at them: any type of one element a block.
+#include "ops/op.h"
+
+namespace llmhost::cpu {
+namespace {
+
+bool supports_moves(const NodeView& view) {
+  for (uint32_t i = 0; i < view.node->n_inputs; ++i) {
+    if (!view.has_input(i)) return false;
+    if (llmh_dtype_layout_of(view.input(i).dtype).block_elements != 1) return false;
+    if (view.input(i).dtype != view.output(0).dtype) return false;
+  }
+  return view.node->n_inputs >= 1;
+}
+
+int64_t element_bytes(const Operand& operand) {
+  return llmh_dtype_layout_of(operand.dtype).block_bytes;
+}
+
+// Row-major strides in elements.
+void strides_of(const Shape& shape, int64_t* out) {
+  int64_t stride = 1;
+  for (int32_t i = shape.rank - 1; i >= 0; --i) {
+    out[i] = stride;
+    stride *= shape.dims[i];
+  }
+}
+
+// y, dense of `shape`, from elements of x that lie `strides` apart.
+void copy_strided(const RunContext& context, const uint8_t* x, const int64_t* strides, const Shape& shape,
+                  uint8_t* y, int64_t size) {
+  const int64_t n = shape.last();
+  if (n == 0) return;
+  const int64_t inner = shape.rank == 0 ? 1 : strides[shape.rank - 1];
+  context.parallel_ranges(shape.rows(), kGrain / n + 1, [&](int64_t begin, int64_t end, int32_t) {
+    for (int64_t row = begin; row < end; ++row) {
+      int64_t offset = 0;
+      int64_t rest = row;
+      for (int32_t axis = shape.rank - 2; axis >= 0; --axis) {
+        offset += rest % shape.dims[axis] * strides[axis];
+        rest /= shape.dims[axis];
+      }
+      const uint8_t* source = x + offset * size;
+      uint8_t* target = y + row * n * size;
+      if (inner == 1) {
+        std::memcpy(target, source, static_cast<size_t>(n * size));
+      } else {
+        for (int64_t i = 0; i < n; ++i)
+          std::memcpy(target + i * size, source + i * inner * size, static_cast<size_t>(size));
+      }
+    }
+  });
+}
+
+void run_reshape(const RunContext& context, const Call& call) {
+  const uint8_t* x = context.data(call.inputs[0]);
+  uint8_t* y = context.data(call.outputs[0]);
+  const int64_t bytes = context.shape(call.outputs[0]).count() * element_bytes(call.inputs[0]);
+  if (x != y && bytes != 0) std::memmove(y, x, static_cast<size_t>(bytes));
+}
+
+void run_permute(const RunContext& context, const Call& call) {
+  const auto attrs = attrs_of<llmh_permute_attrs>(*call.node);
+  const Shape input = context.shape(call.inputs[0]);
+  const Shape output = context.shape(call.outputs[0]);
+  int64_t own[LLMH_MAX_RANK] = {};
+  int64_t strides[LLMH_MAX_RANK] = {};
+  strides_of(input, own);
+  for (int32_t i = 0; i < output.rank; ++i) strides[i] = own[attrs.axes[i]];
+  copy_strided(context, context.data(call.inputs[0]), strides, output, context.data(call.outputs[0]),
+               element_bytes(call.inputs[0]));
+}
+
+void run_broadcast(const RunContext& context, const Call& call) {
+  const Shape input = context.shape(call.inputs[0]);
+  const Shape output = context.shape(call.outputs[0]);
+  int64_t own[LLMH_MAX_RANK] = {};
+  int64_t strides[LLMH_MAX_RANK] = {};
+  strides_of(input, own);
+  for (int32_t i = 1; i <= input.rank; ++i)
+    strides[output.rank - i] = input.dims[input.rank - i] == 1 ? 0 : own[input.rank - i];
+  copy_strided(context, context.data(call.inputs[0]), strides, output, context.data(call.outputs[0]),
+               element_bytes(call.inputs[0]));
+}
+
+void run_slice(const RunContext& context, const Call& call) {
+  const auto attrs = attrs_of<llmh_slice_attrs>(*call.node);
+  const Shape input = context.shape(call.inputs[0]);
+  int64_t strides[LLMH_MAX_RANK] = {};
+  strides_of(input, strides);
+  const int64_t size = element_bytes(call.inputs[0]);
+  copy_strided(context, context.data(call.inputs[0]) + attrs.begin * strides[attrs.axis] * size, strides,
+               context.shape(call.outputs[0]), context.data(call.outputs[0]), size);
+}
+
+bool supports_slice(const NodeView& view) {
+  const auto attrs = attrs_of<llmh_slice_attrs>(*view.node);
+  return supports_moves(view) && attrs.axis >= 0 && attrs.axis < view.input(0).rank && attrs.begin >= 0;
+}
+
+bool supports_permute(const NodeView& view) {
+  const auto attrs = attrs_of<llmh_permute_attrs>(*view.node);
+  if (!supports_moves(view) || attrs.rank != view.input(0).rank) return false;
+  for (int32_t i = 0; i < attrs.rank; ++i)
+    if (attrs.axes[i] < 0 || attrs.axes[i] >= attrs.rank) return false;
+  return true;
+}
+
+bool supports_concat(const NodeView& view) {
+  const auto attrs = attrs_of<llmh_axis_attrs>(*view.node);
+  return supports_moves(view) && attrs.axis >= 0 && attrs.axis < view.input(0).rank;
+}
+
+void run_concat(const RunContext& context, const Call& call) {
+  const int32_t axis = attrs_of<llmh_axis_attrs>(*call.node).axis;
+  const Shape output = context.shape(call.outputs[0]);
+  const int64_t size = element_bytes(call.outputs[0]);
+  int64_t outer = 1;
+  int64_t inner = size;  // bytes of one step along the axis
+  for (int32_t i = 0; i < axis; ++i) outer *= output.dims[i];
+  for (int32_t i = axis + 1; i < output.rank; ++i) inner *= output.dims[i];
+  uint8_t* y = context.data(call.outputs[0]);
+  int64_t offset = 0;
+  for (const Operand& operand : call.inputs) {
+    const int64_t bytes = context.shape(operand).dims[axis] * inner;
+    const uint8_t* x = context.data(operand);
+    for (int64_t i = 0; bytes != 0 && i < outer; ++i)
+      std::memcpy(y + i * output.dims[axis] * inner + offset, x + i * bytes, static_cast<size_t>(bytes));
+    offset += bytes;
+  }
+}
+
+constexpr OpEntry kEntries[] = {
+    {LLMH_OP_RESHAPE, supports_moves, run_reshape},     {LLMH_OP_PERMUTE, supports_permute, run_permute},
+    {LLMH_OP_SLICE, supports_slice, run_slice},         {LLMH_OP_CONCAT, supports_concat, run_concat},
+    {LLMH_OP_BROADCAST, supports_moves, run_broadcast},
+};
+
+}  // namespace
+
+OpList shape_ops() {
+  return {kEntries, std::size(kEntries)};
+}
+
+}  // namespace llmhost::cpu

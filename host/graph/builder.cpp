@@ -125,7 +125,9 @@ llmh_tensor GraphBuilder::weight(std::string_view name, std::span<const int64_t>
   if (!std::equal(shape.begin(), shape.end(), info->shape.begin(), info->shape.end()))
     throw_invalid("tensor '{}' is {} in the checkpoint, the config makes it {}", name,
                   shape_text(info->shape), shape_text(shape));
-  return graph_.add_weight(name, info->dtype, shape);
+  // Vectors (norms, biases, slopes) are handed to backends decoded, whatever the checkpoint has.
+  const bool decoded = shape.size() <= 1 && is_float(info->dtype);
+  return graph_.add_weight(name, decoded ? LLMH_DTYPE_F32 : info->dtype, shape);
 }
 
 llmh_tensor GraphBuilder::parameter(std::string_view name, std::span<const int64_t> shape,

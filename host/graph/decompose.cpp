@@ -12,7 +12,7 @@ bool replace_unsupported(Graph& graph, const Supports& supports) {
   for (uint32_t i = 0; i < graph.node_count(); ++i) {
     const llmh_node& node = graph.node(i);
     const OpSpec* spec = find_op(node.op);
-    if (spec->decompose == nullptr || supports(graph.view(), i)) {
+    if (spec->decompose == nullptr || supports(graph, i)) {
       rewriter.copy(i);
       continue;
     }
@@ -42,7 +42,7 @@ Graph decompose(const Graph& graph, const Supports& supports) {
 
 uint32_t first_unsupported(const Graph& graph, const Supports& supports) {
   for (uint32_t i = 0; i < graph.node_count(); ++i)
-    if (!supports(graph.view(), i)) return i;
+    if (!supports(graph, i)) return i;
   return graph.node_count();
 }
 

@@ -11,7 +11,7 @@
 namespace llmhost::graph {
 
 // Whether a node of the graph is to stay as it is (the backend runs it).
-using Supports = std::function<bool(const llmh_graph& graph, uint32_t node)>;
+using Supports = std::function<bool(const Graph& graph, uint32_t node)>;
 
 // A copy of the graph in which every composite node that is not supported is replaced by its parts, and these
 // again, until each is supported or primitive. Names, outputs and parameters are kept. A primitive op that is

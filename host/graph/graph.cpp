@@ -169,6 +169,10 @@ llmh_tensor Graph::scalar(float value) {
   return tensor;
 }
 
+llmh_tensor Graph::add_placeholder(const TensorType& type) {
+  return append_tensor(LLMH_TENSOR_ACTIVATION, {}, type);
+}
+
 std::vector<llmh_tensor> Graph::add_node(llmh_op op, std::string_view path,
                                          std::span<const llmh_tensor> inputs, const void* attrs,
                                          size_t attrs_size) {

@@ -47,6 +47,8 @@ class Graph {
   llmh_tensor add_constant(std::string_view name, llmh_dtype dtype, std::span<const int64_t> shape,
                            std::span<const std::byte> data);
   llmh_tensor scalar(float value);  // f32 [], the same tensor for the same value
+  // A tensor that no node of this graph makes: what a sub-graph is given.
+  llmh_tensor add_placeholder(const TensorType& type);
   // Shapes and dtypes of the outputs follow from the op (op_registry.h). Attributes may be those of an older
   // or newer header, see there.
   std::vector<llmh_tensor> add_node(llmh_op op, std::string_view path, std::span<const llmh_tensor> inputs,

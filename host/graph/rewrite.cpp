@@ -34,6 +34,11 @@ llmh_tensor Rewriter::copy_source(llmh_tensor old_tensor) {
                                   {data, static_cast<size_t>(info.data_bytes)});
     }
     default:
+      if (info.producer < 0) {
+        const llmh_tensor placeholder = target_.add_placeholder(type_of(info));
+        if (!name.empty()) target_.set_name(placeholder, name);
+        return placeholder;
+      }
       throw_error(ErrorCode::kInternal, "tensor '{}' is used before a node makes it", to_view(info.name));
   }
 }

@@ -1,0 +1,113 @@
+// What the evaluators of single primitive ops share; see reference.h. Each file eval_*.cpp has one family.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "core/error.h"
+#include "graph/graph.h"
+#include "graph/reference.h"
+
+namespace llmhost::graph::eval {
+
+using Sizes = std::vector<int64_t>;
+
+// The elements of a tensor; null when there are none.
+void* data_of(const Evaluation& evaluation, llmh_tensor tensor);
+
+// A dense tensor in memory.
+struct Operand {
+  llmh_dtype dtype = LLMH_DTYPE_F32;
+  Sizes sizes;
+  int64_t count = 0;  // elements
+  std::byte* data = nullptr;
+};
+
+// The elements of an operand as f32: its own memory, or decoded.
+class Floats {
+ public:
+  explicit Floats(const Operand& operand);
+  const float* data() const { return data_; }
+  float operator[](int64_t i) const { return data_[i]; }
+
+ private:
+  std::vector<float> decoded_;
+  const float* data_;
+};
+
+// One node with its operands found and their symbols filled in.
+class NodeCall {
+ public:
+  NodeCall(const Evaluation& evaluation, uint32_t node);
+
+  const llmh_step& step() const { return evaluation_.step; }
+  const llmh_node& node() const { return node_; }
+  template <typename Attrs>
+  const Attrs& as() const {
+    return attrs_of<Attrs>(node_);
+  }
+  bool has(uint32_t index) const { return input_of(node_, index) != LLMH_NO_TENSOR; }
+  const Operand& in(uint32_t index) const { return inputs_[index]; }
+  const Operand& out(uint32_t index = 0) const { return outputs_[index]; }
+  float* out_floats(uint32_t index = 0) const { return reinterpret_cast<float*>(outputs_[index].data); }
+
+  // The state of a slot in the evaluator's layout.
+  struct State {
+    const llmh_state_view* view;
+    std::byte* pages;
+  };
+  State state(int32_t slot) const;
+
+  [[noreturn]] void fail(ErrorCode code, const std::string& message) const;
+
+ private:
+  Operand operand(llmh_tensor tensor) const;
+
+  const Evaluation& evaluation_;
+  const llmh_node& node_;
+  std::vector<Operand> inputs_;
+  std::vector<Operand> outputs_;
+};
+
+// Strides in elements of a dense tensor; 0 along a dimension of 1 that is stretched to `result`.
+Sizes strides_over(const Sizes& sizes, const Sizes& result);
+int64_t product(std::span<const int64_t> sizes);
+
+// Calls body(i, offset) for every index of `sizes` in order, i counting up and offset following `strides`.
+template <typename Body>
+void for_each_index(const Sizes& sizes, const Sizes& strides, Body&& body) {
+  const int64_t count = product(sizes);
+  Sizes index(sizes.size(), 0);
+  int64_t offset = 0;
+  for (int64_t i = 0; i < count; ++i) {
+    body(i, offset);
+    for (size_t d = sizes.size(); d-- > 0;) {
+      offset += strides[d];
+      if (++index[d] < sizes[d]) break;
+      offset -= strides[d] * sizes[d];
+      index[d] = 0;
+    }
+  }
+}
+
+void binary(const NodeCall& call);
+void unary(const NodeCall& call);
+void reduce(const NodeCall& call);
+void matmul(const NodeCall& call);
+void rope_angles(const NodeCall& call);
+void reshape(const NodeCall& call);
+void permute(const NodeCall& call);
+void slice(const NodeCall& call);
+void concat(const NodeCall& call);
+void broadcast(const NodeCall& call);
+void gather(const NodeCall& call);
+void cast(const NodeCall& call);
+void state_write(const NodeCall& call);
+void state_read(const NodeCall& call);
+void attention_mask(const NodeCall& call);
+void attention_distance(const NodeCall& call);
+
+}  // namespace llmhost::graph::eval

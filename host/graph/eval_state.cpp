@@ -1,0 +1,98 @@
+// Paged state in the evaluator's own layout, and what depends on who may see which position. A page holds
+// keys [page_tokens, Wk] and then values [page_tokens, Wv], of f32.
+#include <cstring>
+#include <limits>
+
+#include "graph/eval.h"
+
+namespace llmhost::graph::eval {
+namespace {
+
+// Where the row of one part of one position lies; null for a position whose page was given back.
+float* row_at(const NodeCall& call, const NodeCall::State& state, int32_t sequence, int64_t position,
+              int32_t part, int64_t width) {
+  const llmh_step& step = call.step();
+  const int64_t page_tokens = state.view->page_tokens;
+  const int64_t entry = position / page_tokens;
+  if (entry >= step.page_table_stride)
+    call.fail(ErrorCode::kOutOfRange, fmt::format("position {} of sequence {} is beyond its {} pages",
+                                                  position, sequence, step.page_table_stride));
+  const int64_t page = step.page_table[int64_t{sequence} * step.page_table_stride + entry];
+  if (page < 0) return nullptr;
+  const auto page_bytes = static_cast<int64_t>(state.view->page_bytes);
+  const int64_t part_bytes = page_tokens * width * int64_t{sizeof(float)};
+  const int64_t in_part = position % page_tokens * width * int64_t{sizeof(float)};
+  // Keys come first and values end the page, so one width is enough to find either.
+  const int64_t in_page = part == LLMH_STATE_KEYS ? in_part : page_bytes - part_bytes + in_part;
+  const int64_t offset = page * page_bytes + in_page;
+  if (part_bytes > page_bytes ||
+      static_cast<uint64_t>(offset) + static_cast<uint64_t>(width) * sizeof(float) > state.view->range.bytes)
+    call.fail(ErrorCode::kOutOfRange,
+              fmt::format("page {} lies outside the state of slot {}", page, state.view->slot));
+  return reinterpret_cast<float*>(state.pages + offset);
+}
+
+// Calls body(token, query_sequence, key_index, key_sequence, distance) for every pair of query and key.
+template <typename Body>
+void for_each_pair(const llmh_step& step, Body&& body) {
+  for (int64_t token = 0; token < step.n_tokens; ++token) {
+    int64_t key = 0;
+    for (int32_t sequence = 0; sequence < step.n_sequences; ++sequence)
+      for (int32_t position = 0; position < step.state_lengths[sequence]; ++position, ++key)
+        body(token * step.n_state + key, sequence == step.token_sequence[token],
+             position - step.positions[token]);
+  }
+}
+
+}  // namespace
+
+void state_write(const NodeCall& call) {
+  const NodeCall::State state = call.state(call.as<llmh_state_attrs>().slot);
+  const llmh_step& step = call.step();
+  for (uint32_t i = 0; i < 2; ++i) {
+    const Floats rows(call.in(i));
+    const int64_t width = call.in(i).sizes[1];
+    const int32_t part = i == 0 ? LLMH_STATE_KEYS : LLMH_STATE_VALUES;
+    for (int64_t token = 0; token < step.n_tokens; ++token) {
+      float* row = row_at(call, state, step.token_sequence[token], step.positions[token], part, width);
+      if (row == nullptr)
+        call.fail(ErrorCode::kInternal, fmt::format("token {} has no page to be written to", token));
+      std::memcpy(row, rows.data() + token * width, static_cast<size_t>(width) * sizeof(float));
+    }
+  }
+}
+
+void state_read(const NodeCall& call) {
+  const auto& attrs = call.as<llmh_state_attrs>();
+  const NodeCall::State state = call.state(attrs.slot);
+  const llmh_step& step = call.step();
+  const size_t row_bytes = static_cast<size_t>(attrs.width) * sizeof(float);
+  float* out = call.out_floats();
+  for (int32_t sequence = 0; sequence < step.n_sequences; ++sequence)
+    for (int32_t position = 0; position < step.state_lengths[sequence]; ++position, out += attrs.width) {
+      const float* row = row_at(call, state, sequence, position, attrs.part, attrs.width);
+      if (row != nullptr)
+        std::memcpy(out, row, row_bytes);
+      else
+        std::memset(out, 0, row_bytes);
+    }
+}
+
+void attention_mask(const NodeCall& call) {
+  const auto& attrs = call.as<llmh_mask_attrs>();
+  float* out = call.out_floats();
+  for_each_pair(call.step(), [&](int64_t pair, bool same_sequence, int32_t distance) {
+    const bool seen = same_sequence && (attrs.causal == 0 || distance <= 0) &&
+                      (attrs.window == 0 || distance > -attrs.window);
+    out[pair] = seen ? 0.0F : -std::numeric_limits<float>::infinity();
+  });
+}
+
+void attention_distance(const NodeCall& call) {
+  float* out = call.out_floats();
+  for_each_pair(call.step(), [&](int64_t pair, bool same_sequence, int32_t distance) {
+    out[pair] = same_sequence ? static_cast<float>(distance) : 0.0F;
+  });
+}
+
+}  // namespace llmhost::graph::eval

@@ -55,7 +55,7 @@ template <typename Table>
 const Table& checked(Plugin& plugin, Kind kind, std::string_view interface_id, size_t minimum,
                      std::span<const Slot> slots) {
   if (plugin.kind() != kind)
-    throw_error(ErrorCode::kInvalidArgument, "plugin {} ({}) is of kind {}, one of kind {} is needed",
+    throw_error(ErrorCode::kInvalidArgument, "plugin {} ({}): is of kind {}, one of kind {} is needed",
                 plugin.id(), plugin.path().string(), kind_name(plugin.kind()), kind_name(kind));
   const auto* table = static_cast<const Table*>(plugin.extension(interface_id));
   if (table == nullptr)

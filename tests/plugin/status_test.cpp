@@ -34,8 +34,8 @@ TEST_CASE("a pointer that the host did not make is not read") {
 TEST_CASE("statuses that a plugin drops are freed in time") {
   llmh_status* first = plugin::new_status("a", LLMH_INTERNAL, "first");
   for (int i = 0; i < 2000; ++i) plugin::new_status("a", LLMH_INTERNAL, "dropped");
-  CHECK(std::string(plugin::take_error(first).what()) ==
-        "a plugin returned a status that the host did not make");
+  // The address may have been used again, but not for this message.
+  CHECK(std::string(plugin::take_error(first).what()) != "plugin a: first");
 }
 
 TEST_CASE("host functions called by plugins let no exception out") {

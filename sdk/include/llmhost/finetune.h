@@ -48,7 +48,9 @@ struct llmh_config {
   llmh_status* (*get_int)(const llmh_config*, llmh_str key, int64_t* out); /* BOOL too: 0 or 1 */
   llmh_status* (*get_float)(const llmh_config*, llmh_str key, double* out);
   llmh_status* (*get_string)(const llmh_config*, llmh_str key, llmh_str* out);
-  llmh_status* (*get_list)(const llmh_config*, llmh_str key, uint32_t index, llmh_str* out); /* OUT_OF_RANGE at the end */
+  /* Of STRING_LIST: the number of items, and one of them; an index past the end is an error. */
+  llmh_status* (*get_size)(const llmh_config*, llmh_str key, uint32_t* out);
+  llmh_status* (*get_list)(const llmh_config*, llmh_str key, uint32_t index, llmh_str* out);
 };
 
 /* A linear node that a method may rewrite. */

@@ -1,0 +1,62 @@
+#!/usr/bin/env python3
+"""Installs the build, builds each example with find_package(llmhost) outside the tree, and loads them all.
+
+usage: out_of_tree_test.py BUILD EXAMPLES LOAD_PLUGINS
+"""
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+
+BUILD, EXAMPLES, LOADER = (pathlib.Path(a).resolve() for a in sys.argv[1:4])
+# Each example, the compiler it is built with, and what the loader must say.
+CASES = {
+    "arch-tiny": (["-DCMAKE_CXX_COMPILER=clang++"], "arch tiny 0.1.0 ok"),
+    "finetune-ia3": (["-DCMAKE_CXX_COMPILER=g++", "-DCMAKE_BUILD_TYPE=Debug"], "finetune ia3 0.1.0 ok"),
+    "finetune-bias": (["-DCMAKE_C_COMPILER=gcc"], "finetune bias 0.1.0 ok"),
+}
+
+
+def run(*command):
+    done = subprocess.run([str(c) for c in command], capture_output=True, text=True)
+    if done.returncode != 0:
+        sys.exit(f"{' '.join(map(str, command))}: exit code {done.returncode}\n{done.stdout}\n{done.stderr}")
+    return done.stdout
+
+
+def exported(library):
+    return [line.split()[-1] for line in run("nm", "-D", "--defined-only", library).splitlines()]
+
+
+def main():
+    prefix = pathlib.Path(tempfile.mkdtemp(prefix="llmhost-out-of-tree-"))
+    try:
+        run("cmake", "--install", BUILD, "--prefix", prefix / "host")
+        for name, (options, _) in CASES.items():
+            if "clang" in options[0] and shutil.which("clang++") is None:
+                options = options[1:]
+            # A copy, so that nothing beside the example can help it.
+            shutil.copytree(EXAMPLES / name, prefix / name)
+            run("cmake", "-S", prefix / name, "-B", prefix / "build" / name, f"-DCMAKE_PREFIX_PATH={prefix / 'host'}",
+                "-DCMAKE_C_FLAGS=-Wall -Wextra -Wpedantic -Werror", "-DCMAKE_CXX_FLAGS=-Wall -Wextra -Wpedantic -Werror",
+                "--no-warn-unused-cli", *options)
+            run("cmake", "--build", prefix / "build" / name)
+            run("cmake", "--install", prefix / "build" / name, "--prefix", prefix / "examples")
+            symbols = exported(prefix / "examples/lib/llmhost/plugins" / f"{name}.so")
+            if symbols != ["llmhost_plugin_v1"]:
+                sys.exit(f"{name}.so exports {symbols}")
+        listing = run(LOADER, prefix / "examples/lib/llmhost/plugins")
+        print(listing)
+        missing = [line for _, line in CASES.values() if line not in listing.splitlines()]
+        if missing:
+            sys.exit(f"not loaded: {missing}")
+        llmhost = prefix / "host/bin/llmhost"
+        if llmhost.exists():
+            print(run(llmhost, "plugins", "--plugin-path", prefix / "examples/lib/llmhost/plugins"))
+    finally:
+        shutil.rmtree(prefix)
+
+
+if __name__ == "__main__":
+    main()

@@ -15,6 +15,7 @@ CASES = {
     "arch-tiny": (["-DCMAKE_CXX_COMPILER=clang++"], "arch tiny 0.1.0 ok"),
     "finetune-ia3": (["-DCMAKE_CXX_COMPILER=g++", "-DCMAKE_BUILD_TYPE=Debug"], "finetune ia3 0.1.0 ok"),
     "finetune-bias": (["-DCMAKE_C_COMPILER=gcc"], "finetune bias 0.1.0 ok"),
+    "backend-simple": (["-DCMAKE_CXX_COMPILER=g++"], "backend simple 0.1.0 ok"),
 }
 
 

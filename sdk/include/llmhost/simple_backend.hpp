@@ -14,7 +14,7 @@
 //       static const llmh::SimpleBackend simple("my device", {{LLMH_OP_SCALE, my_scale}});
 //       return simple;
 //     }
-//     LLMH_DEFINE_SIMPLE_BACKEND(backend)
+//     LLMH_DEFINE_SIMPLE_BACKEND(backend);
 #pragma once
 
 #include <algorithm>
@@ -350,6 +350,6 @@ class SimpleBackendTable {
 
 }  // namespace llmh
 
-// Defines the plugin of the SimpleBackend that `get`, a function without arguments, returns. At file scope.
-#define LLMH_DEFINE_SIMPLE_BACKEND(get) \
-  LLMH_DEFINE_PLUGIN(LLMH_KIND_BACKEND, LLMH_BACKEND_INTERFACE, ::llmh::SimpleBackendTable<get>::get())
+// Defines the plugin of the SimpleBackend that `backend`, a function without arguments, returns. At file scope.
+#define LLMH_DEFINE_SIMPLE_BACKEND(backend) \
+  LLMH_DEFINE_PLUGIN(LLMH_KIND_BACKEND, LLMH_BACKEND_INTERFACE, ::llmh::SimpleBackendTable<backend>::get())

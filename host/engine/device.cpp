@@ -1,85 +1,83 @@
 #include "engine/device.h"
 
+#include <fmt/format.h>
+
+#include <algorithm>
+
 #include "core/error.h"
-#include "graph/decompose.h"
-#include "graph/fuse.h"
-#include "graph/reference.h"
 #include "plugin/status.h"
-#include "plugin/thread_tags.h"
 
 namespace llmhost::engine {
 namespace {
 
-constexpr std::string_view kReference = "reference";
-
-llmh_str to_str(std::string_view text) {
-  return {text.data(), text.size()};
+std::vector<llmh_device_info> list_devices(const llmh_backend& api, const std::string& plugin_id) {
+  uint32_t n = 0;
+  plugin::check(api.devices(nullptr, 0, &n), "listing devices");
+  constexpr uint32_t kMost = 1024;
+  if (n > kMost) throw_error(ErrorCode::kInternal, "plugin {}: says it has {} devices", plugin_id, n);
+  std::vector<llmh_device_info> devices(n);
+  for (llmh_device_info& device : devices) device.struct_size = sizeof(llmh_device_info);
+  uint32_t now = n;
+  if (n > 0) plugin::check(api.devices(devices.data(), n, &now), "listing devices");
+  devices.resize(std::min(n, now));
+  return devices;
 }
 
-// Views into `options`, which must outlive the result.
-std::vector<llmh_option> split_options(const std::vector<std::string>& options) {
-  std::vector<llmh_option> split;
-  for (const std::string_view option : options) {
-    const size_t equals = option.find('=');
-    if (equals == 0 || equals == std::string_view::npos)
-      throw UsageError(fmt::format("backend.options: '{}' is not of the form key=value", option));
-    split.push_back({to_str(option.substr(0, equals)), to_str(option.substr(equals + 1))});
-  }
-  return split;
+llmh_str to_str(const std::string& text) {
+  return {text.data(), text.size()};
 }
 
 }  // namespace
 
-DeviceOptions device_options(const Settings& settings) {
-  return {settings.get_string("backend.name"), static_cast<uint32_t>(settings.get_int("backend.device")),
-          static_cast<int32_t>(settings.get_int("engine.threads")), settings.get_list("backend.options")};
-}
-
-Device::Device(const plugin::Registry& registry, const DeviceOptions& options)
-    : id_(options.backend), pool_(std::make_unique<ThreadPool>(options.threads)) {
-  plugin::register_host_extension(LLMH_REFERENCE_EXTENSION, graph::reference_extension());
-  backend_ = id_ == kReference ? graph::reference_backend()
-                               : &plugin::backend(registry.require(plugin::Kind::kBackend, id_));
-  open(options);
-}
-
-void Device::open(const DeviceOptions& options) {
-  uint32_t n_devices = 0;
-  plugin::check(backend_->devices(nullptr, 0, &n_devices));
-  if (options.device >= n_devices)
-    throw_error(ErrorCode::kUnavailable, "backend '{}' has {} devices, there is no device {}", id_, n_devices,
-                options.device);
-  std::vector<llmh_device_info> infos(n_devices);
-  for (llmh_device_info& info : infos) info.struct_size = sizeof info;
-  plugin::check(backend_->devices(infos.data(), n_devices, &n_devices));
-  const llmh_str device_name = infos[options.device].name;
-  name_.assign(device_name.ptr, device_name.len);
-
-  const std::vector<llmh_option> split = split_options(options.options);
+Device::Device(const llmh_backend& api, std::string plugin_id, const DeviceOptions& options,
+               const llmh_thread_pool* pool)
+    : api_(api), plugin_id_(std::move(plugin_id)) {
+  const std::vector<llmh_device_info> devices = list_devices(api, plugin_id_);
+  if (options.device >= devices.size())
+    throw_error(ErrorCode::kNotFound,
+                "backend {}: device {} does not exist, it has {}; set device to a number below", plugin_id_,
+                options.device, devices.size());
+  const llmh_device_info& info = devices[options.device];
+  if (info.name.ptr != nullptr) name_.assign(info.name.ptr, static_cast<size_t>(info.name.len));
+  host_visible_ = info.host_visible != 0;
+  memory_free_ = info.memory_free;
+  std::vector<llmh_option> list;
+  for (const auto& [key, value] : options.options) list.push_back({to_str(key), to_str(value)});
   llmh_open_args args{};
-  args.struct_size = sizeof args;
+  args.struct_size = sizeof(args);
   args.device = options.device;
-  args.options = split.data();
-  args.n_options = static_cast<uint32_t>(split.size());
-  args.thread_pool = pool_->api();
-  const plugin::ControlScope scope(backend_, "llmh_backend.open");
-  plugin::check(backend_->open(&args, &instance_));
+  args.options = list.data();
+  args.n_options = static_cast<uint32_t>(list.size());
+  args.thread_pool = pool;
+  plugin::check(api_.open(&args, &instance_), "opening the device");
 }
 
 Device::~Device() {
-  const plugin::ControlScope scope(backend_, "llmh_backend.close");
-  backend_->close(instance_);
+  api_.close(instance_);
 }
 
-bool Device::supports(const graph::Graph& graph, uint32_t node) const {
-  return backend_->supports(instance_, &graph.view(), node) == 1;
+DeviceBuffer::DeviceBuffer(const Device& device, uint64_t bytes, const char* what)
+    : device_(&device), bytes_(bytes) {
+  plugin::check(device.api().buffer_alloc(device.instance(), bytes, &buffer_),
+                fmt::format("allocating {} bytes for the {}", bytes, what));
 }
 
-graph::Graph lower_graph(const model::LoadedModel& model, const Device& device) {
-  const auto supports = [&](const graph::Graph& graph, uint32_t node) {
-    return device.supports(graph, node);
-  };
-  return graph::decompose(graph::fuse(model.graph(), supports), supports);
+DeviceBuffer::~DeviceBuffer() {
+  if (buffer_ != nullptr) device_->api().buffer_free(device_->instance(), buffer_);
+}
+
+DeviceBuffer::DeviceBuffer(DeviceBuffer&& other) noexcept
+    : device_(other.device_), buffer_(std::exchange(other.buffer_, nullptr)), bytes_(other.bytes_) {}
+
+DeviceBuffer& DeviceBuffer::operator=(DeviceBuffer&& other) noexcept {
+  std::swap(device_, other.device_);
+  std::swap(buffer_, other.buffer_);
+  std::swap(bytes_, other.bytes_);
+  return *this;
+}
+
+void* DeviceBuffer::map() const {
+  return device_->api().buffer_map(device_->instance(), buffer_);
 }
 
 }  // namespace llmhost::engine

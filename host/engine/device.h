@@ -1,58 +1,68 @@
-// An opened device of a backend, with the thread pool that it works on. The backend is a plugin, or
-// "reference": the built-in slow one that the others are tested against.
+// An opened device of a backend plugin, and what is made on it: owners that give everything back in the right
+// order. Functions [control] unless they say otherwise.
 #pragma once
 
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
-#include "core/config.h"
-#include "core/thread_pool.h"
-#include "graph/graph.h"
 #include "llmhost/backend.h"
-#include "model/loader.h"
-#include "plugin/registry.h"
 
 namespace llmhost::engine {
 
 struct DeviceOptions {
-  std::string backend = "cpu";
   uint32_t device = 0;
-  int32_t threads = 0;               // 0: all cores
-  std::vector<std::string> options;  // "key=value", for the backend
+  std::vector<std::pair<std::string, std::string>> options;  // the backend's own, from the config
 };
 
-DeviceOptions device_options(const Settings& settings);
-
-// Closed when destroyed; whatever was made from it must be gone by then.
 class Device {
  public:
-  Device(const plugin::Registry& registry, const DeviceOptions& options);
+  // `pool` may be null (the backend runs on the caller) and must outlive the device. Throws when the backend
+  // has no such device or refuses an option.
+  Device(const llmh_backend& api, std::string plugin_id, const DeviceOptions& options,
+         const llmh_thread_pool* pool);
   ~Device();
   Device(const Device&) = delete;
   Device& operator=(const Device&) = delete;
 
-  const llmh_backend& backend() const { return *backend_; }
+  const llmh_backend& api() const { return api_; }
   llmh_instance* instance() const { return instance_; }
-  const std::string& id() const { return id_; }      // of the backend
-  const std::string& name() const { return name_; }  // of the device
-  const ThreadPool& threads() const { return *pool_; }
-
-  bool supports(const graph::Graph& graph, uint32_t node) const;
+  const std::string& plugin_id() const { return plugin_id_; }
+  const std::string& name() const { return name_; }  // of the device, as the backend calls it
+  bool host_visible() const { return host_visible_; }
+  uint64_t memory_free() const { return memory_free_; }  // when it was opened; 0: unknown
 
  private:
-  void open(const DeviceOptions& options);
-
-  std::string id_;
+  const llmh_backend& api_;
+  std::string plugin_id_;
   std::string name_;
-  std::unique_ptr<ThreadPool> pool_;
-  const llmh_backend* backend_ = nullptr;
+  bool host_visible_ = false;
+  uint64_t memory_free_ = 0;
   llmh_instance* instance_ = nullptr;
 };
 
-// The architecture's graph as this device runs it: unsupported ops decomposed, supported fusions made, dead
-// nodes gone.
-graph::Graph lower_graph(const model::LoadedModel& model, const Device& device);
+// Memory on a device; zeroed. The device must outlive it.
+class DeviceBuffer {
+ public:
+  DeviceBuffer() = default;
+  DeviceBuffer(const Device& device, uint64_t bytes, const char* what);
+  ~DeviceBuffer();
+  DeviceBuffer(DeviceBuffer&& other) noexcept;
+  DeviceBuffer& operator=(DeviceBuffer&& other) noexcept;
+
+  llmh_range range(uint64_t offset, uint64_t bytes) const { return {buffer_, offset, bytes}; }
+  llmh_range whole() const { return {buffer_, 0, bytes_}; }
+  uint64_t bytes() const { return bytes_; }
+  llmh_buffer* get() const { return buffer_; }
+  // For the CPU, or null when the device's memory is not host visible.
+  void* map() const;
+
+ private:
+  const Device* device_ = nullptr;
+  llmh_buffer* buffer_ = nullptr;
+  uint64_t bytes_ = 0;
+};
 
 }  // namespace llmhost::engine

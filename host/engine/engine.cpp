@@ -1,0 +1,156 @@
+#include "engine/engine.h"
+
+#include <algorithm>
+#include <random>
+
+#include "core/error.h"
+#include "core/log.h"
+
+namespace llmhost::engine {
+namespace {
+
+SchedulerLimits scheduler_limits(const RunnerOptions& runner, const EngineOptions& options) {
+  SchedulerLimits limits;
+  limits.token_budget = runner.max_tokens;
+  limits.max_sequences = runner.max_sequences;
+  limits.max_outputs = runner.max_outputs;
+  limits.page_tokens = runner.page_tokens;
+  limits.prefill_chunk = options.prefill_chunk;
+  limits.starvation_bound = options.starvation_bound;
+  limits.validate();
+  return limits;
+}
+
+uint64_t fresh_seed() {
+  std::random_device device;
+  return (uint64_t{device()} << 32) | device();
+}
+
+void check_tokens(const char* what, std::span<const int32_t> tokens, int64_t vocab_size) {
+  for (const int32_t token : tokens)
+    if (token < 0 || token >= vocab_size)
+      throw_invalid("{}: token {} is outside the vocabulary of {}", what, token, vocab_size);
+}
+
+}  // namespace
+
+Engine::Engine(ModelRunner& runner, const EngineOptions& options)
+    : runner_(runner),
+      options_(options),
+      limits_(scheduler_limits(runner.options(), options)),
+      pages_(runner.options().n_pages()),
+      batch_(runner.options().limits(), runner.options().max_pages()),
+      sampler_(runner.vocab_size()) {
+  const auto sequences = static_cast<size_t>(limits_.max_sequences);
+  participants_.reserve(sequences);
+  retired_.reserve(sequences);
+  scheduler_.running.reserve(sequences);
+  plan_.running.reserve(sequences);
+  plan_.admitted.reserve(sequences);
+  plan_.preempted.reserve(sequences);
+}
+
+Engine::~Engine() = default;
+
+int64_t Engine::checked_max_tokens(const Request& request) const {
+  const auto prompt = static_cast<int64_t>(request.prompt.size());
+  const int64_t context = max_context();
+  if (prompt == 0) throw_invalid("prompt: it is empty; give at least one token");
+  if (request.max_tokens < Request::kToEndOfContext)
+    throw_invalid("max_tokens: got {}, expected 0 or more, or -1 for the rest of the context",
+                  request.max_tokens);
+  if (prompt > context)
+    throw_invalid("the prompt has {} tokens, the context holds {}; shorten it or raise the context length",
+                  prompt, context);
+  if (request.max_tokens == Request::kToEndOfContext) return context - prompt;
+  if (request.max_tokens > context - prompt)
+    throw_invalid(
+        "the prompt of {} tokens and max_tokens {} need {} positions, the context holds {}; shorten one of "
+        "them or "
+        "raise the context length",
+        prompt, request.max_tokens, prompt + request.max_tokens, context);
+  return request.max_tokens;
+}
+
+RequestId Engine::submit(Request request) {
+  const int64_t max_tokens = checked_max_tokens(request);
+  request.sampling.validate(runner_.vocab_size());
+  check_tokens("prompt", request.prompt, runner_.vocab_size());
+  if (!request.stop_strings.empty() && request.decoder == nullptr)
+    throw_invalid("stop: stop strings need a decoder that turns tokens into text");
+  if (n_waiting() >= options_.max_waiting)
+    throw_error(ErrorCode::kResourceExhausted, "{} requests are waiting already; try again later",
+                n_waiting());
+  const uint64_t seed = request.sampling.seed ? *request.sampling.seed : fresh_seed();
+  const RequestId id = ++last_id_;
+  auto sequence = std::make_unique<Sequence>(id, std::move(request), max_tokens, seed);
+  sequence->pages.reserve(pages_for(sequence->prompt_length + max_tokens, limits_.page_tokens));
+  ScheduledSequence scheduled;
+  scheduled.id = scheduled.arrival = id;
+  scheduled.priority = sequence->request.priority;
+  scheduled.target = static_cast<int32_t>(sequence->prompt_length);
+  scheduled.all_outputs = static_cast<bool>(sequence->request.on_prompt_logits);
+  sequences_.emplace(id, std::move(sequence));
+  add_waiting(scheduler_, scheduled);
+  return id;
+}
+
+bool Engine::cancel(RequestId id) {
+  const auto found = sequences_.find(id);
+  if (found == sequences_.end() || found->second->finished) return false;
+  found->second->finish(FinishReason::kCancelled);
+  if (in_step_)
+    cancelled_.push_back(id);
+  else
+    finish(*found->second);
+  return true;
+}
+
+void Engine::run_until(RequestId id) {
+  while (sequences_.contains(id) && run_step()) {
+  }
+}
+
+void Engine::run_all() {
+  while (run_step()) {
+  }
+}
+
+std::optional<Result> Engine::take_result(RequestId id) {
+  const auto found = results_.find(id);
+  if (found == results_.end()) return std::nullopt;
+  std::optional<Result> result = std::move(found->second);
+  results_.erase(found);
+  return result;
+}
+
+void Engine::release_state(RequestId id) {
+  kept_.release(id, pages_);
+}
+
+// Takes a finished sequence out of everything and hands over its result.
+void Engine::finish(Sequence& finished) {
+  const auto node = sequences_.extract(finished.id);
+  Sequence& sequence = *node.mapped();
+  remove_sequence(scheduler_, sequence.id);
+  const auto computed = static_cast<size_t>(sequence.computed);
+  Result result = sequence.result();
+  if (sequence.request.keep_state && sequence.reason != FinishReason::kError && computed > 0) {
+    sequence.tokens.resize(computed);
+    kept_.keep(sequence.id, std::move(sequence.tokens), sequence.prompt_length, std::move(sequence.pages));
+  } else {
+    sequence.pages.shrink_to(0, pages_);
+  }
+  stats_.output_tokens += result.usage.output_tokens;
+  if (!sequence.request.on_finish) {
+    results_.emplace(sequence.id, std::move(result));
+    return;
+  }
+  try {
+    sequence.request.on_finish(std::move(result));
+  } catch (const std::exception& error) {
+    spdlog::error("request {}: its on_finish threw: {}", sequence.id, error.what());
+  }
+}
+
+}  // namespace llmhost::engine

@@ -1,0 +1,123 @@
+// Continuous batching: every step runs the tokens of all sequences that have their turn, decoding and prompts
+// mixed, as the scheduler plans it, and samples. Requests come and go between steps.
+//
+// A request's tokens depend on the model, its prompt, its parameters and its seed alone as long as the
+// backend keeps its promise that a sequence's numbers do not depend on the rest of the batch, on chunking or
+// on threads.
+//
+// One thread at a time; an exception leaves run_step only for misuse. What fails inside a step (the backend,
+// NaN in the logits, a callback) ends the requests concerned with FinishReason::kError.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <unordered_map>
+#include <vector>
+
+#include "engine/kept_states.h"
+#include "engine/pages.h"
+#include "engine/request.h"
+#include "engine/runner.h"
+#include "engine/sampler.h"
+#include "engine/scheduler.h"
+#include "engine/sequence.h"
+#include "engine/step_batch.h"
+
+namespace llmhost::engine {
+
+struct EngineOptions {
+  int32_t prefill_chunk =
+      0;  // most prompt tokens of one sequence in a step; 0: up to the runner's max_tokens
+  int32_t starvation_bound = 64;  // later arrivals that may overtake a waiting request
+  int64_t max_waiting = 10'000;   // further requests are refused
+};
+
+struct EngineStats {
+  int64_t steps = 0;
+  int64_t prompt_tokens = 0;  // run through the model, recomputed ones included
+  int64_t output_tokens = 0;
+  int64_t preemptions = 0;
+};
+
+class Engine {
+ public:
+  // The runner must outlive the engine, which is its only user.
+  explicit Engine(ModelRunner& runner, const EngineOptions& options = {});
+  ~Engine();
+  Engine(const Engine&) = delete;
+  Engine& operator=(const Engine&) = delete;
+
+  // Throws kInvalidArgument for a request that can never run (the message has both numbers when it does not
+  // fit into the context), kResourceExhausted when too many wait.
+  RequestId submit(Request request);
+
+  // The request ends with kCancelled, at once or, from a callback, with the step that runs. False: it is not
+  // there.
+  bool cancel(RequestId id);
+
+  // Runs one step; false when there is nothing to do.
+  bool run_step();
+  // Runs steps until this request is finished, or all are.
+  void run_until(RequestId id);
+  void run_all();
+
+  // The result of a finished request without on_finish, once.
+  std::optional<Result> take_result(RequestId id);
+  // Gives back the state kept for continue_from.
+  void release_state(RequestId id);
+
+  bool idle() const { return sequences_.empty(); }
+  int32_t n_running() const { return static_cast<int32_t>(scheduler_.running.size()); }
+  int32_t n_waiting() const { return static_cast<int32_t>(scheduler_.waiting.size()); }
+  int32_t free_pages() const { return pages_.n_free(); }
+  int32_t n_pages() const { return pages_.n_pages(); }
+  const EngineStats& stats() const { return stats_; }
+  const ModelRunner& runner() const { return runner_; }
+  int64_t max_context() const { return runner_.options().max_context; }
+
+ private:
+  // One sequence in the step that runs.
+  struct Participant {
+    Sequence* sequence = nullptr;
+    int32_t n_tokens = 0;
+    int32_t first_row = 0;  // of its logits
+    int32_t n_rows = 0;
+  };
+
+  int64_t checked_max_tokens(const Request& request) const;
+  Sequence& sequence(RequestId id) { return *sequences_.at(id); }
+
+  void preempt();
+  void take_part(Sequence& sequence, const PlannedSequence& planned);
+  void grow_pages(Sequence& sequence, int64_t tokens);
+  void fill_batch(Participant& participant);
+  void run_batch();
+  void take_outputs(const Participant& participant, std::span<const float> logits);
+  void deliver_prompt_logits(const Participant& participant, std::span<const float> logits);
+  void count(const Participant& participant);
+  void retire();
+  void finish(Sequence& sequence);
+  void update_scheduler();
+
+  ModelRunner& runner_;
+  EngineOptions options_;
+  SchedulerLimits limits_;
+  SchedulerState scheduler_;
+  Plan plan_;
+  PageAllocator pages_;
+  KeptStates kept_;
+  StepBatch batch_;
+  Sampler sampler_;
+  Choice choice_;
+  std::vector<Participant> participants_;
+  std::vector<RequestId> retired_;
+  std::vector<RequestId> cancelled_;  // from callbacks of the step that runs
+  std::unordered_map<RequestId, std::unique_ptr<Sequence>> sequences_;
+  std::unordered_map<RequestId, Result> results_;
+  EngineStats stats_;
+  RequestId last_id_ = 0;
+  bool in_step_ = false;
+};
+
+}  // namespace llmhost::engine

@@ -1,0 +1,168 @@
+// Engine::run_step and what it is made of.
+#include <algorithm>
+#include <exception>
+
+#include "core/error.h"
+#include "engine/engine.h"
+
+namespace llmhost::engine {
+namespace {
+
+void fail(Sequence& sequence, const std::exception& error) {
+  if (!sequence.finished) sequence.error = error.what();
+  sequence.finish(FinishReason::kError);
+}
+
+}  // namespace
+
+bool Engine::run_step() {
+  if (in_step_) throw_error(ErrorCode::kFailedPrecondition, "engine: run_step was called from a callback");
+  plan_step(scheduler_, limits_, pages_.n_free() + kept_.n_pages(), plan_);
+  if (plan_.empty()) return false;
+  in_step_ = true;
+  participants_.clear();
+  batch_.clear();
+  preempt();
+  // Kept states that a sequence of this step goes on with are claimed before any is given up for its pages.
+  for (const PlannedSequence& planned : plan_.admitted)
+    take_part(sequence(scheduler_.waiting[static_cast<size_t>(planned.index)].id), planned);
+  for (const PlannedSequence& planned : plan_.running)
+    take_part(sequence(scheduler_.running[static_cast<size_t>(planned.index)].id), planned);
+  for (Participant& participant : participants_) fill_batch(participant);
+  apply_plan(scheduler_, limits_, plan_);
+  run_batch();
+  update_scheduler();
+  in_step_ = false;
+  retire();
+  return true;
+}
+
+void Engine::preempt() {
+  for (const int32_t index : plan_.preempted) {
+    Sequence& victim = sequence(scheduler_.running[static_cast<size_t>(index)].id);
+    victim.pages.shrink_to(0, pages_);
+    victim.computed = 0;
+    ++victim.usage.preemptions;
+    ++stats_.preemptions;
+  }
+}
+
+void Engine::take_part(Sequence& sequence, const PlannedSequence& planned) {
+  // Logits of every position need every position to be run. A preempted sequence finds nothing kept any more.
+  if (sequence.request.continue_from != 0 && !sequence.request.on_prompt_logits) {
+    KeptStates::Claim claim = kept_.claim(sequence.request.continue_from, sequence.tokens,
+                                          runner_.length_dependent_from(), limits_.page_tokens, pages_);
+    sequence.request.continue_from = 0;
+    sequence.pages = std::move(claim.pages);
+    sequence.pages.reserve(pages_for(sequence.prompt_length + sequence.max_tokens, limits_.page_tokens));
+    sequence.computed = sequence.usage.reused_tokens = claim.computed;
+  }
+  const auto behind = static_cast<int64_t>(sequence.tokens.size()) - sequence.computed;
+  participants_.push_back({&sequence, static_cast<int32_t>(std::min<int64_t>(planned.tokens, behind)), 0, 0});
+}
+
+void Engine::grow_pages(Sequence& sequence, int64_t tokens) {
+  const int32_t n_pages = pages_for(tokens, limits_.page_tokens);
+  while (!sequence.pages.grow_to(n_pages, pages_))
+    if (!kept_.evict_one(pages_))
+      throw_error(ErrorCode::kInternal, "engine: no page is free although the plan counted on it");
+}
+
+void Engine::fill_batch(Participant& participant) {
+  Sequence& sequence = *participant.sequence;
+  const int64_t begin = sequence.computed;
+  const int64_t end = begin + participant.n_tokens;
+  grow_pages(sequence, end);
+  batch_.begin_sequence(begin, sequence.pages.pages());
+  participant.first_row = batch_.n_outputs();
+  const auto known = static_cast<int64_t>(sequence.tokens.size());
+  for (int64_t position = begin; position < end; ++position) {
+    const bool to_deliver = sequence.request.on_prompt_logits && position < sequence.prompt_length &&
+                            position >= sequence.logits_delivered;
+    batch_.add_token(sequence.tokens[static_cast<size_t>(position)], sequence.prompt_length,
+                     to_deliver || position == known - 1);
+  }
+  participant.n_rows = batch_.n_outputs() - participant.first_row;
+}
+
+void Engine::run_batch() {
+  std::span<const float> logits;
+  try {
+    logits = runner_.step(batch_);
+  } catch (const std::exception& error) {
+    for (const Participant& participant : participants_) fail(*participant.sequence, error);
+    return;
+  }
+  ++stats_.steps;
+  for (const Participant& participant : participants_) {
+    count(participant);
+    try {
+      take_outputs(participant, logits);
+    } catch (const std::exception& error) {
+      fail(*participant.sequence, error);
+    }
+  }
+}
+
+void Engine::count(const Participant& participant) {
+  Sequence& sequence = *participant.sequence;
+  const int64_t in_prompt = std::max<int64_t>(sequence.prompt_length - sequence.computed, 0);
+  stats_.prompt_tokens += std::min<int64_t>(in_prompt, participant.n_tokens);
+  sequence.computed += participant.n_tokens;
+}
+
+void Engine::take_outputs(const Participant& participant, std::span<const float> logits) {
+  Sequence& sequence = *participant.sequence;
+  deliver_prompt_logits(participant, logits);
+  if (sequence.finished || sequence.computed < static_cast<int64_t>(sequence.tokens.size())) return;
+  if (sequence.n_output() >= sequence.max_tokens) {  // only when there is nothing to generate at all
+    sequence.finish(FinishReason::kLength);
+    return;
+  }
+  const auto vocab = static_cast<size_t>(runner_.vocab_size());
+  const auto last_row = static_cast<size_t>(participant.first_row + participant.n_rows - 1);
+  const std::span<const float> row = logits.subspan(last_row * vocab, vocab);
+  if (sequence.request.on_token_logits) sequence.request.on_token_logits(row);
+  sampler_.sample(row, sequence.sampler, sequence.computed - 1, choice_);
+  sequence.accept(choice_);
+}
+
+void Engine::deliver_prompt_logits(const Participant& participant, std::span<const float> logits) {
+  Sequence& sequence = *participant.sequence;
+  const int64_t end = std::min(sequence.computed, sequence.prompt_length);
+  if (!sequence.request.on_prompt_logits || end <= sequence.logits_delivered) return;
+  const auto vocab = static_cast<size_t>(runner_.vocab_size());
+  PromptLogits chunk{};
+  chunk.request = sequence.id;
+  chunk.first_position = sequence.logits_delivered;
+  chunk.n_rows = end - sequence.logits_delivered;
+  chunk.rows = logits.subspan(static_cast<size_t>(participant.first_row) * vocab,
+                              static_cast<size_t>(chunk.n_rows) * vocab);
+  sequence.logits_delivered = end;
+  sequence.request.on_prompt_logits(chunk);
+}
+
+// What the step did to the sequences, as the scheduler counts it.
+void Engine::update_scheduler() {
+  for (ScheduledSequence& scheduled : scheduler_.running) {
+    const Sequence& current = sequence(scheduled.id);
+    scheduled.computed = static_cast<int32_t>(current.computed);
+    scheduled.target = static_cast<int32_t>(current.tokens.size());
+    scheduled.pages = current.pages.size();
+  }
+}
+
+// Finished sequences leave: those of the step, then those that a callback cancelled.
+void Engine::retire() {
+  retired_.clear();
+  for (const Participant& participant : participants_)
+    if (participant.sequence->finished) retired_.push_back(participant.sequence->id);
+  retired_.insert(retired_.end(), cancelled_.begin(), cancelled_.end());
+  cancelled_.clear();
+  for (const RequestId id : retired_) {
+    const auto found = sequences_.find(id);
+    if (found != sequences_.end()) finish(*found->second);
+  }
+}
+
+}  // namespace llmhost::engine

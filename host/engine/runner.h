@@ -1,0 +1,87 @@
+// One model on one device, ready to run steps: the program, the memory of activations and scratch, and the
+// paged state. Everything is allocated in the constructor; a step allocates nothing. Weights, graph and
+// device belong to the caller and must outlive the runner. One thread at a time.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "engine/device.h"
+#include "engine/step_batch.h"
+#include "llmhost/backend.h"
+#include "plugin/status.h"
+
+namespace llmhost::engine {
+
+struct RunnerOptions {
+  int32_t max_tokens = 512;    // of a step
+  int32_t max_sequences = 32;  // of a step
+  int32_t max_outputs = 32;    // logits rows of a step
+  int64_t max_context = 2048;  // positions of one sequence
+  // Positions that all sequences together may hold; 0: max_sequences * max_context. Rounded up to whole
+  // pages. Memory of the state is reserved at once and becomes resident as it is used.
+  int64_t state_tokens = 0;
+  int32_t page_tokens = 32;
+  llmh_dtype kv_dtype = LLMH_DTYPE_F32;  // f32, f16 or bf16
+
+  void validate() const;  // throws kInvalidArgument naming the field
+  llmh_limits limits() const;
+  int32_t n_pages() const;
+  int32_t max_pages() const;  // of one sequence
+};
+
+// What is run.
+struct RunnerModel {
+  const llmh_graph* graph = nullptr;      // every node is one the device supports
+  std::span<llmh_weight* const> weights;  // [n_tensors], null where the tensor is no weight
+  std::span<const llmh_state_spec> states;
+  std::span<const uint64_t> arena_offsets;  // [n_tensors], UINT64_MAX where the tensor is no activation
+  uint64_t arena_bytes = 0;
+};
+
+class ModelRunner {
+ public:
+  ModelRunner(const Device& device, const RunnerModel& model, const RunnerOptions& options);
+  ~ModelRunner();
+  ModelRunner(const ModelRunner&) = delete;
+  ModelRunner& operator=(const ModelRunner&) = delete;
+
+  const RunnerOptions& options() const { return options_; }
+  int64_t vocab_size() const { return vocab_size_; }
+  // From this many positions on, what a position holds depends on the length of the prompt it was computed
+  // for (rotary scalings that go by the length); INT64_MAX: never. State is reused for another prompt below
+  // it only.
+  int64_t length_dependent_from() const { return length_dependent_from_; }
+
+  uint64_t state_bytes() const { return state_.bytes(); }
+  uint64_t arena_bytes() const { return arena_.bytes(); }
+  uint64_t scratch_bytes() const { return scratch_.bytes(); }
+
+  // Runs the tokens and gives the logits, [n_outputs, vocab_size] row by row, valid until the next step.
+  // Throws what the backend reports.
+  std::span<const float> step(const StepBatch& batch);
+
+ private:
+  void reserve_state(const RunnerModel& model);
+  void find_logits(const RunnerModel& model);
+  void compile(const RunnerModel& model);
+
+  const Device& device_;
+  RunnerOptions options_;
+  std::vector<llmh_state_view> states_;
+  DeviceBuffer state_;
+  DeviceBuffer arena_;
+  DeviceBuffer scratch_;
+  llmh_program* program_ = nullptr;
+  plugin::Call call_;
+  int64_t vocab_size_ = 0;
+  int64_t length_dependent_from_ = INT64_MAX;
+  uint64_t logits_offset_ = 0;            // in arena_
+  const float* mapped_logits_ = nullptr;  // null: copied into logits_
+  std::vector<float> logits_;             // [max_outputs, V]
+};
+
+}  // namespace llmhost::engine

@@ -1,0 +1,50 @@
+// One request inside the engine: its tokens, pages, sampler and text.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "engine/pages.h"
+#include "engine/request.h"
+#include "engine/stops.h"
+
+namespace llmhost::engine {
+
+struct Sequence {
+  // Makes room for all the tokens it may get. `max_tokens` is the request's, resolved.
+  Sequence(RequestId request_id, Request&& from, int64_t max_output, uint64_t seed);
+
+  int64_t n_output() const { return static_cast<int64_t>(tokens.size()) - prompt_length; }
+  bool is_stop_token(int32_t token) const;
+
+  // Adds a chosen token and its text to the output. Sets the finish reason when it ends the request.
+  void accept(const Choice& choice);
+  void finish(FinishReason why);  // the first reason counts
+  Result result();                // once, when finished
+
+  RequestId id;
+  Request request;
+  int64_t prompt_length;
+  int64_t max_tokens;
+  std::vector<int32_t> tokens;   // prompt and output
+  int64_t computed = 0;          // tokens in the state
+  int64_t logits_delivered = 0;  // prompt positions given to on_prompt_logits
+  PageTable pages;
+  SamplerState sampler;
+  StopMatcher stops;
+  Usage usage;
+
+  bool finished = false;
+  FinishReason reason = FinishReason::kStop;
+  int32_t stop_token = -1;
+  std::string error;
+
+ private:
+  void add_text(int32_t token, bool is_output);
+
+  std::string text_;   // all the text shown
+  std::string piece_;  // of the decoder
+};
+
+}  // namespace llmhost::engine

@@ -72,9 +72,9 @@ std::pair<size_t, size_t> StringMatcher::longest_at(std::string_view text, size_
   return best;
 }
 
-void AddedTokens::search(const AddedToken& token, std::string text) {
+void AddedTokens::search(const AddedToken& token) {
   Set& set = token.normalized ? normalized_ : raw_;
-  set.strings.push_back(std::move(text));
+  set.strings.push_back(token.decoded);
   set.token.push_back(static_cast<size_t>(&token - tokens_.data()));
 }
 

@@ -18,6 +18,7 @@ struct AddedToken {
   bool rstrip = false;       // and on its right
   bool single_word = false;  // only where no word character touches it
   bool normalized = false;   // searched in the normalized text
+  std::string decoded = {};  // its text when decoded: the normalized content; set by build()
 };
 
 // Finds the longest of many strings at each position: a sorted list, narrowed byte by byte.
@@ -48,7 +49,10 @@ class AddedTokens {
   // text.
   template <class Normalize>
   void build(const Normalize& normalize) {
-    for (AddedToken& t : tokens_) search(t, t.normalized ? normalize(t.content) : t.content);
+    for (AddedToken& t : tokens_) {
+      t.decoded = t.normalized ? normalize(t.content) : t.content;
+      search(t);
+    }
     finish();
   }
 
@@ -66,7 +70,7 @@ class AddedTokens {
     std::vector<std::string> strings;
     std::vector<size_t> token;  // index in tokens_
   };
-  void search(const AddedToken& token, std::string text);
+  void search(const AddedToken& token);
   void finish();
 
   std::vector<AddedToken> tokens_;

@@ -6,6 +6,7 @@
 #include "core/error.h"
 #include "core/file.h"
 #include "model/gguf.h"
+#include "text/template/chat_prompt.h"
 
 namespace llmhost::text {
 namespace {
@@ -15,25 +16,8 @@ constexpr size_t kMaxTemplateBytes = size_t{4} << 20;
 constexpr auto kSpecialTokens = std::to_array<std::string_view>(
     {"bos_token", "eos_token", "unk_token", "pad_token", "sep_token", "cls_token"});
 
-// A list of {"name", "template"}, or one template.
-std::optional<ChatTemplateSource> from_json(const Json& value, const std::string& source,
-                                            std::string_view wanted) {
-  if (value.is_string()) return ChatTemplateSource{value.get<std::string>(), source};
-  if (!value.is_array())
-    throw_invalid("{}: 'chat_template' must be a string or a list of named templates", source);
-  for (const Json& entry : value) {
-    const bool is_named = entry.is_object() && entry.contains("name") && entry.contains("template") &&
-                          entry["name"].is_string() && entry["template"].is_string();
-    if (!is_named) throw_invalid("{}: an entry of 'chat_template' has no 'name' and 'template'", source);
-    if (entry["name"] == wanted)
-      return ChatTemplateSource{entry["template"].get<std::string>(),
-                                source + " (" + entry["name"].get<std::string>() + ")"};
-  }
-  return std::nullopt;
-}
-
 std::optional<ChatTemplateSource> from_gguf(const model::GgufFile& file, std::string_view wanted) {
-  if (wanted != "default") {
+  if (!wanted.empty()) {
     const std::string key = "tokenizer.chat_template." + std::string(wanted);
     if (const auto named = file.try_string(key))
       return ChatTemplateSource{std::string(*named), file.name() + ": " + key};
@@ -85,7 +69,10 @@ std::optional<ChatTemplateSource> find_chat_template(const model::Checkpoint& ch
   const Json config = tokenizer_config(checkpoint.folder());
   const auto it = config.find("chat_template");
   if (it == config.end() || it->is_null()) return std::nullopt;
-  return from_json(*it, (checkpoint.folder() / "tokenizer_config.json").string(), wanted);
+  std::optional<std::string_view> name;
+  if (!wanted.empty()) name = wanted;
+  return ChatTemplateSource{select_chat_template(OrderedJson(*it), name, false),
+                            (checkpoint.folder() / "tokenizer_config.json").string()};
 }
 
 OrderedJson special_token_variables(const model::Checkpoint& checkpoint) {

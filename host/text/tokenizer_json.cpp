@@ -7,6 +7,7 @@
 #include "core/error.h"
 #include "text/bpe.h"
 #include "text/json_cursor.h"
+#include "text/tokenizer_files.h"
 #include "text/tokenizer_json_parts.h"
 #include "text/tokenizer_pipeline.h"
 #include "text/unigram.h"
@@ -225,7 +226,7 @@ void read_added(const Slices& root, PipelineParts& parts) {
 
 }  // namespace
 
-std::shared_ptr<const Tokenizer> load_tokenizer_json(std::string_view json, std::string_view source) {
+std::shared_ptr<Tokenizer> make_json_tokenizer(std::string_view json, std::string_view source) {
   const Slices root(json, source, 0, std::string(source));
   const Slices model(root.text("model"), source, root.offset("model"), root.where("model"));
   PipelineParts parts;

@@ -14,8 +14,7 @@ class PipelineDecoding final : public Decoding {
       : tokenizer_(tokenizer), chain_(specs), skip_special_(skip_special) {}
 
   void push(int32_t id, std::string& out) override {
-    if (skip_special_ && tokenizer_.is_special(id)) return;
-    const std::string piece = tokenizer_.piece_of(id);
+    const std::string_view piece = tokenizer_.decoder_input(id, skip_special_);
     if (!piece.empty()) chain_.push(piece, out);
   }
   void finish(std::string& out) override { chain_.finish(out); }
@@ -86,6 +85,13 @@ std::optional<int32_t> PipelineTokenizer::id_of(std::string_view piece) const {
   if (const AddedToken* token = parts_.added.find(piece)) return token->id;
   const int32_t id = parts_.model->vocab().find(piece);
   return id == Vocab::kNone ? std::nullopt : std::optional(id);
+}
+
+std::string_view PipelineTokenizer::decoder_input(int32_t id, bool skip_special) const {
+  const AddedToken* token = parts_.added.find(id);
+  if (token == nullptr) return parts_.model->vocab().piece(id);
+  if (skip_special && token->special && token->decoded == token->content) return {};
+  return token->decoded;
 }
 
 bool PipelineTokenizer::is_special(int32_t id) const {

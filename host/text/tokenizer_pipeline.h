@@ -31,6 +31,9 @@ class PipelineTokenizer final : public Tokenizer {
   std::string piece_of(int32_t id) const override;
   std::optional<int32_t> id_of(std::string_view piece) const override;
   bool is_special(int32_t id) const override;
+  // What the decoder gets for an id; empty for special tokens when they are skipped. As in the reference, a
+  // special token whose normalized form differs from its content is not skipped.
+  std::string_view decoder_input(int32_t id, bool skip_special) const;
 
  private:
   void encode_text(const AddedTokens::Segment& segment, bool parse_special, std::vector<int32_t>& ids) const;

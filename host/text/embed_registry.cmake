@@ -1,0 +1,12 @@
+# cmake -DOUTPUT=file.cpp -DINPUTS=a.yaml;b.yaml -P embed_registry.cmake
+set(text "// Generated from registry/tokenizers.\n#include <string_view>\nnamespace llmhost::text {\n")
+string(APPEND text "extern const std::string_view kRegistry[][2];\nextern const unsigned long kRegistrySize;\n")
+string(APPEND text "const std::string_view kRegistry[][2] = {\n")
+list(LENGTH INPUTS count)
+foreach(input ${INPUTS})
+  get_filename_component(name ${input} NAME_WE)
+  file(READ ${input} content)
+  string(APPEND text "{\"${name}\", R\"registry(${content})registry\"},\n")
+endforeach()
+string(APPEND text "};\nconst unsigned long kRegistrySize = ${count};\n}  // namespace llmhost::text\n")
+file(WRITE ${OUTPUT} "${text}")

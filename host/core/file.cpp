@@ -37,6 +37,7 @@ class FileDescriptor {
   int fd_;
 };
 
+// Files are opened with O_NONBLOCK: a FIFO then fails here instead of waiting for a writer.
 size_t regular_file_size(int fd, const std::filesystem::path& path) {
   struct stat info {};
   if (::fstat(fd, &info) != 0) throw_errno(path, "read");
@@ -47,7 +48,7 @@ size_t regular_file_size(int fd, const std::filesystem::path& path) {
 }  // namespace
 
 std::string read_file(const std::filesystem::path& path, size_t max_bytes) {
-  const FileDescriptor fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  const FileDescriptor fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   if (fd.get() < 0) throw_errno(path, "open");
   const size_t size = regular_file_size(fd.get(), path);
   if (size > max_bytes) throw_invalid("{}: {} bytes, the limit is {}", path.string(), size, max_bytes);
@@ -86,7 +87,7 @@ void write_file_atomically(const std::filesystem::path& path, std::string_view c
 }
 
 MappedFile::MappedFile(const std::filesystem::path& path) : path_(path) {
-  const FileDescriptor fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  const FileDescriptor fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   if (fd.get() < 0) throw_errno(path, "open");
   size_ = regular_file_size(fd.get(), path);
   if (size_ == 0) return;

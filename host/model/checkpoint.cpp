@@ -83,9 +83,10 @@ void Checkpoint::State::open_safetensors(const std::vector<fs::path>& paths) {
 void Checkpoint::State::read_configs() {
   const fs::path config_path = folder / "config.json";
   const fs::path generation_path = folder / "generation_config.json";
-  if (fs::exists(generation_path))
+  std::error_code ignored;
+  if (fs::exists(generation_path, ignored))
     generation = parse_generation_config(read_model_config(generation_path), generation_path.string());
-  if (!fs::exists(config_path)) return;
+  if (!fs::exists(config_path, ignored)) return;
   config = read_model_config(config_path);
   config_file = config_path.string();
   // Configs of before generation_config.json hold the same keys. A nested text model may have its own.

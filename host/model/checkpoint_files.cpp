@@ -34,8 +34,14 @@ std::string first_bytes(const fs::path& path) {
   return magic;
 }
 
+// False for what cannot be looked at as well; opening it will say why.
+bool is_file(const fs::path& path) {
+  std::error_code ignored;
+  return fs::is_regular_file(path, ignored);
+}
+
 CheckpointFiles single_file(const fs::path& path) {
-  if (!fs::is_regular_file(path)) throw_invalid("{}: not a regular file", path.string());
+  if (!is_file(path)) throw_invalid("{}: not a regular file", path.string());
   CheckpointFiles files{.folder = path.has_parent_path() ? path.parent_path() : fs::path("."),
                         .weights = {path}};
   const std::string magic = first_bytes(path);
@@ -62,7 +68,7 @@ CheckpointFiles sharded(const fs::path& folder, const fs::path& index) {
   std::set<std::string> shards;
   for (const auto& [tensor, shard] : files.weight_map) shards.insert(shard);
   for (const std::string& shard : shards) {
-    if (!fs::exists(folder / shard))
+    if (!is_file(folder / shard))
       throw_error(ErrorCode::kNotFound, "{}: shard '{}' is missing; download the model again", index.string(),
                   printable(shard));
     files.weights.push_back(folder / shard);
@@ -88,7 +94,7 @@ std::vector<fs::path> gguf_models(const fs::path& folder) {
 [[noreturn]] void no_weights(const fs::path& folder) {
   for (const fs::directory_entry& entry : fs::directory_iterator(folder)) {
     const std::string name = entry.path().filename().string();
-    if (is_pickle_name(entry.path()) && entry.file_size() > 0)
+    if (is_pickle_name(entry.path()))
       throw_error(ErrorCode::kUnimplemented, "{}: the weights are in '{}', {}", folder.string(),
                   printable(name), kConvertHint);
     if (entry.path().extension() == ".safetensors")
@@ -101,10 +107,10 @@ std::vector<fs::path> gguf_models(const fs::path& folder) {
 }
 
 CheckpointFiles in_folder(const fs::path& folder) {
-  if (fs::exists(folder / "model.safetensors"))
+  if (is_file(folder / "model.safetensors"))
     return {.folder = folder, .weights = {folder / "model.safetensors"}};
   const fs::path index = folder / "model.safetensors.index.json";
-  if (fs::exists(index)) return sharded(folder, index);
+  if (is_file(index)) return sharded(folder, index);
   const std::vector<fs::path> models = gguf_models(folder);
   if (models.size() > 1)
     throw_invalid("{}: holds {} GGUF models; name one, such as '{}'", folder.string(), models.size(),
@@ -133,9 +139,12 @@ std::map<std::string, std::string> parse_weight_map(std::string_view text, std::
 CheckpointFiles find_checkpoint_files(const fs::path& path) {
   std::error_code error;
   const fs::file_status status = fs::status(path, error);
-  if (error || !fs::exists(status))
-    throw_error(ErrorCode::kNotFound, "{}: no such file or folder", path.string());
-  return fs::is_directory(status) ? in_folder(path) : single_file(path);
+  if (!fs::exists(status)) throw_error(ErrorCode::kNotFound, "{}: no such file or folder", path.string());
+  try {
+    return fs::is_directory(status) ? in_folder(path) : single_file(path);
+  } catch (const fs::filesystem_error& failure) {
+    throw_error(ErrorCode::kPermissionDenied, "{}: cannot list: {}", path.string(), failure.code().message());
+  }
 }
 
 }  // namespace llmhost::model

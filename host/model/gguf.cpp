@@ -78,7 +78,8 @@ void check_parts_exist(const fs::path& folder, const SplitName& name) {
   size_t missing_count = 0;
   for (uint64_t i = 1; i <= name.count; ++i) {
     const std::string file = fmt::format("{}-{:05}-of-{:05}.gguf", name.prefix, i, name.count);
-    if (fs::exists(folder / file)) continue;
+    std::error_code ignored;
+    if (fs::exists(folder / file, ignored)) continue;
     if (++missing_count <= 3) missing += (missing.empty() ? "" : ", ") + file;
   }
   if (missing_count == 0) return;

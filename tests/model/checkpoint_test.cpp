@@ -1,6 +1,7 @@
 #include "model/checkpoint.h"
 
 #include <doctest/doctest.h>
+#include <sys/stat.h>
 
 #include <filesystem>
 #include <functional>
@@ -168,6 +169,16 @@ TEST_CASE("what is no model says what to do") {
   write_file_atomically(folder / "notes.txt", "hello");
   CHECK(contains(ShardedCopy::error_of(folder / "notes.txt"), "neither a .safetensors nor a GGUF file"));
   fs::remove_all(folder);
+}
+
+TEST_CASE("a pipe in the place of a file is refused, not waited for") {
+  const ShardedCopy copy("test-checkpoint-pipe");
+  fs::remove(copy.path("config.json"));
+  REQUIRE(::mkfifo(copy.path("config.json").c_str(), 0600) == 0);
+  CHECK(contains(copy.error(), "config.json: not a regular file"));
+  REQUIRE(::mkfifo(copy.path("pipe.gguf").c_str(), 0600) == 0);
+  CHECK(contains(ShardedCopy::error_of(copy.path("pipe.gguf")), "not a regular file"));
+  CHECK_THROWS_AS(GgufFile::open(copy.path("pipe.gguf")), Error);
 }
 
 TEST_CASE("a config that is no object or far too large is refused") {

@@ -102,7 +102,7 @@ Value sum(Runtime&, const Value& value, Arguments& arguments) {
   Value total = given[1].value_or(Value::integer(0));
   if (total.is_string()) fail("sum() can't sum strings");
   const bool by_attribute = given[0] && !given[0]->is_none();
-  for (const Value& item : iterate(value)->items)
+  for (const auto walked = iterate(value); const Value& item : walked->items)
     total = binary(BinaryOp::kAdd, total, by_attribute ? attribute_at(item, *given[0]) : item);
   return total;
 }

@@ -17,7 +17,7 @@ Value map_attribute(const Value& value, Arguments& arguments) {
   const auto given = arguments.take("map", {"attribute", "default"}, 1);
   const Value* fallback = given[1] && !given[1]->is_none() ? &*given[1] : nullptr;
   Values out;
-  for (const Value& item : iterate(value)->items) out.push_back(attribute_at(item, *given[0], fallback));
+  for (const auto walked = iterate(value); const Value& item : walked->items) out.push_back(attribute_at(item, *given[0], fallback));
   return iterator_value(std::move(out));
 }
 
@@ -31,7 +31,7 @@ Value map(Runtime& runtime, const Value& value, Arguments& arguments) {
   const Filter filter = name.is_string() ? find_filter(name.text()) : nullptr;
   if (filter == nullptr) fail("No filter named {}.", repr_of(name));
   Values out;
-  for (const Value& item : iterate(value)->items) {
+  for (const auto walked = iterate(value); const Value& item : walked->items) {
     Meter::work(1);
     Arguments copy = arguments;
     out.push_back(filter(runtime, item, copy));
@@ -51,7 +51,7 @@ Value select(Runtime& runtime, const Value& value, Arguments& arguments) {
     if (test == nullptr) fail("No test named {}.", repr_of(name));
   }
   Values out;
-  for (const Value& item : iterate(value)->items) {
+  for (const auto walked = iterate(value); const Value& item : walked->items) {
     Meter::work(1);
     const Value subject = kAttribute ? attribute_at(item, path) : item;
     Arguments copy = arguments;

@@ -26,7 +26,7 @@ Value batch(Runtime&, const Value& value, Arguments& arguments) {
   const auto given = arguments.take("batch", {"linecount", "fill_with"}, 1);
   const auto size = static_cast<size_t>(positive_count(*given[0], "linecount"));
   Values rows, row;
-  for (const Value& item : iterate(value)->items) {
+  for (const auto walked = iterate(value); const Value& item : walked->items) {
     if (row.size() == size) rows.push_back(Value::list(std::exchange(row, {})));
     row.push_back(item);
   }
@@ -112,7 +112,7 @@ Value join(Runtime&, const Value& value, Arguments& arguments) {
   const bool by_attribute = given[1] && !given[1]->is_none();
   std::string out;
   bool start = true;
-  for (const Value& item : iterate(value)->items) {
+  for (const auto walked = iterate(value); const Value& item : walked->items) {
     if (!std::exchange(start, false)) out += separator;
     out += str_of(by_attribute ? attribute_at(item, *given[1]) : item);
     if (Meter* meter = Meter::current()) meter->check(out.size());
@@ -155,7 +155,7 @@ Value sort_key(const Value& item, const std::optional<Value>& path, bool case_se
 Value sort(Runtime&, const Value& value, Arguments& arguments) {
   const auto given = arguments.take("sort", {"reverse", "case_sensitive", "attribute"});
   std::vector<Keyed> keyed;
-  for (const Value& item : iterate(value)->items)
+  for (const auto walked = iterate(value); const Value& item : walked->items)
     keyed.push_back({sort_key(item, given[2], given[1] && given[1]->truth()), item});
   sort_keyed(keyed, given[0] && given[0]->truth());
   return items_of(keyed);
@@ -178,7 +178,7 @@ Value unique(Runtime&, const Value& value, Arguments& arguments) {
   const bool by_attribute = given[1] && !given[1]->is_none();
   std::unordered_multimap<size_t, Value> seen;
   Values out;
-  for (const Value& item : iterate(value)->items) {
+  for (const auto walked = iterate(value); const Value& item : walked->items) {
     Value key = comparison_key(by_attribute ? attribute_at(item, *given[1]) : item, given[0] && given[0]->truth());
     const auto [begin, end] = seen.equal_range(hash_of(key));
     if (std::any_of(begin, end, [&](const auto& known) { return equal(known.second, key); })) continue;
@@ -193,7 +193,7 @@ Value group_by(Runtime&, const Value& value, Arguments& arguments) {
   const auto given = arguments.take("groupby", {"attribute", "default", "case_sensitive"}, 1);
   const Value* fallback = given[1] && !given[1]->is_none() ? &*given[1] : nullptr;
   std::vector<Keyed> keyed;
-  for (const Value& item : iterate(value)->items)
+  for (const auto walked = iterate(value); const Value& item : walked->items)
     keyed.push_back({comparison_key(attribute_at(item, *given[0], fallback), given[2] && given[2]->truth()), item});
   sort_keyed(keyed, false);
   Values groups;

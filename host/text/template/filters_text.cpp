@@ -127,7 +127,7 @@ Value url_encode(Runtime&, const Value& value, Arguments&) {
   if (value.is(Kind::kDict)) {
     for (const auto& [key, item] : value.dict().entries()) add(key, item);
   } else {
-    for (const Value& pair : iterate(value)->items) {
+    for (const auto walked = iterate(value); const Value& pair : walked->items) {
       const auto items = iterate(pair);
       if (items->items.size() != 2) fail("urlencode needs pairs, one has {} elements", items->items.size());
       add(items->items[0], items->items[1]);

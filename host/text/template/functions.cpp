@@ -34,7 +34,7 @@ std::vector<DictNode::Entry> entries_of(std::string_view function, const Argumen
     if (source.is(Kind::kDict)) {
       entries = source.dict().entries();
     } else {
-      for (const Value& pair : iterate(source)->items) {
+      for (const auto walked = iterate(source); const Value& pair : walked->items) {
         const auto items = iterate(pair);
         if (items->items.size() != 2) fail("{}() needs pairs, one has {} elements", function, items->items.size());
         entries.emplace_back(items->items[0], items->items[1]);

@@ -377,7 +377,7 @@ Value get_slice(const Value& object, const Slice& slice) {
       return Value::object(std::make_shared<Range>(range->at(walk.start), range->at(walk.stop), step * walk.step));
     }
   }
-  fail("'{}' object cannot be sliced", object.type_name());
+  return Value::undefined(object_repr(object) + " has no slices");
 }
 
 Integer python_index(const Value& value, std::string_view what) {

@@ -50,7 +50,7 @@ std::optional<Value> dict_method(const Value& self, std::string_view name) {
     return function_value("fromkeys", [](Runtime&, Arguments& arguments) {
       const auto given = arguments.take("fromkeys", {"iterable", "value"}, 1);
       std::vector<DictNode::Entry> entries;
-      for (const Value& key : iterate(*given[0])->items) entries.emplace_back(key, given[1].value_or(Value::none()));
+      for (const auto walked = iterate(*given[0]); const Value& key : walked->items) entries.emplace_back(key, given[1].value_or(Value::none()));
       return Value::dict(std::make_shared<DictNode>(std::move(entries)));
     });
   return std::nullopt;

@@ -6,17 +6,21 @@ using namespace llmhost;
 
 TEST_CASE("chat prompt: tools and documents are none unless given, now is the clock") {
   const auto chat = text::jinja::Template::parse(
-      "{{ tools is none }} {{ documents is none }} {{ add_generation_prompt }} {{ now is defined }} {{ strftime_now('%d %b %Y') }}",
+      "{{ tools is none }} {{ documents is none }} {{ add_generation_prompt }} {{ now is defined }} {{ "
+      "strftime_now('%d %b %Y') }}",
       "t");
   CHECK(text::render_chat(chat, OrderedJson::parse(R"({"messages": [], "now": "2024-07-26T14:05:09"})")) ==
         "True True False False 26 Jul 2024");
-  CHECK(text::render_chat(chat, OrderedJson::parse(R"({"tools": [], "documents": [1], "add_generation_prompt": true,
-                                                       "now": "2020-02-29"})")) == "False False True False 29 Feb 2020");
+  CHECK(text::render_chat(chat,
+                          OrderedJson::parse(R"({"tools": [], "documents": [1], "add_generation_prompt": true,
+                                                       "now": "2020-02-29"})")) ==
+        "False False True False 29 Feb 2020");
   CHECK_THROWS_AS(text::render_chat(chat, OrderedJson::parse(R"({"now": "yesterday"})")), Error);
 }
 
 TEST_CASE("chat prompt: a template is chosen by name, by tools, or as the default") {
-  const auto list = OrderedJson::parse(R"([{"name": "default", "template": "D"}, {"name": "tool_use", "template": "T"},
+  const auto list =
+      OrderedJson::parse(R"([{"name": "default", "template": "D"}, {"name": "tool_use", "template": "T"},
                                            {"name": "rag", "template": "R"}])");
   CHECK(text::select_chat_template(list, std::nullopt, false) == "D");
   CHECK(text::select_chat_template(list, std::nullopt, true) == "T");

@@ -41,17 +41,27 @@ TEST_CASE("limits: time") {
   CHECK(stops("{% for a in range(1000) %}{% for b in range(1000) %}{% endfor %}{% endfor %}", "steps"));
   CHECK(stops("{% for a in range(1000000) %}{% endfor %}", "range too big"));
   CHECK(stops("{% set x = range(100000)|list %}{% for a in x %}{{ x == x }}{% endfor %}", "steps"));
-  CHECK(stops("{% set x = 'a' * 1000000 %}{% for a in range(100000) %}{% set y = x.split('b') %}{% endfor %}", "steps"));
+  CHECK(stops("{% set x = 'a' * 1000000 %}{% for a in range(100000) %}{% set y = x.split('b') %}{% endfor %}",
+              "steps"));
   CHECK(stops("{% macro m() %}{{ m() }}{{ m() }}{% endmacro %}{{ m() }}", "nested"));
-  CHECK(stops("{% set ns = namespace(x=1) %}{% for i in range(1000) %}{% set ns.x = ns.x * 3 %}{% endfor %}", "too big"));
+  CHECK(stops("{% set ns = namespace(x=1) %}{% for i in range(1000) %}{% set ns.x = ns.x * 3 %}{% endfor %}",
+              "too big"));
 }
 
 TEST_CASE("limits: memory and output") {
-  CHECK(stops("{% set ns = namespace(s='x') %}{% for i in range(60) %}{% set ns.s = ns.s ~ ns.s %}{% endfor %}", "memory"));
-  CHECK(stops("{% set ns = namespace(s='x') %}{% for i in range(60) %}{% set ns.s = ns.s + ns.s %}{% endfor %}", "memory"));
-  CHECK(stops("{% set ns = namespace(s=[1]) %}{% for i in range(60) %}{% set ns.s = ns.s + ns.s %}{% endfor %}", "memory"));
-  CHECK(stops("{% set ns = namespace(s=[1]) %}{% for i in range(60) %}{% set ns.s = [ns.s, ns.s] %}{% endfor %}{{ ns.s }}",
-              "steps"));
+  CHECK(
+      stops("{% set ns = namespace(s='x') %}{% for i in range(60) %}{% set ns.s = ns.s ~ ns.s %}{% endfor %}",
+            "memory"));
+  CHECK(
+      stops("{% set ns = namespace(s='x') %}{% for i in range(60) %}{% set ns.s = ns.s + ns.s %}{% endfor %}",
+            "memory"));
+  CHECK(
+      stops("{% set ns = namespace(s=[1]) %}{% for i in range(60) %}{% set ns.s = ns.s + ns.s %}{% endfor %}",
+            "memory"));
+  CHECK(
+      stops("{% set ns = namespace(s=[1]) %}{% for i in range(60) %}{% set ns.s = [ns.s, ns.s] %}{% endfor "
+            "%}{{ ns.s }}",
+            "steps"));
   CHECK(stops("{{ 'x' * 1000000000000 }}", "memory"));
   CHECK(stops("{{ 'x'.center(4000000000) }}", "memory"));
   CHECK(stops("{{ '%1000000000d' % 1 }}", "memory"));
@@ -61,7 +71,8 @@ TEST_CASE("limits: memory and output") {
 }
 
 TEST_CASE("limits: nesting") {
-  for (const char* open : {"(", "[", "{1:", "-", "not ", "+", "x[", "f(", "x.f(1)|d(", "1 if ", "1 if 1 else "})
+  for (const char* open :
+       {"(", "[", "{1:", "-", "not ", "+", "x[", "f(", "x.f(1)|d(", "1 if ", "1 if 1 else "})
     CHECK(error_of("{{ " + repeated(open, 100000)) != "");
   CHECK(stops("{{ " + repeated("(", 100000) + "1" + repeated(")", 100000) + " }}", "nested"));
   CHECK(stops(repeated("{% if 1 %}", 10000) + repeated("{% endif %}", 10000), "nested"));
@@ -70,7 +81,8 @@ TEST_CASE("limits: nesting") {
   CHECK(stops("{{ x" + repeated("|upper", 100000) + " }}", "operators"));
   CHECK(error_of("{{ 1" + repeated(" + 1", 500) + " }}") == "");
   CHECK(error_of("{{ " + repeated("(", 100) + "1" + repeated(")", 100) + " }}") == "");
-  CHECK(stops("{% set ns = namespace(x=[]) %}{% for i in range(10000) %}{% set ns.x = [ns.x] %}{% endfor %}", "nested"));
+  CHECK(stops("{% set ns = namespace(x=[]) %}{% for i in range(10000) %}{% set ns.x = [ns.x] %}{% endfor %}",
+              "nested"));
   CHECK(stops("{% set ns = namespace() %}{% set ns.x = ns %}{{ ns }}", "nested"));
   CHECK(stops("{% set ns = namespace() %}{% set ns.x = [ns, ns] %}{{ ns }}", "nested"));
 }
@@ -80,11 +92,14 @@ TEST_CASE("limits: deep JSON is refused, deep enough JSON is rendered") {
     return OrderedJson::parse(R"({"x": )" + repeated("[", depth) + repeated("]", depth) + "}");
   };
   const auto chat = text::jinja::Template::parse("{{ x }}{{ x|tojson }}", "t");
-  CHECK(text::render_chat(chat, nested(200)) == repeated("[", 200) + repeated("]", 200) + repeated("[", 200) + repeated("]", 200));
+  CHECK(text::render_chat(chat, nested(200)) ==
+        repeated("[", 200) + repeated("]", 200) + repeated("[", 200) + repeated("]", 200));
   CHECK_THROWS_AS(text::render_chat(chat, nested(2000)), Error);
 }
 
 TEST_CASE("limits: values that hold each other are let go") {  // a leak shows under the address sanitizer
-  CHECK(error_of("{% set ns = namespace() %}{% set ns.self = ns %}{% macro m() %}{% endmacro %}{% set ns.m = m %}"
-                 "{% for i in [1] %}{% macro n() %}{{ n }}{% endmacro %}{% set ns.n = n %}{% set ns.l = loop %}{% endfor %}") == "");
+  CHECK(error_of(
+            "{% set ns = namespace() %}{% set ns.self = ns %}{% macro m() %}{% endmacro %}{% set ns.m = m %}"
+            "{% for i in [1] %}{% macro n() %}{{ n }}{% endmacro %}{% set ns.n = n %}{% set ns.l = loop %}{% "
+            "endfor %}") == "");
 }

@@ -1,4 +1,5 @@
-// Renders what Python's Jinja rendered: real chat templates on many conversations, and single features of the language.
+// Renders what Python's Jinja rendered: real chat templates on many conversations, and single features of the
+// language.
 #include <doctest/doctest.h>
 
 #include <filesystem>
@@ -38,14 +39,17 @@ Outcome render(const std::string& source, const std::string& name, const Ordered
 
 // Whether the outcome is the record's; only the messages of raise_exception have to be equal.
 bool agrees(const Outcome& outcome, const OrderedJson& record) {
-  if (record.contains("expected")) return !outcome.failed && outcome.text == record["expected"].get<std::string>();
+  if (record.contains("expected"))
+    return !outcome.failed && outcome.text == record["expected"].get<std::string>();
   if (record["error_type"] != "raise_exception") return outcome.failed && !outcome.raised;
   return outcome.raised && outcome.text == record["error"].get<std::string>();
 }
 
 std::string difference(const Outcome& outcome, const OrderedJson& record) {
-  return "\n  template: " + record["template"].dump() + (record.contains("case") ? " case " + record["case"].dump() : "") +
-         "\n  got:      " + (outcome.failed ? "ERROR " : "") + OrderedJson(outcome.text).dump() + "\n  expected: " +
+  return "\n  template: " + record["template"].dump() +
+         (record.contains("case") ? " case " + record["case"].dump() : "") +
+         "\n  got:      " + (outcome.failed ? "ERROR " : "") + OrderedJson(outcome.text).dump() +
+         "\n  expected: " +
          (record.contains("expected") ? record["expected"].dump() : "ERROR " + record["error"].dump());
 }
 
@@ -81,9 +85,13 @@ void check_snippets(const std::string& file, size_t at_least) {
 
 }  // namespace
 
-TEST_CASE("template: single features as Python's Jinja") { check_snippets("jinja_snippets.jsonl", 300); }
+TEST_CASE("template: single features as Python's Jinja") {
+  check_snippets("jinja_snippets.jsonl", 300);
+}
 
-TEST_CASE("template: our own snippets as Python's Jinja") { check_snippets("extra_snippets.jsonl", 300); }
+TEST_CASE("template: our own snippets as Python's Jinja") {
+  check_snippets("extra_snippets.jsonl", 300);
+}
 
 TEST_CASE("template: real chat templates on real conversations") {
   const auto index = OrderedJson::parse(read(kData + "templates/index.json"));
@@ -97,7 +105,9 @@ TEST_CASE("template: real chat templates on real conversations") {
     auto& source = sources[name];
     if (source.empty()) source = read(kData + "templates/" + name + ".jinja");
     OrderedJson variables = index.at(name).value("special_tokens", OrderedJson::object());
-    const OrderedJson inputs = record.contains("inputs") ? record.at("inputs") : cases.at("cases").at(record.at("case").get<std::string>());
+    const OrderedJson inputs = record.contains("inputs")
+                                   ? record.at("inputs")
+                                   : cases.at("cases").at(record.at("case").get<std::string>());
     variables.update(inputs);
     variables["now"] = cases["now"];
     const Outcome outcome = render(source, name, variables);

@@ -27,11 +27,14 @@ enum class ExprKind : uint8_t {
   kCall,       // children[0](call)
   kFilter,     // children[0] | name(call); children[0] is null for the filters of filter and set blocks
   kTest,       // children[0] is name(call)
-  kNot, kNegate, kPositive,  // children[0]
-  kBinary,     // children[0] op children[1]
-  kAnd, kOr,   // children[0], children[1]
-  kCompare,    // children[0] comparisons[0] children[1] comparisons[1] …
-  kConcat,     // children
+  kNot,
+  kNegate,
+  kPositive,  // children[0]
+  kBinary,    // children[0] op children[1]
+  kAnd,
+  kOr,           // children[0], children[1]
+  kCompare,      // children[0] comparisons[0] children[1] comparisons[1] …
+  kConcat,       // children
   kConditional,  // children: value, condition, else (or null)
 };
 
@@ -73,7 +76,7 @@ enum class StmtKind : uint8_t {
   kScope,        // body in a scope of its own
   kBreak,
   kContinue,
-  kRefused,      // text says why
+  kRefused,  // text says why
 };
 
 struct Signature {

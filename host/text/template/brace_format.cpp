@@ -9,7 +9,9 @@
 namespace llmhost::text::jinja {
 namespace {
 
-bool is_align(char32_t code) { return code == '<' || code == '>' || code == '^' || code == '='; }
+bool is_align(char32_t code) {
+  return code == '<' || code == '>' || code == '^' || code == '=';
+}
 
 FormatSpec parse_spec(std::string_view text) {
   FormatSpec spec;
@@ -64,9 +66,11 @@ std::string format_value(const Value& value, std::string_view text) {
   }
   if (value.is(Kind::kBool)) return aligned_number(Value::integer(value.as_integer()), spec);
   if (!value.is_string()) fail("unsupported format string passed to {}.__format__", value.type_name());
-  if (spec.type != '\0' && spec.type != 's') fail("Unknown format code '{}' for object of type 'str'", spec.type);
+  if (spec.type != '\0' && spec.type != 's')
+    fail("Unknown format code '{}' for object of type 'str'", spec.type);
   if (spec.align == '=' && spec.fill == U'0') spec.align = '<';
-  if (spec.align == '=' || spec.grouping != '\0' || spec.sign != '-') fail("Invalid format specifier '{}' for a string", text);
+  if (spec.align == '=' || spec.grouping != '\0' || spec.sign != '-')
+    fail("Invalid format specifier '{}' for a string", text);
   return aligned_text(value.text(), spec);
 }
 
@@ -119,8 +123,10 @@ class BraceFormatter {
     Value value = resolve(text.substr(0, end));
     text.remove_prefix(end);
     if (text.starts_with('!')) {
-      if (text.size() < 2 || (text.size() > 2 && text[2] != ':')) fail("expected ':' after conversion specifier");
-      if (text[1] != 's' && text[1] != 'r' && text[1] != 'a') fail("Unknown conversion specifier '{}'", text[1]);
+      if (text.size() < 2 || (text.size() > 2 && text[2] != ':'))
+        fail("expected ':' after conversion specifier");
+      if (text[1] != 's' && text[1] != 'r' && text[1] != 'a')
+        fail("Unknown conversion specifier '{}'", text[1]);
       value = text_value(text[1] == 's' ? str_of(value) : repr_of(value));
       text.remove_prefix(2);
     }
@@ -141,7 +147,8 @@ class BraceFormatter {
     }
     manual_ |= !name.empty();
     const size_t index = name.empty() ? next_++ : static_cast<size_t>(std::stoul(std::string(name)));
-    if (index >= arguments_.positional.size()) fail("Replacement index {} out of range for positional args tuple", index);
+    if (index >= arguments_.positional.size())
+      fail("Replacement index {} out of range for positional args tuple", index);
     return arguments_.positional[index];
   }
 
@@ -157,7 +164,8 @@ class BraceFormatter {
         const size_t stop = path.find(']', end);
         if (stop == std::string_view::npos) fail("Missing ']' in format string");
         const std::string key(path.substr(end + 1, stop - end - 1));
-        const auto index = key.find_first_not_of("0123456789") == std::string::npos ? parse_integer(key, 10) : std::nullopt;
+        const auto index =
+            key.find_first_not_of("0123456789") == std::string::npos ? parse_integer(key, 10) : std::nullopt;
         value = get_item(value, index ? Value::integer(*index) : text_value(key));
         end = stop + 1;
       } else {

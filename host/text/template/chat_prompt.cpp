@@ -4,8 +4,10 @@
 
 namespace llmhost::text {
 
-std::string render_chat(const jinja::Template& chat_template, const OrderedJson& variables, const jinja::Limits& limits) {
-  if (!variables.is_object()) throw_invalid("{}: the variables of a template are an object", chat_template.name());
+std::string render_chat(const jinja::Template& chat_template, const OrderedJson& variables,
+                        const jinja::Limits& limits) {
+  if (!variables.is_object())
+    throw_invalid("{}: the variables of a template are an object", chat_template.name());
   jinja::RenderOptions options;
   options.limits = limits;
   OrderedJson given = variables;
@@ -20,7 +22,8 @@ std::string render_chat(const jinja::Template& chat_template, const OrderedJson&
   return chat_template.render(jinja::to_value(given), options);
 }
 
-std::string select_chat_template(const OrderedJson& chat_template, std::optional<std::string_view> name, bool has_tools) {
+std::string select_chat_template(const OrderedJson& chat_template, std::optional<std::string_view> name,
+                                 bool has_tools) {
   if (chat_template.is_string()) {
     if (name && *name != "default")
       throw_invalid("chat_template: there is only one template, not one named '{}'", *name);
@@ -32,10 +35,11 @@ std::string select_chat_template(const OrderedJson& chat_template, std::optional
       if (entry["name"] == wanted) return &entry["template"];
     return nullptr;
   };
-  if (!chat_template.is_array()) throw_invalid("chat_template: must be a string or a list of named templates");
+  if (!chat_template.is_array())
+    throw_invalid("chat_template: must be a string or a list of named templates");
   for (const auto& entry : chat_template) {
-    if (!entry.is_object() || !entry.contains("name") || !entry.contains("template") || !entry["name"].is_string() ||
-        !entry["template"].is_string())
+    if (!entry.is_object() || !entry.contains("name") || !entry.contains("template") ||
+        !entry["name"].is_string() || !entry["template"].is_string())
       throw_invalid("chat_template: each entry needs the strings name and template");
     names += (names.empty() ? "" : ", ") + entry["name"].get<std::string>();
   }
@@ -48,7 +52,8 @@ std::string select_chat_template(const OrderedJson& chat_template, std::optional
     if (found == nullptr && chat_template.size() == 1) found = &chat_template[0]["template"];
   }
   if (found == nullptr)
-    throw_invalid("chat_template: there is no template named '{}', there are: {}", name.value_or("default"), names);
+    throw_invalid("chat_template: there is no template named '{}', there are: {}", name.value_or("default"),
+                  names);
   return found->get<std::string>();
 }
 

@@ -1,4 +1,5 @@
-// Chat templates as transformers applies them: which template of a tokenizer_config.json, with which variables.
+// Chat templates as transformers applies them: which template of a tokenizer_config.json, with which
+// variables.
 #pragma once
 
 #include <optional>
@@ -10,15 +11,16 @@
 
 namespace llmhost::text {
 
-// `variables` is an object: messages, tools, documents, add_generation_prompt, special tokens, any others. tools and
-// documents are none and add_generation_prompt is false where absent. "now" (ISO time) is not a variable but the time that
-// strftime_now shows; without it, the system's. Throws jinja::TemplateError.
+// `variables` is an object: messages, tools, documents, add_generation_prompt, special tokens, any others.
+// tools and documents are none and add_generation_prompt is false where absent. "now" (ISO time) is not a
+// variable but the time that strftime_now shows; without it, the system's. Throws jinja::TemplateError.
 std::string render_chat(const jinja::Template& chat_template, const OrderedJson& variables,
                         const jinja::Limits& limits = {});
 
-// The source of a template in the value of "chat_template": a string, or a list of {"name", "template"}. Without `name`:
-// "tool_use" when there are tools and such a template, else "default", else the only one. Throws llmhost::Error that lists
-// the names there are.
-std::string select_chat_template(const OrderedJson& chat_template, std::optional<std::string_view> name, bool has_tools);
+// The source of a template in the value of "chat_template": a string, or a list of {"name", "template"}.
+// Without `name`: "tool_use" when there are tools and such a template, else "default", else the only one.
+// Throws llmhost::Error that lists the names there are.
+std::string select_chat_template(const OrderedJson& chat_template, std::optional<std::string_view> name,
+                                 bool has_tools);
 
 }  // namespace llmhost::text

@@ -28,14 +28,16 @@ Clock Clock::at(std::string_view iso) {
   time.tm_year = number(iso, 0, 4, iso) - 1900;
   time.tm_mon = number(iso, 5, 2, iso) - 1;
   time.tm_mday = number(iso, 8, 2, iso);
-  if (iso[4] != '-' || iso[7] != '-' || time.tm_mon < 0 || time.tm_mon > 11 || time.tm_mday < 1 || time.tm_mday > 31)
+  if (iso[4] != '-' || iso[7] != '-' || time.tm_mon < 0 || time.tm_mon > 11 || time.tm_mday < 1 ||
+      time.tm_mday > 31)
     throw_invalid("now: '{}' is not an ISO time, write it as 2024-07-26T14:05:09", iso);
   Clock clock;
   if (iso.size() > 10) {
     time.tm_hour = number(iso, 11, 2, iso);
     time.tm_min = number(iso, 14, 2, iso);
     time.tm_sec = iso.size() > 16 && iso[16] == ':' ? number(iso, 17, 2, iso) : 0;
-    for (size_t i = 20, unit = 100000; iso.size() > 19 && iso[19] == '.' && i < iso.size() && unit > 0; ++i, unit /= 10) {
+    for (size_t i = 20, unit = 100000; iso.size() > 19 && iso[19] == '.' && i < iso.size() && unit > 0;
+         ++i, unit /= 10) {
       if (iso[i] < '0' || iso[i] > '9') break;
       clock.microseconds_ += (iso[i] - '0') * static_cast<long>(unit);
     }

@@ -11,8 +11,9 @@ namespace llmhost::text::jinja {
 class Clock {
  public:
   Clock() = default;  // the system's
-  // "2024-07-26T14:05:09", with an optional fraction, zone ("Z", "+02:00": kept as is, not converted) or without a time.
-  static Clock at(std::string_view iso);  // throws llmhost::Error
+  // "2024-07-26T14:05:09", with an optional fraction, zone ("Z", "+02:00": kept as is, not converted) or
+  // without a time.
+  static Clock at(std::string_view iso);                // throws llmhost::Error
   std::string format(const std::string& format) const;  // Python's strftime
 
  private:

@@ -29,8 +29,10 @@ Value attribute_at(const Value& item, const Value& path, const Value* fallback) 
   for (;;) {
     const size_t dot = rest.find('.');
     const std::string_view part = rest.substr(0, dot);
-    const bool digits = !part.empty() && part.size() < 19 && part.find_first_not_of("0123456789") == std::string_view::npos;
-    current = step(current, digits ? Value::integer(std::stoll(std::string(part))) : text_value(std::string(part)));
+    const bool digits =
+        !part.empty() && part.size() < 19 && part.find_first_not_of("0123456789") == std::string_view::npos;
+    current =
+        step(current, digits ? Value::integer(std::stoll(std::string(part))) : text_value(std::string(part)));
     if (dot == std::string_view::npos) return current;
     rest.remove_prefix(dot + 1);
   }

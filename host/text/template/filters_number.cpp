@@ -35,7 +35,8 @@ Value to_int(Runtime&, const Value& value, Arguments& arguments) {
   std::optional<double> real;
   if (value.is(Kind::kFloat)) real = value.as_real();
   if (value.is_string()) {
-    if (const auto number = parse_integer(value.text(), static_cast<int>(base))) return Value::integer(*number);
+    if (const auto number = parse_integer(value.text(), static_cast<int>(base)))
+      return Value::integer(*number);
     real = parse_real(value.text());
   }
   const auto number = real ? truncated(*real) : std::nullopt;
@@ -91,7 +92,8 @@ Value file_size(Runtime&, const Value& value, Arguments& arguments) {
   std::string prefix;
   for (char letter : std::string_view("kMGTPEZY")) {
     unit *= base;
-    prefix = binary_units ? std::string(1, letter == 'k' ? 'K' : letter) + "iB" : std::string(1, letter) + "B";
+    prefix =
+        binary_units ? std::string(1, letter == 'k' ? 'K' : letter) + "iB" : std::string(1, letter) + "B";
     if (*bytes < unit) break;
   }
   return text_value(fmt::format("{:.1f} {}", base * *bytes / unit, prefix));
@@ -135,6 +137,8 @@ constexpr FilterEntry kFilters[] = {
 
 }  // namespace
 
-std::span<const FilterEntry> number_filters() { return kFilters; }
+std::span<const FilterEntry> number_filters() {
+  return kFilters;
+}
 
 }  // namespace llmhost::text::jinja

@@ -17,7 +17,8 @@ Value map_attribute(const Value& value, Arguments& arguments) {
   const auto given = arguments.take("map", {"attribute", "default"}, 1);
   const Value* fallback = given[1] && !given[1]->is_none() ? &*given[1] : nullptr;
   Values out;
-  for (const auto walked = iterate(value); const Value& item : walked->items) out.push_back(attribute_at(item, *given[0], fallback));
+  for (const auto walked = iterate(value); const Value& item : walked->items)
+    out.push_back(attribute_at(item, *given[0], fallback));
   return iterator_value(std::move(out));
 }
 
@@ -70,6 +71,8 @@ constexpr FilterEntry kFilters[] = {
 
 }  // namespace
 
-std::span<const FilterEntry> selection_filters() { return kFilters; }
+std::span<const FilterEntry> selection_filters() {
+  return kFilters;
+}
 
 }  // namespace llmhost::text::jinja

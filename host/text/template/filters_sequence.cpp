@@ -47,7 +47,8 @@ Value slice(Runtime&, const Value& value, Arguments& arguments) {
   size_t at = 0;
   for (size_t i = 0; i < slices; ++i) {
     const size_t count = each + (i < longer ? 1 : 0);
-    Values column(list->items.begin() + static_cast<ptrdiff_t>(at), list->items.begin() + static_cast<ptrdiff_t>(at + count));
+    Values column(list->items.begin() + static_cast<ptrdiff_t>(at),
+                  list->items.begin() + static_cast<ptrdiff_t>(at + count));
     at += count;
     if (given[1] && !given[1]->is_none() && i >= longer) column.push_back(*given[1]);
     columns.push_back(Value::list(std::move(column)));
@@ -68,11 +69,10 @@ Value first(Runtime&, const Value& value, Arguments&) {
 }
 
 bool reversible(const Value& value) {
-  return !value.is_undefined() && (!value.is(Kind::kObject) || dynamic_cast<Iterator*>(&value.object()) == nullptr);
+  return !value.is(Kind::kObject) || dynamic_cast<Iterator*>(&value.object()) == nullptr;
 }
 
 Value last(Runtime&, const Value& value, Arguments&) {
-  if (value.is_undefined()) fail("{}", value.undefined_message());
   if (!reversible(value)) fail("'{}' object is not reversible", value.type_name());
   const auto list = iterate(value);
   return list->items.empty() ? Value::undefined("No last item, sequence was empty.") : list->items.back();
@@ -96,7 +96,9 @@ Value length(Runtime&, const Value& value, Arguments&) {
   return Value::integer(static_cast<Integer>(*size));
 }
 
-Value list(Runtime&, const Value& value, Arguments&) { return Value::list(iterate(value)->items); }
+Value list(Runtime&, const Value& value, Arguments&) {
+  return Value::list(iterate(value)->items);
+}
 
 Value items(Runtime&, const Value& value, Arguments&) {
   if (value.is_undefined()) return iterator_value({});
@@ -137,15 +139,16 @@ Value items_of(const std::vector<Keyed>& keyed) {
   return Value::list(std::move(out));
 }
 
-// The sort key for "a,b.c": one value, or a list of them.
+// The sort key for "a,b.c": a list of values, so that equal ones need no order.
 Value sort_key(const Value& item, const std::optional<Value>& path, bool case_sensitive) {
-  if (!path || path->is_none()) return comparison_key(item, case_sensitive);
-  if (!path->is_string()) return comparison_key(attribute_at(item, *path), case_sensitive);
+  if (!path || path->is_none()) return Value::list({comparison_key(item, case_sensitive)});
+  if (!path->is_string()) return Value::list({comparison_key(attribute_at(item, *path), case_sensitive)});
   Values keys;
   std::string_view rest = path->text();
   for (;;) {
     const size_t comma = rest.find(',');
-    keys.push_back(comparison_key(attribute_at(item, text_value(std::string(rest.substr(0, comma)))), case_sensitive));
+    keys.push_back(
+        comparison_key(attribute_at(item, text_value(std::string(rest.substr(0, comma)))), case_sensitive));
     if (comma == std::string_view::npos) break;
     rest.remove_prefix(comma + 1);
   }
@@ -168,7 +171,8 @@ Value dict_sort(Runtime&, const Value& value, Arguments& arguments) {
   if (!value.is(Kind::kDict)) fail("dictsort needs a mapping, not {}", value.type_name());
   std::vector<Keyed> keyed;
   for (const auto& [key, item] : value.dict().entries())
-    keyed.push_back({comparison_key(by == "key" ? key : item, given[0] && given[0]->truth()), Value::tuple({key, item})});
+    keyed.push_back(
+        {comparison_key(by == "key" ? key : item, given[0] && given[0]->truth()), Value::tuple({key, item})});
   sort_keyed(keyed, given[2] && given[2]->truth());
   return items_of(keyed);
 }
@@ -179,7 +183,8 @@ Value unique(Runtime&, const Value& value, Arguments& arguments) {
   std::unordered_multimap<size_t, Value> seen;
   Values out;
   for (const auto walked = iterate(value); const Value& item : walked->items) {
-    Value key = comparison_key(by_attribute ? attribute_at(item, *given[1]) : item, given[0] && given[0]->truth());
+    Value key =
+        comparison_key(by_attribute ? attribute_at(item, *given[1]) : item, given[0] && given[0]->truth());
     const auto [begin, end] = seen.equal_range(hash_of(key));
     if (std::any_of(begin, end, [&](const auto& known) { return equal(known.second, key); })) continue;
     const size_t hash = hash_of(key);
@@ -194,15 +199,18 @@ Value group_by(Runtime&, const Value& value, Arguments& arguments) {
   const Value* fallback = given[1] && !given[1]->is_none() ? &*given[1] : nullptr;
   std::vector<Keyed> keyed;
   for (const auto walked = iterate(value); const Value& item : walked->items)
-    keyed.push_back({comparison_key(attribute_at(item, *given[0], fallback), given[2] && given[2]->truth()), item});
+    keyed.push_back(
+        {comparison_key(attribute_at(item, *given[0], fallback), given[2] && given[2]->truth()), item});
   sort_keyed(keyed, false);
   Values groups;
   for (size_t i = 0; i < keyed.size();) {
     Values members;
     size_t end = i;
-    for (; end < keyed.size() && equal(keyed[end].key, keyed[i].key); ++end) members.push_back(keyed[end].item);
+    for (; end < keyed.size() && equal(keyed[end].key, keyed[i].key); ++end)
+      members.push_back(keyed[end].item);
     if (end == i) ++end;  // not equal to itself
-    groups.push_back(Value::group(attribute_at(keyed[i].item, *given[0], fallback), Value::list(std::move(members))));
+    groups.push_back(
+        Value::group(attribute_at(keyed[i].item, *given[0], fallback), Value::list(std::move(members))));
     i = end;
   }
   return Value::list(std::move(groups));
@@ -236,23 +244,46 @@ Value json(Runtime&, const Value& value, Arguments& arguments) {
 Value pretty(Runtime&, const Value& value, Arguments&) {
   constexpr size_t kLine = 80;
   std::string text = repr_of(value);
-  if (char_count(text) > kLine) fail("pprint of a value wider than {} characters is not supported, use tojson", kLine);
+  if (char_count(text) > kLine)
+    fail("pprint of a value wider than {} characters is not supported, use tojson", kLine);
   return text_value(std::move(text));
 }
 
-Value random(Runtime&, const Value&, Arguments&) { fail("the filter random is not supported: prompts must be reproducible"); }
-Value urlize(Runtime&, const Value&, Arguments&) { fail("the filter urlize is not supported"); }
+Value random(Runtime&, const Value&, Arguments&) {
+  fail("the filter random is not supported: prompts must be reproducible");
+}
+Value urlize(Runtime&, const Value&, Arguments&) {
+  fail("the filter urlize is not supported");
+}
 
 constexpr FilterEntry kFilters[] = {
-    {"attr", attribute}, {"batch", batch},   {"count", length},   {"d", default_value}, {"default", default_value},
-    {"dictsort", dict_sort}, {"first", first}, {"groupby", group_by}, {"items", items}, {"join", join},
-    {"last", last},      {"length", length}, {"list", list},      {"pprint", pretty},   {"random", random},
-    {"reverse", reverse}, {"slice", slice},  {"sort", sort},      {"tojson", json},     {"unique", unique},
+    {"attr", attribute},
+    {"batch", batch},
+    {"count", length},
+    {"d", default_value},
+    {"default", default_value},
+    {"dictsort", dict_sort},
+    {"first", first},
+    {"groupby", group_by},
+    {"items", items},
+    {"join", join},
+    {"last", last},
+    {"length", length},
+    {"list", list},
+    {"pprint", pretty},
+    {"random", random},
+    {"reverse", reverse},
+    {"slice", slice},
+    {"sort", sort},
+    {"tojson", json},
+    {"unique", unique},
     {"urlize", urlize},
 };
 
 }  // namespace
 
-std::span<const FilterEntry> sequence_filters() { return kFilters; }
+std::span<const FilterEntry> sequence_filters() {
+  return kFilters;
+}
 
 }  // namespace llmhost::text::jinja

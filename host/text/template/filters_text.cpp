@@ -9,7 +9,9 @@
 namespace llmhost::text::jinja {
 namespace {
 
-Value same_type(const Value& like, std::string text) { return Value::string(std::move(text), like.is_markup()); }
+Value same_type(const Value& like, std::string text) {
+  return Value::string(std::move(text), like.is_markup());
+}
 
 template <std::string (*kConvert)(std::string_view)>
 Value convert(Runtime&, const Value& value, Arguments& arguments) {
@@ -23,7 +25,8 @@ std::string title_words(std::string_view text) {
   const std::u32string codes = decode(text);
   for (size_t i = 0; i < codes.size();) {
     const auto separates = [&](size_t at) {
-      return is_space(codes[at]) || std::u32string_view(U"-({[<").find(codes[at]) != std::u32string_view::npos;
+      return is_space(codes[at]) ||
+             std::u32string_view(U"-({[<").find(codes[at]) != std::u32string_view::npos;
     };
     size_t end = i;
     while (end < codes.size() && separates(end) == separates(i)) ++end;
@@ -43,22 +46,32 @@ Value center(Runtime&, const Value& value, Arguments& arguments) {
 Value escape(Runtime&, const Value& value, Arguments&) {
   return value.is_markup() ? value : Value::string(escape_html(str_of(value)), true);
 }
-Value force_escape(Runtime&, const Value& value, Arguments&) { return Value::string(escape_html(str_of(value)), true); }
-Value safe(Runtime&, const Value& value, Arguments&) { return Value::string(str_of(value), true); }
-Value string(Runtime&, const Value& value, Arguments&) { return value.is_string() ? value : text_value(str_of(value)); }
+Value force_escape(Runtime&, const Value& value, Arguments&) {
+  return Value::string(escape_html(str_of(value)), true);
+}
+Value safe(Runtime&, const Value& value, Arguments&) {
+  return Value::string(str_of(value), true);
+}
+Value string(Runtime&, const Value& value, Arguments&) {
+  return value.is_string() ? value : text_value(str_of(value));
+}
 
 Value format(Runtime&, const Value& value, Arguments& arguments) {
   if (!arguments.positional.empty() && !arguments.named.empty())
     fail("format can't handle positional and keyword arguments at the same time");
-  if (arguments.named.empty()) return text_value(percent_format(str_of(value), Value::tuple(arguments.positional)));
+  if (arguments.named.empty())
+    return text_value(percent_format(str_of(value), Value::tuple(arguments.positional)));
   std::vector<DictNode::Entry> entries;
   for (const auto& [name, item] : arguments.named) entries.emplace_back(text_value(name), item);
-  return text_value(percent_format(str_of(value), Value::dict(std::make_shared<DictNode>(std::move(entries)))));
+  return text_value(
+      percent_format(str_of(value), Value::dict(std::make_shared<DictNode>(std::move(entries)))));
 }
 
 Value indent(Runtime&, const Value& value, Arguments& arguments) {
   const auto given = arguments.take("indent", {"width", "first", "blank"});
-  if (!value.is_string()) fail("indent needs a string, not {}", value.is_undefined() ? value.undefined_message() : value.type_name());
+  if (!value.is_string())
+    fail("indent needs a string, not {}",
+         value.is_undefined() ? value.undefined_message() : value.type_name());
   std::string margin(4, ' ');
   if (given[0] && given[0]->is_string()) {
     margin = given[0]->text();
@@ -95,7 +108,9 @@ Value replace(Runtime&, const Value& value, Arguments& arguments) {
   return text_value(replace_text(str_of(value), str_of(*given[0]), str_of(*given[1]), count));
 }
 
-Value strip_tags(Runtime&, const Value& value, Arguments&) { return text_value(strip_markup(str_of(value))); }
+Value strip_tags(Runtime&, const Value& value, Arguments&) {
+  return text_value(strip_markup(str_of(value)));
+}
 
 Value truncate(Runtime&, const Value& value, Arguments& arguments) {
   const auto given = arguments.take("truncate", {"length", "killwords", "end", "leeway"});
@@ -117,7 +132,8 @@ Value truncate(Runtime&, const Value& value, Arguments& arguments) {
 }
 
 Value url_encode(Runtime&, const Value& value, Arguments&) {
-  const bool pairs = !value.is_string() && (value.is(Kind::kDict) || value.is_sequence() || value.is(Kind::kObject));
+  const bool pairs =
+      !value.is_string() && (value.is(Kind::kDict) || value.is_sequence() || value.is(Kind::kObject));
   if (!pairs) return text_value(url_quote(str_of(value), false));
   std::string out;
   const auto add = [&](const Value& key, const Value& item) {
@@ -148,7 +164,8 @@ Value word_count(Runtime&, const Value& value, Arguments&) {
 }
 
 Value word_wrap(Runtime&, const Value& value, Arguments& arguments) {
-  const auto given = arguments.take("wordwrap", {"width", "break_long_words", "wrapstring", "break_on_hyphens"});
+  const auto given =
+      arguments.take("wordwrap", {"width", "break_long_words", "wrapstring", "break_on_hyphens"});
   if (!value.is_string()) fail("wordwrap needs a string, not {}", value.type_name());
   const Integer width = given[0] ? python_index(*given[0], "width") : 79;
   if (width <= 0) fail("wordwrap: invalid width {} (must be > 0)", width);
@@ -159,7 +176,8 @@ Value word_wrap(Runtime&, const Value& value, Arguments& arguments) {
   bool first = true;
   for (const std::string& line : split_lines(value.text(), false)) {
     if (!std::exchange(first, false)) out += wrap;
-    const auto wrapped = wrap_line(line, static_cast<size_t>(std::min<Integer>(width, 1 << 30)), break_words, hyphens);
+    const auto wrapped =
+        wrap_line(line, static_cast<size_t>(std::min<Integer>(width, 1 << 30)), break_words, hyphens);
     for (size_t i = 0; i < wrapped.size(); ++i) out += (i != 0 ? wrap : "") + wrapped[i];
   }
   return text_value(std::move(out));
@@ -172,7 +190,8 @@ Value xml_attributes(Runtime&, const Value& value, Arguments& arguments) {
   for (const auto& [key, item] : value.dict().entries()) {
     if (item.is_none() || item.is_undefined()) continue;
     const std::string name = str_of(key);
-    if (name.find_first_of(" \t\n\r\f\v/>=") != std::string::npos) fail("invalid character in attribute name: {}", repr_of(key));
+    if (name.find_first_of(" \t\n\r\f\v/>=") != std::string::npos)
+      fail("invalid character in attribute name: {}", repr_of(key));
     if (!out.empty()) out += ' ';
     out += escape_html(name) + "=\"" + (item.is_markup() ? item.text() : escape_html(str_of(item))) + "\"";
   }
@@ -205,6 +224,8 @@ constexpr FilterEntry kFilters[] = {
 
 }  // namespace
 
-std::span<const FilterEntry> text_filters() { return kFilters; }
+std::span<const FilterEntry> text_filters() {
+  return kFilters;
+}
 
 }  // namespace llmhost::text::jinja

@@ -36,7 +36,8 @@ std::vector<DictNode::Entry> entries_of(std::string_view function, const Argumen
     } else {
       for (const auto walked = iterate(source); const Value& pair : walked->items) {
         const auto items = iterate(pair);
-        if (items->items.size() != 2) fail("{}() needs pairs, one has {} elements", function, items->items.size());
+        if (items->items.size() != 2)
+          fail("{}() needs pairs, one has {} elements", function, items->items.size());
         entries.emplace_back(items->items[0], items->items[1]);
       }
     }
@@ -76,15 +77,17 @@ Value strftime_now(Runtime& runtime, Arguments& arguments) {
   return text_value(runtime.strftime_now(format.text()));
 }
 
-Value lipsum(Runtime&, Arguments&) { fail("lipsum() is not supported: it gives random text"); }
+Value lipsum(Runtime&, Arguments&) {
+  fail("lipsum() is not supported: it gives random text");
+}
 
 }  // namespace
 
 std::optional<Value> global_function(std::string_view name) {
   using Make = Value (*)(Runtime&, Arguments&);
   static constexpr std::pair<std::string_view, Make> kFunctions[] = {
-      {"range", make_range},   {"dict", make_dict},     {"namespace", make_namespace},
-      {"cycler", make_cycler}, {"joiner", make_joiner}, {"raise_exception", raise_exception},
+      {"range", make_range},   {"dict", make_dict},           {"namespace", make_namespace},
+      {"cycler", make_cycler}, {"joiner", make_joiner},       {"raise_exception", raise_exception},
       {"lipsum", lipsum},      {"strftime_now", strftime_now}};
   for (const auto& [known, make] : kFunctions)
     if (known == name) return function_value(std::string(name), make);
@@ -95,7 +98,8 @@ Value Macro::call(Runtime&, Arguments& arguments) {
   const Signature& signature = *node_.signature;
   const size_t count = signature.parameters.size();
   std::vector<std::optional<Value>> values(count);
-  for (size_t i = 0; i < std::min(count, arguments.positional.size()); ++i) values[i] = arguments.positional[i];
+  for (size_t i = 0; i < std::min(count, arguments.positional.size()); ++i)
+    values[i] = arguments.positional[i];
   std::vector<DictNode::Entry> extra;
   Value caller = Value::undefined("No caller defined");
   bool has_caller_parameter = false;
@@ -169,16 +173,18 @@ std::optional<Value> LoopObject::attribute(std::string_view name) {
   if (name == "length") return number(items.size());
   if (name == "depth") return Value::integer(depth_);
   if (name == "depth0") return Value::integer(depth_ - 1);
-  if (name == "previtem") return index_ > 0 ? items[index_ - 1] : Value::undefined("there is no previous item");
-  if (name == "nextitem") return index_ + 1 < items.size() ? items[index_ + 1] : Value::undefined("there is no next item");
+  if (name == "previtem")
+    return index_ > 0 ? items[index_ - 1] : Value::undefined("there is no previous item");
+  if (name == "nextitem")
+    return index_ + 1 < items.size() ? items[index_ + 1] : Value::undefined("there is no next item");
   if (name == "cycle")
     return function_value("cycle", [index = index_](Runtime&, Arguments& arguments) {
       if (arguments.positional.empty()) fail("no items for cycling given");
       return arguments.positional[index % arguments.positional.size()];
     });
   if (name == "changed")
-    return function_value("changed",
-                          [this](Runtime&, Arguments& arguments) { return Value::boolean(changed(arguments)); });
+    return function_value(
+        "changed", [this](Runtime&, Arguments& arguments) { return Value::boolean(changed(arguments)); });
   return std::nullopt;
 }
 

@@ -1,5 +1,5 @@
-// What templates can call without importing it: range, dict, namespace, cycler, joiner, raise_exception, strftime_now; and
-// the objects that the interpreter makes: macros, loops, blocks.
+// What templates can call without importing it: range, dict, namespace, cycler, joiner, raise_exception,
+// strftime_now; and the objects that the interpreter makes: macros, loops, blocks.
 #pragma once
 
 #include <optional>
@@ -32,8 +32,13 @@ class Macro : public Object {
 // The variable `loop`.
 class LoopObject : public Object {
  public:
-  LoopObject(Interpreter& interpreter, const Stmt& node, ScopePtr outer, std::shared_ptr<const ListNode> items, int depth)
-      : interpreter_(interpreter), node_(node), outer_(std::move(outer)), items_(std::move(items)), depth_(depth) {}
+  LoopObject(Interpreter& interpreter, const Stmt& node, ScopePtr outer,
+             std::shared_ptr<const ListNode> items, int depth)
+      : interpreter_(interpreter),
+        node_(node),
+        outer_(std::move(outer)),
+        items_(std::move(items)),
+        depth_(depth) {}
   std::string type_name() const override { return "LoopContext"; }
   std::string repr() const override;
   bool callable() const override { return node_.recursive; }
@@ -56,7 +61,8 @@ class LoopObject : public Object {
 // `self`: self.name() renders a block.
 class SelfObject : public Object {
  public:
-  SelfObject(Interpreter& interpreter, const ParsedTemplate& parsed) : interpreter_(interpreter), parsed_(parsed) {}
+  SelfObject(Interpreter& interpreter, const ParsedTemplate& parsed)
+      : interpreter_(interpreter), parsed_(parsed) {}
   std::string type_name() const override { return "TemplateReference"; }
   std::string repr() const override { return "<TemplateReference None>"; }
   std::optional<Value> attribute(std::string_view name) override;

@@ -40,7 +40,8 @@ class Interpreter : public Runtime {
   std::string run_body(const Body& body, const ScopePtr& scope);
   std::string run_block(const std::string& name);
   std::string run_loop(const Stmt& loop, const Value& items, const ScopePtr& scope, int depth);
-  void bind_defaults(const Signature& signature, std::vector<std::optional<Value>>& values, const ScopePtr& scope);
+  void bind_defaults(const Signature& signature, std::vector<std::optional<Value>>& values,
+                     const ScopePtr& scope);
 
  private:
   enum class Flow : uint8_t { kNormal, kBreak, kContinue };

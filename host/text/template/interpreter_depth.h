@@ -8,7 +8,8 @@ namespace llmhost::text::jinja {
 class Interpreter::Depth {
  public:
   explicit Depth(Interpreter& interpreter) : interpreter_(interpreter) {
-    if (interpreter_.depth_ >= interpreter_.meter_.limits().max_eval_depth) fail("the template recurses too deep");
+    if (interpreter_.depth_ >= interpreter_.meter_.limits().max_eval_depth)
+      fail("the template recurses too deep");
     ++interpreter_.depth_;
   }
   ~Depth() { --interpreter_.depth_; }

@@ -98,11 +98,10 @@ Value Interpreter::evaluate_container(const Expr& node, const ScopePtr& scope) {
 Value Interpreter::evaluate_item(const Expr& node, const ScopePtr& scope) {
   const Value object = evaluate(*node.children[0], scope);
   const Expr& key = *node.children[1];
-  if (key.kind == ExprKind::kTuple)
-    for (const auto& part : key.children)
-      if (part->kind == ExprKind::kSlice) return Value::undefined("a slice is no index");
   if (key.kind != ExprKind::kSlice) return get_item(object, evaluate(key, scope));
-  const auto bound = [&](size_t i) { return key.children[i] ? evaluate(*key.children[i], scope) : Value::none(); };
+  const auto bound = [&](size_t i) {
+    return key.children[i] ? evaluate(*key.children[i], scope) : Value::none();
+  };
   const Value start = bound(0);
   const Value stop = bound(1);
   return get_slice(object, make_slice(start, stop, bound(2)));

@@ -21,8 +21,13 @@ void Scope::set(const std::string& name, Value value) {
   variables.emplace_back(name, std::move(value));
 }
 
-Interpreter::Interpreter(const ParsedTemplate& parsed, const Value& variables, Meter& meter, const Clock& clock)
-    : parsed_(parsed), variables_(variables), meter_(meter), clock_(clock), root_(std::make_shared<Scope>(nullptr)) {}
+Interpreter::Interpreter(const ParsedTemplate& parsed, const Value& variables, Meter& meter,
+                         const Clock& clock)
+    : parsed_(parsed),
+      variables_(variables),
+      meter_(meter),
+      clock_(clock),
+      root_(std::make_shared<Scope>(nullptr)) {}
 
 // Macros and namespaces can hold each other in circles; emptying them lets everything go.
 Interpreter::~Interpreter() {
@@ -153,7 +158,8 @@ Interpreter::Flow Interpreter::run_if(const Stmt& node, const ScopePtr& scope, s
 }
 
 // The items for which the loop's own condition holds; it sees the loop's variables but no `loop`.
-std::shared_ptr<const ListNode> Interpreter::filtered(const Stmt& node, const Value& items, const ScopePtr& scope) {
+std::shared_ptr<const ListNode> Interpreter::filtered(const Stmt& node, const Value& items,
+                                                      const ScopePtr& scope) {
   auto all = iterate(items);
   if (!node.condition) return all;
   Values kept;
@@ -169,10 +175,7 @@ std::shared_ptr<const ListNode> Interpreter::filtered(const Stmt& node, const Va
 Interpreter::Flow Interpreter::run_for(const Stmt& node, const Value& items, const ScopePtr& scope, int depth,
                                        std::string& out) {
   const auto list = filtered(node, items, scope);
-  if (list->items.empty()) {
-    run(node.else_body, std::make_shared<Scope>(scope), out);
-    return Flow::kNormal;
-  }
+  bool completed = false;  // as in Jinja, the else body runs unless an iteration came to its end
   const auto loop = std::make_shared<LoopObject>(*this, node, scope, list, depth);
   for (size_t i = 0; i < list->items.size(); ++i) {
     meter_.step(2);
@@ -180,8 +183,11 @@ Interpreter::Flow Interpreter::run_for(const Stmt& node, const Value& items, con
     auto inner = std::make_shared<Scope>(scope);
     inner->set("loop", Value::object(loop));
     assign(*node.target, list->items[i], inner);
-    if (run(node.body, inner, out) == Flow::kBreak) break;
+    const Flow flow = run(node.body, inner, out);
+    if (flow == Flow::kBreak) break;
+    completed |= flow == Flow::kNormal;
   }
+  if (!completed && !node.else_body.empty()) return run(node.else_body, std::make_shared<Scope>(scope), out);
   return Flow::kNormal;
 }
 

@@ -8,8 +8,9 @@
 namespace llmhost::text::jinja {
 namespace {
 
-constexpr std::string_view kOperators[] = {"//", "**", "==", "!=", ">=", "<=", "+", "-", "/", "*", "%", "~", "[", "]",
-                                           "(",  ")",  "{",  "}",  ">",  "<",  "=", ".", ":", "|", ",", ";"};
+constexpr std::string_view kOperators[] = {"//", "**", "==", "!=", ">=", "<=", "+", "-", "/",
+                                           "*",  "%",  "~",  "[",  "]",  "(",  ")", "{", "}",
+                                           ">",  "<",  "=",  ".",  ":",  "|",  ",", ";"};
 
 class Lexer {
  public:
@@ -31,9 +32,7 @@ class Lexer {
   }
   char peek(size_t ahead = 0) const { return at_ + ahead < source_.size() ? source_[at_ + ahead] : '\0'; }
   bool starts(std::string_view text) const { return source_.substr(at_).starts_with(text); }
-  void skip_space() {
-    at_ = source_.size() - strip_left(source_.substr(at_)).size();
-  }
+  void skip_space() { at_ = source_.size() - strip_left(source_.substr(at_)).size(); }
   // Marks the end of one match of Jinja's lexer: lstrip_blocks asks whether a line starts after it.
   void matched() { line_starting_ = at_ > 0 && source_[at_ - 1] == '\n'; }
 
@@ -86,7 +85,10 @@ class Lexer {
 
   void comment(size_t tag) {
     const size_t end = source_.find("#}", at_);
-    if (end == std::string_view::npos) fail_at(tag, "Missing end of comment tag");
+    if (end == std::string_view::npos) {
+      if (at_ < source_.size()) fail_at(tag, "Missing end of comment tag");
+      return;  // as in Jinja, a comment may begin at the very end
+    }
     const char sign = end > at_ ? source_[end - 1] : '\0';
     at_ = end + 2;
     end_of_block(sign);
@@ -127,7 +129,9 @@ class Lexer {
     const size_t begin = at_;
     for (size_t next = begin;; ++next) {
       next = source_.find("{%", next);
-      if (next == std::string_view::npos) fail_at(tag, "Missing end of raw directive");
+      if (next == std::string_view::npos && begin < source_.size())
+        fail_at(tag, "Missing end of raw directive");
+      if (next == std::string_view::npos) return;
       at_ = next + 2;
       const char sign = peek() == '-' || peek() == '+' ? peek() : '\0';
       if (sign != '\0') ++at_;
@@ -168,8 +172,9 @@ class Lexer {
       skip_space();
       if (at_ >= source_.size()) break;
       if (tag_end(variable)) return;
-      if (!token()) fail_at(at_, fmt::format("unexpected char {}", repr_of(text_value(std::string(
-                                                                        source_.substr(at_, char_size(source_.substr(at_))))))));
+      if (!token())
+        fail_at(at_, fmt::format("unexpected char {}", repr_of(text_value(std::string(source_.substr(
+                                                           at_, char_size(source_.substr(at_))))))));
     }
     if (!open_.empty()) fail_at(tag, fmt::format("a tag is not closed: '{}' is missing", open_.back()));
     fail_at(tag, variable ? "unexpected end of template, expected 'end of print statement'"
@@ -202,8 +207,10 @@ class Lexer {
 
   bool name() {
     const size_t begin = at_;
-    if (!is_identifier_start(first_char(source_.substr(at_)))) fail_at(begin, "Invalid character in identifier");
-    while (at_ < source_.size() && is_identifier_part(first_char(source_.substr(at_)))) at_ += char_size(source_.substr(at_));
+    if (!is_identifier_start(first_char(source_.substr(at_))))
+      fail_at(begin, "Invalid character in identifier");
+    while (at_ < source_.size() && is_identifier_part(first_char(source_.substr(at_))))
+      at_ += char_size(source_.substr(at_));
     add(TokenKind::kName, begin, std::string(source_.substr(begin, at_ - begin)));
     return true;
   }
@@ -254,6 +261,8 @@ std::string normalize_source(std::string_view source) {
   return out;
 }
 
-std::vector<Token> tokenize(std::string_view source) { return Lexer(source).run(); }
+std::vector<Token> tokenize(std::string_view source) {
+  return Lexer(source).run();
+}
 
 }  // namespace llmhost::text::jinja

@@ -1,4 +1,5 @@
-// Cuts a template into text and the tokens of its tags, with Jinja's white space rules under trim_blocks and lstrip_blocks.
+// Cuts a template into text and the tokens of its tags, with Jinja's white space rules under trim_blocks and
+// lstrip_blocks.
 #pragma once
 
 #include <cstdint>
@@ -10,8 +11,19 @@
 
 namespace llmhost::text::jinja {
 
-enum class TokenKind : uint8_t { kData, kBlockBegin, kBlockEnd, kVariableBegin, kVariableEnd, kName, kString, kInteger, kFloat,
-                                 kOperator, kEnd };
+enum class TokenKind : uint8_t {
+  kData,
+  kBlockBegin,
+  kBlockEnd,
+  kVariableBegin,
+  kVariableEnd,
+  kName,
+  kString,
+  kInteger,
+  kFloat,
+  kOperator,
+  kEnd
+};
 
 struct Token {
   TokenKind kind = TokenKind::kEnd;
@@ -30,7 +42,8 @@ std::string normalize_source(std::string_view source);
 // Throws PlacedFault.
 std::vector<Token> tokenize(std::string_view source);
 
-// lexer_literals.cpp: the value of a quoted string's inside; a number at the start of `text` (false if there is none).
+// lexer_literals.cpp: the value of a quoted string's inside; a number at the start of `text` (false if there
+// is none).
 std::string unescape(std::string_view inside, size_t offset);
 bool read_number(std::string_view text, bool after_dot, Token& token, size_t& length);
 

@@ -10,7 +10,9 @@
 namespace llmhost::text::jinja {
 namespace {
 
-bool is_digit_char(char c) { return c >= '0' && c <= '9'; }
+bool is_digit_char(char c) {
+  return c >= '0' && c <= '9';
+}
 
 int digit_value(char c) {
   if (is_digit_char(c)) return c - '0';
@@ -68,10 +70,12 @@ size_t float_tail(std::string_view text, size_t at, std::string& digits) {
 size_t hex_escape(std::string_view inside, size_t at, size_t count, size_t offset, std::string& out) {
   char32_t code = 0;
   for (size_t i = 0; i < count; ++i) {
-    if (at + i >= inside.size() || digit_value(inside[at + i]) > 15) fail_at(offset, "truncated escape in the string");
+    if (at + i >= inside.size() || digit_value(inside[at + i]) > 15)
+      fail_at(offset, "truncated escape in the string");
     code = code * 16 + static_cast<char32_t>(digit_value(inside[at + i]));
   }
-  if (code > 0x10FFFF || (code >= 0xD800 && code < 0xE000)) fail_at(offset, "the string's escape is not a character");
+  if (code > 0x10FFFF || (code >= 0xD800 && code < 0xE000))
+    fail_at(offset, "the string's escape is not a character");
   append_char(out, code);
   return at + count;
 }
@@ -103,7 +107,9 @@ bool read_number(std::string_view text, bool after_dot, Token& token, size_t& le
     }
     digits.clear();  // "012" is 0 and then 12, as in Jinja's grammar
     size_t at = 0;
-    while (at < text.size() && (text[at] == '0' || (text[at] == '_' && at + 1 < text.size() && text[at + 1] == '0'))) ++at;
+    while (at < text.size() &&
+           (text[at] == '0' || (text[at] == '_' && at + 1 < text.size() && text[at + 1] == '0')))
+      ++at;
     set_integer("0", 10, token);
     length = at;
     return true;

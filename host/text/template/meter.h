@@ -1,5 +1,6 @@
-// What one render may use: steps, nesting and live memory. Values charge the meter of the thread's running render, so that
-// a hostile template stops at a limit instead of taking the process with it. Exceeding a limit throws Fault.
+// What one render may use: steps, nesting and live memory. Values charge the meter of the thread's running
+// render, so that a hostile template stops at a limit instead of taking the process with it. Exceeding a
+// limit throws Fault.
 #pragma once
 
 #include <fmt/core.h>
@@ -13,7 +14,7 @@
 namespace llmhost::text::jinja {
 
 struct Limits {
-  uint64_t max_steps = 2'000'000;              // evaluated nodes, iterations, and 1 for each 64 bytes that are worked on
+  uint64_t max_steps = 2'000'000;  // evaluated nodes, iterations, and 1 for each 64 bytes that are worked on
   size_t max_output_bytes = size_t{16} << 20;  // the rendered text
   size_t max_memory_bytes = size_t{32} << 20;  // strings and containers alive at once that the template made
   int max_macro_depth = 200;                   // macros, recursive loops and blocks inside each other

@@ -13,7 +13,10 @@ namespace {
 constexpr int kMaxPrecision = 1000;
 
 std::string integer_digits(Integer value, const FormatSpec& spec) {
-  const int base = spec.type == 'x' || spec.type == 'X' ? 16 : spec.type == 'o' ? 8 : spec.type == 'b' ? 2 : 10;
+  const int base = spec.type == 'x' || spec.type == 'X' ? 16
+                   : spec.type == 'o'                   ? 8
+                   : spec.type == 'b'                   ? 2
+                                                        : 10;
   std::string digits;
   do {
     const int digit = static_cast<int>(value % base);
@@ -53,7 +56,8 @@ void group(std::string& digits, char separator, size_t every) {
 }  // namespace
 
 std::string number_digits(const Value& value, const FormatSpec& spec, bool& negative) {
-  const bool integer_type = spec.type != '\0' && std::string_view("dxXobn").find(spec.type) != std::string_view::npos;
+  const bool integer_type =
+      spec.type != '\0' && std::string_view("dxXobn").find(spec.type) != std::string_view::npos;
   std::string digits;
   if (value.is_integral() && (integer_type || (spec.type == '\0' && !spec.precision))) {
     negative = value.as_integer() < 0;
@@ -73,7 +77,8 @@ std::string aligned_number(const Value& value, const FormatSpec& spec) {
   bool negative = false;
   const std::string digits = number_digits(value, spec, negative);
   std::string sign = negative ? "-" : spec.sign == '-' ? "" : std::string(1, spec.sign);
-  if (spec.alternate && value.is_integral() && (spec.type == 'x' || spec.type == 'X' || spec.type == 'o' || spec.type == 'b'))
+  if (spec.alternate && value.is_integral() &&
+      (spec.type == 'x' || spec.type == 'X' || spec.type == 'o' || spec.type == 'b'))
     sign += std::string("0") + spec.type;
   if (spec.align == '=')
     return sign + pad(digits, spec.width - static_cast<Integer>(sign.size()), spec.fill, '>');

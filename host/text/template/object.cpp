@@ -25,9 +25,15 @@ std::vector<std::optional<Value>> Arguments::take(std::string_view function,
   return out;
 }
 
-Value Object::call(Runtime&, Arguments&) { fail("'{}' object is not callable", type_name()); }
-std::optional<Value> Object::attribute(std::string_view) { return std::nullopt; }
-std::optional<Value> Object::element(const Value&) { return std::nullopt; }
+Value Object::call(Runtime&, Arguments&) {
+  fail("'{}' object is not callable", type_name());
+}
+std::optional<Value> Object::attribute(std::string_view) {
+  return std::nullopt;
+}
+std::optional<Value> Object::element(const Value&) {
+  return std::nullopt;
+}
 
 Value function_value(std::string name, Function::Body body) {
   return Value::object(std::make_shared<Function>(std::move(name), std::move(body)));
@@ -120,17 +126,20 @@ std::optional<Value> Cycler::attribute(std::string_view name) {
   if (name == "current") return values_[*position_];
   if (name != "next" && name != "reset") return std::nullopt;
   const bool next = name == "next";
-  return function_value(std::string(name), [values = values_, position = position_, next](Runtime&, Arguments&) {
-    if (!next) {
-      *position = 0;
-      return Value::none();
-    }
-    const Value current = values[*position];
-    *position = (*position + 1) % values.size();
-    return current;
-  });
+  return function_value(std::string(name),
+                        [values = values_, position = position_, next](Runtime&, Arguments&) {
+                          if (!next) {
+                            *position = 0;
+                            return Value::none();
+                          }
+                          const Value current = values[*position];
+                          *position = (*position + 1) % values.size();
+                          return current;
+                        });
 }
 
-Value Joiner::call(Runtime&, Arguments&) { return std::exchange(used_, true) ? separator_ : text_value(""); }
+Value Joiner::call(Runtime&, Arguments&) {
+  return std::exchange(used_, true) ? separator_ : text_value("");
+}
 
 }  // namespace llmhost::text::jinja

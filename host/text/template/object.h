@@ -21,9 +21,10 @@ struct Arguments {
   Values positional;
   std::vector<std::pair<std::string, Value>> named;
 
-  // One value a parameter, nullopt where none was given. Throws Fault for too many or unknown ones, and for a missing one
-  // among the first `required`.
-  std::vector<std::optional<Value>> take(std::string_view function, std::initializer_list<std::string_view> parameters,
+  // One value a parameter, nullopt where none was given. Throws Fault for too many or unknown ones, and for a
+  // missing one among the first `required`.
+  std::vector<std::optional<Value>> take(std::string_view function,
+                                         std::initializer_list<std::string_view> parameters,
                                          size_t required = 0) const;
 };
 
@@ -42,7 +43,9 @@ class Object {
   virtual std::optional<Value> attribute(std::string_view name);
   virtual std::optional<Value> element(const Value& key);
   virtual std::optional<size_t> length() const { return std::nullopt; }
-  virtual std::optional<Values> elements() { return std::nullopt; }  // what iteration gives; an iterator is used up
+  virtual std::optional<Values> elements() {
+    return std::nullopt;
+  }  // what iteration gives; an iterator is used up
 };
 
 // A native function.

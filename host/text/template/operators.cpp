@@ -10,7 +10,9 @@ namespace {
 
 constexpr const char* kSymbols[] = {"+", "-", "*", "/", "//", "%", "**"};
 
-[[noreturn]] void too_big() { fail("the integer is too big: integers have at most 127 bits here"); }
+[[noreturn]] void too_big() {
+  fail("the integer is too big: integers have at most 127 bits here");
+}
 
 Integer integer_power(Integer base, Integer exponent) {
   Integer result = 1;
@@ -102,7 +104,8 @@ Value repeat(const Value& value, Integer count) {
   }
   Values out;
   out.reserve(value.items().size() * times);
-  for (size_t i = 0; size != 0 && i < times; ++i) out.insert(out.end(), value.items().begin(), value.items().end());
+  for (size_t i = 0; size != 0 && i < times; ++i)
+    out.insert(out.end(), value.items().begin(), value.items().end());
   return value.is(Kind::kList) ? Value::list(std::move(out)) : Value::tuple(std::move(out));
 }
 
@@ -147,7 +150,8 @@ Walk slice_walk(const Slice& slice, Integer size) {
 
 template <typename Visit>
 void walk_slice(const Walk& walk, Visit visit) {
-  for (Integer i = walk.start; walk.step > 0 ? i < walk.stop : i > walk.stop; i += walk.step) visit(static_cast<size_t>(i));
+  for (Integer i = walk.start; walk.step > 0 ? i < walk.stop : i > walk.stop; i += walk.step)
+    visit(static_cast<size_t>(i));
 }
 
 std::string slice_text(const std::string& text, const Slice& slice) {
@@ -164,7 +168,8 @@ std::string slice_text(const std::string& text, const Slice& slice) {
   }
   const std::u32string codes = decode(text);
   std::string out;
-  walk_slice(slice_walk(slice, static_cast<Integer>(codes.size())), [&](size_t i) { append_char(out, codes[i]); });
+  walk_slice(slice_walk(slice, static_cast<Integer>(codes.size())),
+             [&](size_t i) { append_char(out, codes[i]); });
   return out;
 }
 
@@ -202,11 +207,31 @@ std::optional<Value> subscript(const Value& object, const Value& key) {
 
 // Names every Python object has; the sandbox keeps them away.
 bool is_python_internal(std::string_view name) {
-  static constexpr std::string_view kNames[] = {"__class__", "__doc__",    "__init__", "__dict__", "__module__", "__dir__",
-                                                "__repr__",  "__str__",    "__eq__",   "__ne__",   "__hash__",   "__lt__",
-                                                "__le__",    "__gt__",     "__ge__",   "__new__",  "__reduce__", "__sizeof__",
-                                                "__format__", "__setattr__", "__delattr__", "__getattribute__",
-                                                "__init_subclass__", "__subclasshook__", "__reduce_ex__"};
+  static constexpr std::string_view kNames[] = {"__class__",
+                                                "__doc__",
+                                                "__init__",
+                                                "__dict__",
+                                                "__module__",
+                                                "__dir__",
+                                                "__repr__",
+                                                "__str__",
+                                                "__eq__",
+                                                "__ne__",
+                                                "__hash__",
+                                                "__lt__",
+                                                "__le__",
+                                                "__gt__",
+                                                "__ge__",
+                                                "__new__",
+                                                "__reduce__",
+                                                "__sizeof__",
+                                                "__format__",
+                                                "__setattr__",
+                                                "__delattr__",
+                                                "__getattribute__",
+                                                "__init_subclass__",
+                                                "__subclasshook__",
+                                                "__reduce_ex__"};
   for (std::string_view known : kNames)
     if (known == name) return true;
   return false;
@@ -218,7 +243,8 @@ Value unsafe(const Value& object, std::string_view name) {
 }
 
 bool changes_container(const Value& object, std::string_view name) {
-  static constexpr std::string_view kList[] = {"append", "clear", "pop", "reverse", "insert", "sort", "extend", "remove"};
+  static constexpr std::string_view kList[] = {"append", "clear", "pop",    "reverse",
+                                               "insert", "sort",  "extend", "remove"};
   static constexpr std::string_view kDict[] = {"clear", "pop", "popitem", "setdefault", "update"};
   if (object.is(Kind::kList))
     for (std::string_view known : kList)
@@ -258,8 +284,10 @@ Value binary(BinaryOp op, const Value& a, const Value& b) {
     if ((a.is_string() || a.is_sequence()) && b.is_integral()) return repeat(a, b.as_integer());
     if ((b.is_string() || b.is_sequence()) && a.is_integral()) return repeat(b, a.as_integer());
   }
-  if (op == BinaryOp::kAdd && a.kind() == b.kind() && (a.is_string() || a.is_sequence())) return concatenate(a, b);
-  fail("unsupported operand types for {}: '{}' and '{}'", kSymbols[static_cast<size_t>(op)], a.type_name(), b.type_name());
+  if (op == BinaryOp::kAdd && a.kind() == b.kind() && (a.is_string() || a.is_sequence()))
+    return concatenate(a, b);
+  fail("unsupported operand types for {}: '{}' and '{}'", kSymbols[static_cast<size_t>(op)], a.type_name(),
+       b.type_name());
 }
 
 Value negate(const Value& value) {
@@ -374,10 +402,11 @@ Value get_slice(const Value& object, const Slice& slice) {
     if (auto* range = dynamic_cast<Range*>(&object.object())) {
       const Walk walk = slice_walk(slice, range->count());
       const Integer step = range->at(1) - range->at(0);
-      return Value::object(std::make_shared<Range>(range->at(walk.start), range->at(walk.stop), step * walk.step));
+      return Value::object(
+          std::make_shared<Range>(range->at(walk.start), range->at(walk.stop), step * walk.step));
     }
   }
-  return Value::undefined(object_repr(object) + " has no slices");
+  fail("'{}' object cannot be sliced", object.type_name());
 }
 
 Integer python_index(const Value& value, std::string_view what) {

@@ -1,5 +1,6 @@
-// Turns tokens into the syntax tree, by the grammar of Jinja 3.1 with loop controls and the generation tag. Unknown filters
-// and tests are refused here, except (as in Jinja) inside if blocks and conditional expressions, which may never run.
+// Turns tokens into the syntax tree, by the grammar of Jinja 3.1 with loop controls and the generation tag.
+// Unknown filters and tests are refused here, except (as in Jinja) inside if blocks and conditional
+// expressions, which may never run.
 #pragma once
 
 #include <map>
@@ -79,7 +80,8 @@ class Parser {
   ExprPtr parse_unary(bool with_filter = true);
   ExprPtr parse_primary(bool with_namespace = false);
   ExprPtr parse_name(bool with_namespace);
-  ExprPtr parse_tuple(bool simplified, bool with_conditional, const Names& ends, bool parentheses, bool with_namespace);
+  ExprPtr parse_tuple(bool simplified, bool with_conditional, const Names& ends, bool parentheses,
+                      bool with_namespace);
   ExprPtr parse_list();
   ExprPtr parse_dict();
   ExprPtr parse_postfix(ExprPtr node);
@@ -90,7 +92,8 @@ class Parser {
   CallArguments parse_arguments();
   ExprPtr parse_filter(ExprPtr node, bool start_inline);
   ExprPtr parse_test(ExprPtr node);
-  ExprPtr parse_binary(ExprPtr (Parser::*operand)(), std::initializer_list<std::pair<std::string_view, BinaryOp>> ops);
+  ExprPtr parse_binary(ExprPtr (Parser::*operand)(),
+                       std::initializer_list<std::pair<std::string_view, BinaryOp>> ops);
   bool at_tuple_end(const Names& ends) const;
   std::string dotted_name();
   void excuse(size_t from);

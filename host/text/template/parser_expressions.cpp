@@ -51,7 +51,8 @@ ExprPtr Parser::finish(ExprPtr node) {
   for (const auto& child : node->children)
     if (child) depth = std::max(depth, child->depth);
   node->depth = depth + 1;
-  if (node->depth > kMaxDepth) fail_at(node->offset, fmt::format("the expression has more than {} operators in a row", kMaxDepth));
+  if (node->depth > kMaxDepth)
+    fail_at(node->offset, fmt::format("the expression has more than {} operators in a row", kMaxDepth));
   return node;
 }
 
@@ -108,9 +109,9 @@ ExprPtr Parser::parse_not() {
 }
 
 ExprPtr Parser::parse_compare() {
-  static constexpr std::pair<std::string_view, CompareOp> kOps[] = {{"==", CompareOp::kEq}, {"!=", CompareOp::kNe},
-                                                                    {"<", CompareOp::kLt},  {"<=", CompareOp::kLe},
-                                                                    {">", CompareOp::kGt},  {">=", CompareOp::kGe}};
+  static constexpr std::pair<std::string_view, CompareOp> kOps[] = {
+      {"==", CompareOp::kEq}, {"!=", CompareOp::kNe}, {"<", CompareOp::kLt},
+      {"<=", CompareOp::kLe}, {">", CompareOp::kGt},  {">=", CompareOp::kGe}};
   ExprPtr first = parse_sum();
   auto node = make(ExprKind::kCompare, current().offset);
   node->children.push_back(std::move(first));
@@ -139,8 +140,8 @@ ExprPtr Parser::parse_binary(ExprPtr (Parser::*operand)(),
                              std::initializer_list<std::pair<std::string_view, BinaryOp>> ops) {
   ExprPtr left = (this->*operand)();
   for (;;) {
-    const auto* op =
-        std::find_if(ops.begin(), ops.end(), [&](const auto& entry) { return current().is_operator(entry.first); });
+    const auto* op = std::find_if(ops.begin(), ops.end(),
+                                  [&](const auto& entry) { return current().is_operator(entry.first); });
     if (op == ops.end()) return left;
     auto node = make(ExprKind::kBinary, next().offset);
     node->op = op->second;
@@ -150,7 +151,9 @@ ExprPtr Parser::parse_binary(ExprPtr (Parser::*operand)(),
   }
 }
 
-ExprPtr Parser::parse_sum() { return parse_binary(&Parser::parse_concat, {{"+", BinaryOp::kAdd}, {"-", BinaryOp::kSub}}); }
+ExprPtr Parser::parse_sum() {
+  return parse_binary(&Parser::parse_concat, {{"+", BinaryOp::kAdd}, {"-", BinaryOp::kSub}});
+}
 
 ExprPtr Parser::parse_concat() {
   ExprPtr first = parse_product();
@@ -162,10 +165,9 @@ ExprPtr Parser::parse_concat() {
 }
 
 ExprPtr Parser::parse_product() {
-  return parse_binary(&Parser::parse_power, {{"*", BinaryOp::kMul},
-                                             {"/", BinaryOp::kDiv},
-                                             {"//", BinaryOp::kFloorDiv},
-                                             {"%", BinaryOp::kMod}});
+  return parse_binary(
+      &Parser::parse_power,
+      {{"*", BinaryOp::kMul}, {"/", BinaryOp::kDiv}, {"//", BinaryOp::kFloorDiv}, {"%", BinaryOp::kMod}});
 }
 
 ExprPtr Parser::parse_power() {
@@ -228,7 +230,8 @@ ExprPtr Parser::parse_primary(bool with_namespace) {
     expect_operator(")");
     return inner;
   }
-  if (current().kind != TokenKind::kString && current().kind != TokenKind::kInteger && current().kind != TokenKind::kFloat)
+  if (current().kind != TokenKind::kString && current().kind != TokenKind::kInteger &&
+      current().kind != TokenKind::kFloat)
     fail_here("unexpected " + describe(current()));
   const Token token = next();
   auto node = make(ExprKind::kConst, token.offset);
@@ -237,14 +240,16 @@ ExprPtr Parser::parse_primary(bool with_namespace) {
     while (current().kind == TokenKind::kString) text += next().text;
     node->constant = text_value(std::move(text));
   } else {
-    node->constant = token.kind == TokenKind::kInteger ? Value::integer(token.integer) : Value::real(token.real);
+    node->constant =
+        token.kind == TokenKind::kInteger ? Value::integer(token.integer) : Value::real(token.real);
   }
   return node;
 }
 
 bool Parser::at_tuple_end(const Names& ends) const {
   const Token& token = current();
-  if (token.kind == TokenKind::kVariableEnd || token.kind == TokenKind::kBlockEnd || token.is_operator(")")) return true;
+  if (token.kind == TokenKind::kVariableEnd || token.kind == TokenKind::kBlockEnd || token.is_operator(")"))
+    return true;
   return std::any_of(ends.begin(), ends.end(), [&](std::string_view name) { return token.is_name(name); });
 }
 
@@ -430,13 +435,15 @@ ExprPtr Parser::parse_test(ExprPtr input) {
   const bool negated = skip_name("not");
   auto node = make(ExprKind::kTest, offset);
   node->name = dotted_name();
-  if (find_test(node->name) == nullptr) unknown_.push_back({"No test named '" + node->name + "'.", offset, soft_});
+  if (find_test(node->name) == nullptr)
+    unknown_.push_back({"No test named '" + node->name + "'.", offset, soft_});
   node->children.push_back(std::move(input));
   const Token& token = current();
   if (token.is_operator("(")) {
     node->arguments = parse_arguments();
-  } else if ((token.kind == TokenKind::kName || token.kind == TokenKind::kString || token.kind == TokenKind::kInteger ||
-              token.kind == TokenKind::kFloat || token.is_operator("[") || token.is_operator("{")) &&
+  } else if ((token.kind == TokenKind::kName || token.kind == TokenKind::kString ||
+              token.kind == TokenKind::kInteger || token.kind == TokenKind::kFloat ||
+              token.is_operator("[") || token.is_operator("{")) &&
              !token.is_name("else") && !token.is_name("or") && !token.is_name("and")) {
     if (token.is_name("is")) fail_here("You cannot chain multiple tests with is");
     const Deeper deeper(*this);

@@ -71,14 +71,18 @@ std::string Parser::describe(const Token& token) {
   }
 }
 
-void Parser::fail_here(const std::string& message) const { fail_at(current().offset, message); }
+void Parser::fail_here(const std::string& message) const {
+  fail_at(current().offset, message);
+}
 
 void Parser::expect_operator(std::string_view symbol) {
-  if (!skip_operator(symbol)) fail_here(fmt::format("expected token '{}', got {}", symbol, describe(current())));
+  if (!skip_operator(symbol))
+    fail_here(fmt::format("expected token '{}', got {}", symbol, describe(current())));
 }
 
 void Parser::expect(TokenKind kind, std::string_view what) {
-  if (current().kind != kind) fail_here(fmt::format("expected token '{}', got {}", what, describe(current())));
+  if (current().kind != kind)
+    fail_here(fmt::format("expected token '{}', got {}", what, describe(current())));
   next();
 }
 
@@ -104,7 +108,8 @@ Body Parser::subparse(const Names& ends) {
       body.push_back(std::move(node));
     } else {
       next();
-      if (std::any_of(ends.begin(), ends.end(), [&](std::string_view end) { return current().is_name(end); })) return body;
+      if (std::any_of(ends.begin(), ends.end(), [&](std::string_view end) { return current().is_name(end); }))
+        return body;
       body.push_back(statement());
       expect(TokenKind::kBlockEnd, "end of statement block");
     }
@@ -135,14 +140,22 @@ std::unique_ptr<Stmt> Parser::begin(StmtKind kind) {
 std::unique_ptr<Stmt> Parser::statement() {
   using Parse = std::unique_ptr<Stmt> (Parser::*)();
   static constexpr std::pair<std::string_view, Parse> kStatements[] = {
-      {"for", &Parser::parse_for},          {"if", &Parser::parse_if},
-      {"set", &Parser::parse_set},          {"macro", &Parser::parse_macro},
-      {"call", &Parser::parse_call_block},  {"filter", &Parser::parse_filter_block},
-      {"with", &Parser::parse_with},        {"block", &Parser::parse_block},
-      {"print", &Parser::parse_print},      {"autoescape", &Parser::parse_autoescape},
-      {"break", &Parser::parse_loop_control}, {"continue", &Parser::parse_loop_control},
-      {"include", &Parser::parse_refused},  {"extends", &Parser::parse_refused},
-      {"import", &Parser::parse_refused},   {"from", &Parser::parse_refused}};
+      {"for", &Parser::parse_for},
+      {"if", &Parser::parse_if},
+      {"set", &Parser::parse_set},
+      {"macro", &Parser::parse_macro},
+      {"call", &Parser::parse_call_block},
+      {"filter", &Parser::parse_filter_block},
+      {"with", &Parser::parse_with},
+      {"block", &Parser::parse_block},
+      {"print", &Parser::parse_print},
+      {"autoescape", &Parser::parse_autoescape},
+      {"break", &Parser::parse_loop_control},
+      {"continue", &Parser::parse_loop_control},
+      {"include", &Parser::parse_refused},
+      {"extends", &Parser::parse_refused},
+      {"import", &Parser::parse_refused},
+      {"from", &Parser::parse_refused}};
   if (current().kind != TokenKind::kName) fail_here("tag name expected");
   for (const auto& [name, parse] : kStatements)
     if (current().is_name(name)) return (this->*parse)();
@@ -224,7 +237,8 @@ void Parser::parse_signature(Signature& signature) {
     if (!signature.parameters.empty()) expect_operator(",");
     const size_t offset = current().offset;
     std::string name = expect_name();
-    if (std::find(signature.parameters.begin(), signature.parameters.end(), name) != signature.parameters.end())
+    if (std::find(signature.parameters.begin(), signature.parameters.end(), name) !=
+        signature.parameters.end())
       fail_at(offset, "the parameter '" + name + "' is given twice");
     signature.parameters.push_back(std::move(name));
     if (skip_operator("=")) {
@@ -298,7 +312,8 @@ std::unique_ptr<Stmt> Parser::parse_block() {
   next();
   node->text = expect_name();
   node->scoped = skip_name("scoped");
-  if (skip_name("required")) fail_here("required blocks are not supported: a chat template has no child templates");
+  if (skip_name("required"))
+    fail_here("required blocks are not supported: a chat template has no child templates");
   if (!blocks_.emplace(node->text, node.get()).second) fail_here("block '" + node->text + "' defined twice");
   const Swap loops(loops_, 0);
   const Swap soft(soft_, false);

@@ -124,7 +124,8 @@ class PercentFormatter {
 
   void write_number(Value value, FormatSpec spec, bool zero) {
     if (!value.is_number())
-      fail("%{} format: a number is required, not {}", spec.type, value.is_undefined() ? "Undefined" : value.type_name());
+      fail("%{} format: a number is required, not {}", spec.type,
+           value.is_undefined() ? "Undefined" : value.type_name());
     if (zero) {
       spec.align = '=';
       spec.fill = U'0';
@@ -133,7 +134,8 @@ class PercentFormatter {
       if (value.is(Kind::kFloat)) {
         if (spec.type == 'x' || spec.type == 'X' || spec.type == 'o')
           fail("%{} format: an integer is required, not float", spec.type);
-        if (!std::isfinite(value.as_real()) || std::abs(value.as_real()) > 1e37) fail("cannot convert the float to an integer");
+        if (!std::isfinite(value.as_real()) || std::abs(value.as_real()) > 1e37)
+          fail("cannot convert the float to an integer");
         value = Value::integer(static_cast<Integer>(value.as_real()));
       }
       if (spec.type == 'i' || spec.type == 'u') spec.type = 'd';
@@ -170,6 +172,8 @@ class PercentFormatter {
 
 }  // namespace
 
-std::string percent_format(std::string_view format, const Value& values) { return PercentFormatter(format, values).run(); }
+std::string percent_format(std::string_view format, const Value& values) {
+  return PercentFormatter(format, values).run();
+}
 
 }  // namespace llmhost::text::jinja

@@ -1,4 +1,5 @@
-// Characters whose upper or title case is more than one character (Unicode SpecialCasing.txt, unconditional entries).
+// Characters whose upper or title case is more than one character (Unicode SpecialCasing.txt, unconditional
+// entries).
 #include "text/template/special_case.h"
 
 #include <algorithm>
@@ -117,8 +118,9 @@ constexpr SpecialCase kSpecialCases[] = {
 }  // namespace
 
 const SpecialCase* special_case(char32_t code) {
-  const auto* found = std::lower_bound(std::begin(kSpecialCases), std::end(kSpecialCases), code,
-                                       [](const SpecialCase& entry, char32_t key) { return entry.code < key; });
+  const auto* found =
+      std::lower_bound(std::begin(kSpecialCases), std::end(kSpecialCases), code,
+                       [](const SpecialCase& entry, char32_t key) { return entry.code < key; });
   return found != std::end(kSpecialCases) && found->code == code ? found : nullptr;
 }
 

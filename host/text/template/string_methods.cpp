@@ -36,8 +36,12 @@ Value all_characters(Runtime&, const std::string& self, Arguments&) {
   return Value::boolean(codes.empty() ? kEmpty : std::all_of(codes.begin(), codes.end(), kTest));
 }
 
-bool is_ascii_char(char32_t code) { return code < 0x80; }
-bool is_alphanumeric(char32_t code) { return is_alpha(code) || is_numeric(code); }
+bool is_ascii_char(char32_t code) {
+  return code < 0x80;
+}
+bool is_alphanumeric(char32_t code) {
+  return is_alpha(code) || is_numeric(code);
+}
 
 template <bool kUpper>
 Value has_case(Runtime&, const std::string& self, Arguments&) {
@@ -116,7 +120,8 @@ Value find(Runtime&, const std::string& self, Arguments& arguments) {
     found = kRight ? part.rfind(sub) : part.find(sub);
   }
   if (found != std::string::npos)
-    return Value::integer(static_cast<Integer>(char_count(std::string_view(self).substr(0, range.begin + found))));
+    return Value::integer(
+        static_cast<Integer>(char_count(std::string_view(self).substr(0, range.begin + found))));
   if (kRaise) fail("substring not found");
   return Value::integer(-1);
 }
@@ -129,7 +134,8 @@ Value count(Runtime&, const std::string& self, Arguments& arguments) {
   const std::string_view part = std::string_view(self).substr(range.begin, range.end - range.begin);
   if (sub.empty()) return Value::integer(static_cast<Integer>(char_count(part)) + 1);
   Integer number = 0;
-  for (size_t at = part.find(sub); at != std::string_view::npos; at = part.find(sub, at + sub.size())) ++number;
+  for (size_t at = part.find(sub); at != std::string_view::npos; at = part.find(sub, at + sub.size()))
+    ++number;
   return Value::integer(number);
 }
 
@@ -181,7 +187,8 @@ Value remove_affix(Runtime&, const std::string& self, Arguments& arguments) {
 Value replace(Runtime&, const std::string& self, Arguments& arguments) {
   const auto given = arguments.take("replace", {"old", "new", "count"}, 2);
   const Integer limit = given[2] ? python_index(*given[2], "count") : -1;
-  return text_value(replace_text(self, text_argument(*given[0], "replace"), text_argument(*given[1], "replace"), limit));
+  return text_value(
+      replace_text(self, text_argument(*given[0], "replace"), text_argument(*given[1], "replace"), limit));
 }
 
 template <bool kRight>
@@ -305,10 +312,11 @@ const std::unordered_map<std::string_view, Method>& methods() {
 std::optional<Value> string_method(const Value& self, std::string_view name) {
   const auto found = methods().find(name);
   if (found == methods().end()) return std::nullopt;
-  return function_value(std::string(name), [self, method = found->second](Runtime& runtime, Arguments& arguments) {
-    Value result = method(runtime, self.text(), arguments);
-    return self.is_markup() && result.is_string() ? Value::string(result.text(), true) : result;
-  });
+  return function_value(
+      std::string(name), [self, method = found->second](Runtime& runtime, Arguments& arguments) {
+        Value result = method(runtime, self.text(), arguments);
+        return self.is_markup() && result.is_string() ? Value::string(result.text(), true) : result;
+      });
 }
 
 }  // namespace llmhost::text::jinja

@@ -35,7 +35,8 @@ Value convert(const OrderedJson& json, int depth) {
     case OrderedJson::value_t::object: {
       std::vector<DictNode::Entry> entries;
       entries.reserve(json.size());
-      for (const auto& item : json.items()) entries.emplace_back(text_value(item.key()), convert(item.value(), depth + 1));
+      for (const auto& item : json.items())
+        entries.emplace_back(text_value(item.key()), convert(item.value(), depth + 1));
       return Value::dict(std::make_shared<DictNode>(std::move(entries)));
     }
     default:
@@ -51,7 +52,8 @@ struct Template::State {
   ParsedTemplate parsed;
 
   [[noreturn]] void report(const PlacedFault& fault) const {
-    const std::string_view before = std::string_view(source).substr(0, std::min(fault.offset(), source.size()));
+    const std::string_view before =
+        std::string_view(source).substr(0, std::min(fault.offset(), source.size()));
     const size_t line = 1 + static_cast<size_t>(std::count(before.begin(), before.end(), '\n'));
     const size_t start = before.rfind('\n');
     const size_t column = 1 + char_count(start == std::string_view::npos ? before : before.substr(start + 1));
@@ -65,8 +67,10 @@ Template Template::parse(std::string_view source, std::string name) {
   auto state = std::make_shared<State>();
   state->name = std::move(name);
   if (source.size() > kMaxSource)
-    throw TemplateError(fmt::format("{}: the template is larger than {} bytes", state->name, kMaxSource), false);
-  if (!valid_utf8(source)) throw TemplateError(fmt::format("{}: the template is not UTF-8", state->name), false);
+    throw TemplateError(fmt::format("{}: the template is larger than {} bytes", state->name, kMaxSource),
+                        false);
+  if (!valid_utf8(source))
+    throw TemplateError(fmt::format("{}: the template is not UTF-8", state->name), false);
   state->source = normalize_source(source);
   try {
     state->parsed = Parser(tokenize(state->source)).parse();
@@ -80,10 +84,13 @@ Template Template::parse(std::string_view source, std::string name) {
   return out;
 }
 
-const std::string& Template::name() const { return state_->name; }
+const std::string& Template::name() const {
+  return state_->name;
+}
 
 std::string Template::render(const Value& variables, const RenderOptions& options) const {
-  if (!variables.is(Kind::kDict)) throw_invalid("{}: the variables of a template are a mapping", state_->name);
+  if (!variables.is(Kind::kDict))
+    throw_invalid("{}: the variables of a template are a mapping", state_->name);
   Meter meter(options.limits);
   const MeterScope scope(meter);
   Interpreter interpreter(state_->parsed, variables, meter, options.clock);
@@ -96,6 +103,8 @@ std::string Template::render(const Value& variables, const RenderOptions& option
   }
 }
 
-Value to_value(const OrderedJson& json) { return convert(json, 0); }
+Value to_value(const OrderedJson& json) {
+  return convert(json, 0);
+}
 
 }  // namespace llmhost::text::jinja

@@ -1,8 +1,9 @@
-// Renderer for the Jinja language as chat templates use it: what transformers' sandboxed environment (jinja2 3.1,
-// trim_blocks, lstrip_blocks, loop controls, generation tag, its tojson) renders, byte for byte, or an error.
+// Renderer for the Jinja language as chat templates use it: what transformers' sandboxed environment
+// (jinja2 3.1, trim_blocks, lstrip_blocks, loop controls, generation tag, its tojson) renders, byte for byte,
+// or an error.
 //
-// A Template is parsed once and may be rendered by many threads at the same time. Templates come from strangers: they see
-// nothing but their variables, and every render is bounded by RenderOptions::limits.
+// A Template is parsed once and may be rendered by many threads at the same time. Templates come from
+// strangers: they see nothing but their variables, and every render is bounded by RenderOptions::limits.
 #pragma once
 
 #include <memory>
@@ -27,7 +28,8 @@ class Template {
   // `name` stands in errors. Throws TemplateError.
   static Template parse(std::string_view source, std::string name);
 
-  // `variables` is a dict. Throws TemplateError; for the template's raise_exception(message), the message is exactly that.
+  // `variables` is a dict. Throws TemplateError; for the template's raise_exception(message), the message is
+  // exactly that.
   std::string render(const Value& variables, const RenderOptions& options = {}) const;
   const std::string& name() const;
 

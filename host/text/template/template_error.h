@@ -1,5 +1,5 @@
-// Why a template could not be read or rendered. For raise_exception(message) the message is the template's own, exactly;
-// every other message is one line with the template's name, line and column.
+// Why a template could not be read or rendered. For raise_exception(message) the message is the template's
+// own, exactly; every other message is one line with the template's name, line and column.
 #pragma once
 
 #include <string>
@@ -10,7 +10,8 @@ namespace llmhost::text::jinja {
 
 class TemplateError : public Error {
  public:
-  TemplateError(const std::string& message, bool raised) : Error(ErrorCode::kInvalidArgument, message), raised_(raised) {}
+  TemplateError(const std::string& message, bool raised)
+      : Error(ErrorCode::kInvalidArgument, message), raised_(raised) {}
   bool raised() const { return raised_; }  // by the template's raise_exception
 
  private:
@@ -27,6 +28,8 @@ class PlacedFault : public std::runtime_error {
   size_t offset_;
 };
 
-[[noreturn]] inline void fail_at(size_t offset, const std::string& message) { throw PlacedFault(message, offset); }
+[[noreturn]] inline void fail_at(size_t offset, const std::string& message) {
+  throw PlacedFault(message, offset);
+}
 
 }  // namespace llmhost::text::jinja

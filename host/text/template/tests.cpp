@@ -39,8 +39,12 @@ bool divisible(Runtime&, const Value& value, Arguments& arguments) {
   return equal(binary(BinaryOp::kMod, value, number), Value::integer(0));
 }
 
-bool is_escaped(Runtime&, const Value& value, Arguments&) { return value.is_markup(); }
-bool is_number(Runtime&, const Value& value, Arguments&) { return value.is_number(); }
+bool is_escaped(Runtime&, const Value& value, Arguments&) {
+  return value.is_markup();
+}
+bool is_number(Runtime&, const Value& value, Arguments&) {
+  return value.is_number();
+}
 
 template <bool kUpper>
 bool has_case(Runtime&, const Value& value, Arguments&) {
@@ -75,8 +79,12 @@ bool is_in(Runtime&, const Value& value, Arguments& arguments) {
   return contains(*arguments.take("in", {"seq"}, 1)[0], value);
 }
 
-bool is_filter(Runtime&, const Value& value, Arguments&) { return value.is_string() && find_filter(value.text()) != nullptr; }
-bool is_test(Runtime&, const Value& value, Arguments&) { return value.is_string() && find_test(value.text()) != nullptr; }
+bool is_filter(Runtime&, const Value& value, Arguments&) {
+  return value.is_string() && find_filter(value.text()) != nullptr;
+}
+bool is_test(Runtime&, const Value& value, Arguments&) {
+  return value.is_string() && find_test(value.text()) != nullptr;
+}
 
 }  // namespace
 

@@ -61,8 +61,8 @@ std::vector<std::string> split_lines(std::string_view text, bool keep_ends) {
   for (size_t at = 0; at < text.size();) {
     const char32_t code = first_char(text.substr(at));
     size_t next = at + char_size(text.substr(at));
-    const bool ends = (code >= 0x0A && code <= 0x0D) || (code >= 0x1C && code <= 0x1E) || code == 0x85 || code == 0x2028 ||
-                      code == 0x2029;
+    const bool ends = (code >= 0x0A && code <= 0x0D) || (code >= 0x1C && code <= 0x1E) || code == 0x85 ||
+                      code == 0x2028 || code == 0x2029;
     if (ends) {
       if (code == '\r' && next < text.size() && text[next] == '\n') ++next;
       lines.emplace_back(text.substr(begin, (keep_ends ? next : at) - begin));
@@ -104,7 +104,8 @@ std::vector<std::string> split_space(std::string_view text, Integer max, bool fr
   return parts;
 }
 
-std::vector<std::string> split_on(std::string_view text, std::string_view separator, Integer max, bool from_right) {
+std::vector<std::string> split_on(std::string_view text, std::string_view separator, Integer max,
+                                  bool from_right) {
   if (separator.empty()) fail("empty separator");
   std::vector<std::string> parts;
   for (; max != 0; --max) {
@@ -141,7 +142,8 @@ std::string without(std::string_view text, std::string_view open, std::string_vi
 // The character of a named or numeric entity without "&" and ";"; 0 if it is not one that is known here.
 char32_t entity(std::string_view name) {
   static constexpr std::pair<std::string_view, char32_t> kNames[] = {
-      {"amp", '&'}, {"lt", '<'}, {"gt", '>'}, {"quot", '"'}, {"apos", '\''}, {"nbsp", 0xA0}, {"copy", 0xA9}, {"hellip", 0x2026}};
+      {"amp", '&'},   {"lt", '<'},    {"gt", '>'},    {"quot", '"'},
+      {"apos", '\''}, {"nbsp", 0xA0}, {"copy", 0xA9}, {"hellip", 0x2026}};
   for (const auto& [known, code] : kNames)
     if (known == name) return code;
   if (name.size() < 2 || name[0] != '#' || name.size() > 9) return 0;
@@ -163,7 +165,8 @@ std::string strip_markup(std::string_view text) {
   std::string out;
   for (size_t i = 0; i < joined.size(); ++i) {
     const size_t end = joined[i] == '&' ? joined.find(';', i) : std::string::npos;
-    const char32_t code = end == std::string::npos ? 0 : entity(std::string_view(joined).substr(i + 1, end - i - 1));
+    const char32_t code =
+        end == std::string::npos ? 0 : entity(std::string_view(joined).substr(i + 1, end - i - 1));
     if (code == 0) {
       out += joined[i];
     } else {
@@ -178,7 +181,8 @@ std::string url_quote(std::string_view text, bool for_query) {
   std::string out;
   for (char c : text) {
     const auto byte = static_cast<unsigned char>(c);
-    const bool plain = (byte < 0x80 && std::isalnum(byte) != 0) || c == '_' || c == '.' || c == '-' || c == '~';
+    const bool plain =
+        (byte < 0x80 && std::isalnum(byte) != 0) || c == '_' || c == '.' || c == '-' || c == '~';
     if (plain || (c == '/' && !for_query)) {
       out += c;
     } else if (c == ' ' && for_query) {
@@ -192,8 +196,12 @@ std::string url_quote(std::string_view text, bool for_query) {
 
 namespace {
 
-bool word_char(char32_t code) { return is_alpha(code) || is_numeric(code) || code == '_'; }
-bool letter(char32_t code) { return word_char(code) && !is_decimal(code); }
+bool word_char(char32_t code) {
+  return is_alpha(code) || is_numeric(code) || code == '_';
+}
+bool letter(char32_t code) {
+  return word_char(code) && !is_decimal(code);
+}
 
 // Chunks that a line may be broken between: runs of white space, words, and the parts of hyphenated words.
 std::vector<std::u32string> wrap_chunks(const std::u32string& text, bool break_hyphens) {
@@ -207,7 +215,8 @@ std::vector<std::u32string> wrap_chunks(const std::u32string& text, bool break_h
       while (end < text.size() && !space(text[end])) {
         ++end;
         const bool hyphen = break_hyphens && text[end - 1] == '-' && end >= i + 3 && letter(text[end - 2]) &&
-                            word_char(text[end - 3]) && end + 1 < text.size() && word_char(text[end]) && letter(text[end + 1]);
+                            word_char(text[end - 3]) && end + 1 < text.size() && word_char(text[end]) &&
+                            letter(text[end + 1]);
         if (hyphen) break;
       }
     }
@@ -219,10 +228,13 @@ std::vector<std::u32string> wrap_chunks(const std::u32string& text, bool break_h
 
 }  // namespace
 
-std::vector<std::string> wrap_line(std::string_view line, size_t width, bool break_words, bool break_hyphens) {
+std::vector<std::string> wrap_line(std::string_view line, size_t width, bool break_words,
+                                   bool break_hyphens) {
   std::vector<std::u32string> chunks = wrap_chunks(decode(line), break_hyphens);
   std::reverse(chunks.begin(), chunks.end());
-  const auto blank = [](const std::u32string& chunk) { return std::all_of(chunk.begin(), chunk.end(), is_space); };
+  const auto blank = [](const std::u32string& chunk) {
+    return std::all_of(chunk.begin(), chunk.end(), is_space);
+  };
   std::vector<std::string> lines;
   while (!chunks.empty()) {
     std::vector<std::u32string> current;
@@ -273,7 +285,9 @@ std::optional<Integer> parse_integer(std::string_view text, int base) {
       after_digit = false;
       continue;
     }
-    const int digit = c >= '0' && c <= '9' ? c - '0' : std::isalpha(static_cast<unsigned char>(c)) != 0 ? (c | 0x20) - 'a' + 10 : 99;
+    const int digit = c >= '0' && c <= '9'                               ? c - '0'
+                      : std::isalpha(static_cast<unsigned char>(c)) != 0 ? (c | 0x20) - 'a' + 10
+                                                                         : 99;
     if (digit >= base) return std::nullopt;
     if (__builtin_mul_overflow(value, static_cast<Integer>(base), &value) ||
         __builtin_add_overflow(value, static_cast<Integer>(digit), &value))
@@ -288,14 +302,17 @@ std::optional<double> parse_real(std::string_view text) {
   text = strip_left(strip_right(text));
   std::string plain;
   for (size_t i = 0; i < text.size(); ++i) {
-    const auto digit = [&](size_t at) { return at < text.size() && std::isdigit(static_cast<unsigned char>(text[at])) != 0; };
+    const auto digit = [&](size_t at) {
+      return at < text.size() && std::isdigit(static_cast<unsigned char>(text[at])) != 0;
+    };
     if (text[i] == '_' && i > 0 && digit(i - 1) && digit(i + 1)) continue;
     plain += static_cast<char>(std::tolower(static_cast<unsigned char>(text[i])));
   }
   std::string_view body = plain;
   if (body.starts_with('-') || body.starts_with('+')) body.remove_prefix(1);
   const bool special = body == "inf" || body == "infinity" || body == "nan";
-  if (!special && (body.empty() || body.find_first_not_of("0123456789.e+-") != std::string_view::npos)) return std::nullopt;
+  if (!special && (body.empty() || body.find_first_not_of("0123456789.e+-") != std::string_view::npos))
+    return std::nullopt;
   char* end = nullptr;
   const double value = std::strtod(plain.c_str(), &end);
   if (end != plain.c_str() + plain.size() || plain.empty()) return std::nullopt;

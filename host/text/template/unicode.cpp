@@ -10,13 +10,17 @@
 namespace llmhost::text::jinja {
 namespace {
 
-utf8proc_category_t category(char32_t code) { return utf8proc_category(static_cast<utf8proc_int32_t>(code)); }
+utf8proc_category_t category(char32_t code) {
+  return utf8proc_category(static_cast<utf8proc_int32_t>(code));
+}
 
 char32_t simple(utf8proc_int32_t (*map)(utf8proc_int32_t), char32_t code) {
   return static_cast<char32_t>(map(static_cast<utf8proc_int32_t>(code)));
 }
 
-bool is_cased(char32_t code) { return is_upper(code) || is_lower(code) || is_title(code); }
+bool is_cased(char32_t code) {
+  return is_upper(code) || is_lower(code) || is_title(code);
+}
 
 void append_upper(std::string& out, char32_t code) {
   if (const SpecialCase* special = special_case(code)) {
@@ -37,8 +41,8 @@ void append_title(std::string& out, char32_t code) {
 bool is_case_ignorable(char32_t code) {
   const auto kind = category(code);
   return kind == UTF8PROC_CATEGORY_MN || kind == UTF8PROC_CATEGORY_ME || kind == UTF8PROC_CATEGORY_CF ||
-         kind == UTF8PROC_CATEGORY_LM || kind == UTF8PROC_CATEGORY_SK || code == '\'' || code == '.' || code == ':' ||
-         code == 0xB7 || code == 0x2019;
+         kind == UTF8PROC_CATEGORY_LM || kind == UTF8PROC_CATEGORY_SK || code == '\'' || code == '.' ||
+         code == ':' || code == 0xB7 || code == 0x2019;
 }
 
 // Capital sigma at the end of a word becomes the final form.
@@ -92,8 +96,8 @@ bool valid_utf8(std::string_view text) {
 }
 
 size_t char_count(std::string_view text) {
-  return static_cast<size_t>(
-      std::count_if(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }));
+  return static_cast<size_t>(std::count_if(
+      text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }));
 }
 
 size_t byte_offset(std::string_view text, size_t chars) {
@@ -144,18 +148,27 @@ bool is_alpha(char32_t code) {
   const auto kind = category(code);
   return kind >= UTF8PROC_CATEGORY_LU && kind <= UTF8PROC_CATEGORY_LO;
 }
-bool is_decimal(char32_t code) { return category(code) == UTF8PROC_CATEGORY_ND; }
+bool is_decimal(char32_t code) {
+  return category(code) == UTF8PROC_CATEGORY_ND;
+}
 bool is_digit(char32_t code) {
   return is_decimal(code) || code == 0xB2 || code == 0xB3 || code == 0xB9 || code == 0x2070 ||
-         (code >= 0x2074 && code <= 0x2079) || (code >= 0x2080 && code <= 0x2089) || (code >= 0x2460 && code <= 0x2468);
+         (code >= 0x2074 && code <= 0x2079) || (code >= 0x2080 && code <= 0x2089) ||
+         (code >= 0x2460 && code <= 0x2468);
 }
 bool is_numeric(char32_t code) {
   const auto kind = category(code);
   return kind == UTF8PROC_CATEGORY_ND || kind == UTF8PROC_CATEGORY_NL || kind == UTF8PROC_CATEGORY_NO;
 }
-bool is_upper(char32_t code) { return category(code) == UTF8PROC_CATEGORY_LU; }
-bool is_lower(char32_t code) { return category(code) == UTF8PROC_CATEGORY_LL || code == 0xAA || code == 0xBA; }
-bool is_title(char32_t code) { return category(code) == UTF8PROC_CATEGORY_LT; }
+bool is_upper(char32_t code) {
+  return category(code) == UTF8PROC_CATEGORY_LU;
+}
+bool is_lower(char32_t code) {
+  return category(code) == UTF8PROC_CATEGORY_LL || code == 0xAA || code == 0xBA;
+}
+bool is_title(char32_t code) {
+  return category(code) == UTF8PROC_CATEGORY_LT;
+}
 
 bool is_identifier_start(char32_t code) {
   return code == '_' || is_alpha(code) || category(code) == UTF8PROC_CATEGORY_NL;
@@ -253,7 +266,8 @@ std::string_view strip_right(std::string_view text) {
 
 std::string_view strip_left(std::string_view text, std::string_view characters) {
   const std::u32string set = decode(characters);
-  while (!text.empty() && set.find(first_char(text)) != std::u32string::npos) text.remove_prefix(char_size(text));
+  while (!text.empty() && set.find(first_char(text)) != std::u32string::npos)
+    text.remove_prefix(char_size(text));
   return text;
 }
 

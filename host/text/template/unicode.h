@@ -1,5 +1,5 @@
-// What templates need of Unicode on UTF-8 text: characters (code points) by index, Python's character classes and case.
-// All functions take valid UTF-8 (templates and JSON are checked when they are read).
+// What templates need of Unicode on UTF-8 text: characters (code points) by index, Python's character classes
+// and case. All functions take valid UTF-8 (templates and JSON are checked when they are read).
 #pragma once
 
 #include <cstddef>
@@ -19,7 +19,8 @@ void append_char(std::string& out, char32_t code);
 bool is_ascii(std::string_view text);
 bool valid_utf8(std::string_view text);
 size_t char_count(std::string_view text);
-size_t byte_offset(std::string_view text, size_t chars);  // of the character with this index; the size when past the end
+size_t byte_offset(std::string_view text,
+                   size_t chars);  // of the character with this index; the size when past the end
 std::u32string decode(std::string_view text);
 std::string encode(std::u32string_view text);
 

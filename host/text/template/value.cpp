@@ -114,15 +114,27 @@ Value Value::undefined(std::string message) {
   return value;
 }
 
-bool Value::is_markup() const { return is_string() && static_cast<const StringNode*>(node_.get())->markup; }
+bool Value::is_markup() const {
+  return is_string() && static_cast<const StringNode*>(node_.get())->markup;
+}
 double Value::as_real() const {
   return kind_ == Kind::kFloat ? number_.real : static_cast<double>(number_.integer);
 }
-const std::string& Value::text() const { return static_cast<const StringNode*>(node_.get())->text; }
-const ListNode& Value::sequence() const { return *static_cast<const ListNode*>(node_.get()); }
-const Values& Value::items() const { return sequence().items; }
-const DictNode& Value::dict() const { return *static_cast<const DictNode*>(node_.get()); }
-Object& Value::object() const { return *static_cast<Object*>(node_.get()); }
+const std::string& Value::text() const {
+  return static_cast<const StringNode*>(node_.get())->text;
+}
+const ListNode& Value::sequence() const {
+  return *static_cast<const ListNode*>(node_.get());
+}
+const Values& Value::items() const {
+  return sequence().items;
+}
+const DictNode& Value::dict() const {
+  return *static_cast<const DictNode*>(node_.get());
+}
+Object& Value::object() const {
+  return *static_cast<Object*>(node_.get());
+}
 
 const std::string& Value::undefined_message() const {
   static const std::string kNoMessage = "the value is undefined";
@@ -184,7 +196,10 @@ std::string Value::type_name() const {
 }
 
 ListNode::ListNode(Values values, bool is_group)
-    : Tracked(sizeof(ListNode) + values.size() * sizeof(Value)), items(std::move(values)), nesting(1), group(is_group) {
+    : Tracked(sizeof(ListNode) + values.size() * sizeof(Value)),
+      items(std::move(values)),
+      nesting(1),
+      group(is_group) {
   int inner = 0;
   for (const Value& value : items) inner = std::max(inner, value.nesting());
   nesting = checked_nesting(inner);
@@ -290,7 +305,8 @@ size_t hash_of(const Value& value) {
       return std::hash<int64_t>{}(static_cast<int64_t>(value.as_integer()));
     case Kind::kFloat: {
       const double number = value.as_real();
-      if (std::abs(number) < 9e18 && number == std::floor(number)) return std::hash<int64_t>{}(static_cast<int64_t>(number));
+      if (std::abs(number) < 9e18 && number == std::floor(number))
+        return std::hash<int64_t>{}(static_cast<int64_t>(number));
       return std::hash<double>{}(number);
     }
     case Kind::kTuple: {

@@ -1,6 +1,6 @@
-// The values a template works on: Python's None, bool, int (128 bits), float, str, list, tuple and dict, Jinja's undefined,
-// and objects (functions, iterators, namespaces). Lists and dicts never change once made (templates run sandboxed), so they
-// are shared without copies and may be read by many threads.
+// The values a template works on: Python's None, bool, int (128 bits), float, str, list, tuple and dict,
+// Jinja's undefined, and objects (functions, iterators, namespaces). Lists and dicts never change once made
+// (templates run sandboxed), so they are shared without copies and may be read by many threads.
 #pragma once
 
 #include <cstdint>
@@ -51,7 +51,9 @@ class Value {
   bool is_string() const { return kind_ == Kind::kString; }
   bool is_markup() const;
   bool is_number() const { return is_integral() || kind_ == Kind::kFloat; }
-  bool is_integral() const { return kind_ == Kind::kInt || kind_ == Kind::kBool; }  // bool counts as int, as in Python
+  bool is_integral() const {
+    return kind_ == Kind::kInt || kind_ == Kind::kBool;
+  }  // bool counts as int, as in Python
   bool is_sequence() const { return kind_ == Kind::kList || kind_ == Kind::kTuple; }
 
   // Each needs the kind it is named for.
@@ -116,7 +118,8 @@ bool equal(const Value& a, const Value& b);
 bool identical(const Value& a, const Value& b);
 bool hashable(const Value& value);
 size_t hash_of(const Value& value);  // throws Fault for what Python cannot hash
-// Python's ordering; -1, 0 or 1. Throws Fault naming `symbol` for types that cannot be ordered. NaN gives nothing.
+// Python's ordering; -1, 0 or 1. Throws Fault naming `symbol` for types that cannot be ordered. NaN gives
+// nothing.
 std::optional<int> order(const Value& a, const Value& b, const char* symbol);
 
 std::string str_of(const Value& value);
@@ -124,10 +127,13 @@ std::string repr_of(const Value& value);
 std::string float_repr(double value);
 std::string integer_text(Integer value);
 
-// Python's iteration: the elements of a sequence, the keys of a dict, the characters of a string. Throws Fault if there is none.
+// Python's iteration: the elements of a sequence, the keys of a dict, the characters of a string. Throws
+// Fault if there is none.
 std::shared_ptr<const ListNode> iterate(const Value& value);
 std::optional<size_t> length_of(const Value& value);
 
-inline Value text_value(std::string text) { return Value::string(std::move(text)); }
+inline Value text_value(std::string text) {
+  return Value::string(std::move(text));
+}
 
 }  // namespace llmhost::text::jinja

@@ -1,4 +1,5 @@
-// Methods and attributes of lists, tuples, dicts and numbers. Those that would change a value are refused by the sandbox.
+// Methods and attributes of lists, tuples, dicts and numbers. Those that would change a value are refused by
+// the sandbox.
 #include <cmath>
 
 #include "text/template/operators.h"
@@ -44,13 +45,16 @@ std::optional<Value> dict_method(const Value& self, std::string_view name) {
   if (name == "items") return view(DictView::What::kItems);
   if (name == "keys") return view(DictView::What::kKeys);
   if (name == "values") return view(DictView::What::kValues);
-  if (name == "get") return function_value("get", [self](Runtime&, Arguments& arguments) { return dict_get(self, arguments); });
+  if (name == "get")
+    return function_value("get",
+                          [self](Runtime&, Arguments& arguments) { return dict_get(self, arguments); });
   if (name == "copy") return function_value("copy", [self](Runtime&, Arguments&) { return self; });
   if (name == "fromkeys")
     return function_value("fromkeys", [](Runtime&, Arguments& arguments) {
       const auto given = arguments.take("fromkeys", {"iterable", "value"}, 1);
       std::vector<DictNode::Entry> entries;
-      for (const auto walked = iterate(*given[0]); const Value& key : walked->items) entries.emplace_back(key, given[1].value_or(Value::none()));
+      for (const auto walked = iterate(*given[0]); const Value& key : walked->items)
+        entries.emplace_back(key, given[1].value_or(Value::none()));
       return Value::dict(std::make_shared<DictNode>(std::move(entries)));
     });
   return std::nullopt;
@@ -60,9 +64,14 @@ std::optional<Value> dict_method(const Value& self, std::string_view name) {
 
 std::optional<Value> container_method(const Value& self, std::string_view name) {
   if (self.is(Kind::kDict)) return dict_method(self, name);
-  if (name == "index") return function_value("index", [self](Runtime&, Arguments& arguments) { return index_in(self, arguments); });
-  if (name == "count") return function_value("count", [self](Runtime&, Arguments& arguments) { return count_in(self, arguments); });
-  if (name == "copy" && self.is(Kind::kList)) return function_value("copy", [self](Runtime&, Arguments&) { return self; });
+  if (name == "index")
+    return function_value("index",
+                          [self](Runtime&, Arguments& arguments) { return index_in(self, arguments); });
+  if (name == "count")
+    return function_value("count",
+                          [self](Runtime&, Arguments& arguments) { return count_in(self, arguments); });
+  if (name == "copy" && self.is(Kind::kList))
+    return function_value("copy", [self](Runtime&, Arguments&) { return self; });
   if (self.sequence().group && name == "grouper") return self.items()[0];
   if (self.sequence().group && name == "list") return self.items()[1];
   return std::nullopt;
@@ -72,7 +81,8 @@ std::optional<Value> number_attribute(const Value& self, std::string_view name) 
   const Value plain = self.is(Kind::kFloat) ? self : Value::integer(self.as_integer());
   if (name == "real") return plain;
   if (name == "imag") return self.is(Kind::kFloat) ? Value::real(0) : Value::integer(0);
-  if (name == "conjugate") return function_value("conjugate", [plain](Runtime&, Arguments&) { return plain; });
+  if (name == "conjugate")
+    return function_value("conjugate", [plain](Runtime&, Arguments&) { return plain; });
   if (self.is(Kind::kFloat)) {
     if (name == "is_integer")
       return function_value("is_integer", [value = self.as_real()](Runtime&, Arguments&) {
@@ -85,7 +95,8 @@ std::optional<Value> number_attribute(const Value& self, std::string_view name) 
   if (name == "bit_length")
     return function_value("bit_length", [value = self.as_integer()](Runtime&, Arguments&) {
       Integer bits = 0;
-      for (Integer rest = value < 0 ? -(value / 2) : value / 2, any = value; any != 0; any = rest, rest /= 2) ++bits;
+      for (Integer rest = value < 0 ? -(value / 2) : value / 2, any = value; any != 0; any = rest, rest /= 2)
+        ++bits;
       return Value::integer(bits);
     });
   return std::nullopt;

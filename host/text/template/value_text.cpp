@@ -90,7 +90,9 @@ void append_repr(std::string& out, const Value& value, int depth) {
 
 }  // namespace
 
-std::string integer_text(Integer value) { return fmt::format("{}", value); }
+std::string integer_text(Integer value) {
+  return fmt::format("{}", value);
+}
 
 std::string float_repr(double value) {
   if (std::isnan(value)) return "nan";

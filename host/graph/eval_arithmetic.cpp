@@ -62,8 +62,16 @@ float largest(std::span<const float> row) {
   return result;
 }
 
-// Eight sums side by side and a fixed order of adding them up: the compiler may use vectors, and the result
-// does not depend on anything but the row.
+// One after another: zeros anywhere between the terms change nothing, so that a sequence's sums over the
+// state do not depend on what other sequences have there.
+double dot_in_order(const float* a, const float* b, int64_t count) {
+  double sum = 0;
+  for (int64_t i = 0; i < count; ++i) sum += static_cast<double>(a[i]) * static_cast<double>(b[i]);
+  return sum;
+}
+
+// Eight sums side by side and a fixed order of adding them up, which the compiler turns into vectors; for
+// rows of weights and heads, whose places never shift.
 double dot(const float* a, const float* b, int64_t count) {
   std::array<double, 8> sums{};
   int64_t i = 0;
@@ -163,6 +171,7 @@ void matmul(const NodeCall& call) {
                           call.as<llmh_matmul_attrs>().transpose_b != 0};
   const Floats a(a_operand);
   ColumnReader b(b_operand, sizes);
+  const auto sum = sizes.transposed ? dot : dot_in_order;
   const auto leading = [](const Sizes& all) { return Sizes(all.begin(), all.end() - 2); };
   const Sizes batch = leading(out_sizes);
   std::vector<int64_t> a_matrices(static_cast<size_t>(product(batch)));
@@ -176,7 +185,7 @@ void matmul(const NodeCall& call) {
       const float* values = b.read(b_matrix, column);
       for (int64_t row = 0; row < sizes.rows; ++row)
         result[row * sizes.columns + column] =
-            static_cast<float>(dot(a_rows + row * sizes.inner, values, sizes.inner));
+            static_cast<float>(sum(a_rows + row * sizes.inner, values, sizes.inner));
     }
   });
 }

@@ -69,13 +69,14 @@ const StateSlot* find_state(const std::vector<StateSlot>& states, const llmh_nod
 }
 
 StateSlot state_slot(const llmh_state_view& view) {
-  if (!is_state_dtype(view.dtype) || view.page_tokens < 1)
+  if (!is_state_dtype(view.dtype) || view.page_tokens < 1 || view.page_bytes < 1)
     throw llmh::Error(LLMH_INVALID_ARGUMENT, "[cpu] state of slot " + std::to_string(view.slot) +
                                                  ": needs f32, f16 or bf16 and at least one token a page");
   return {.slot = view.slot,
           .page_tokens = view.page_tokens,
           .dtype = view.dtype,
           .page_bytes = static_cast<int64_t>(view.page_bytes),
+          .n_pages = static_cast<int64_t>(view.range.bytes / view.page_bytes),
           .data = view.range.buffer->data + view.range.offset};
 }
 

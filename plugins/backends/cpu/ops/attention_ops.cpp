@@ -86,6 +86,15 @@ struct AttentionJob {
   }
 };
 
+// What the sequence's queries look at must still be there.
+void check_visible(const RunContext& context, const StateSlot& slot, int32_t window, int32_t sequence) {
+  const llmh_step& step = context.step;
+  const int32_t first = step.sequence_begin[sequence];
+  if (first == step.sequence_begin[sequence + 1]) return;
+  const int64_t begin = window > 0 ? std::max<int64_t>(0, int64_t{step.positions[first]} - window + 1) : 0;
+  check_pages(context, slot, sequence, begin, step.state_lengths[sequence]);
+}
+
 void run_attention(const RunContext& context, const Call& call) {
   const llmh_step& step = context.step;
   const auto attrs = attrs_of<llmh_attention_attrs>(*call.node);
@@ -96,6 +105,7 @@ void run_attention(const RunContext& context, const Call& call) {
   first_item[0] = 0;
   const int64_t group = attrs.n_heads / attrs.n_kv_heads;
   for (int32_t s = 0; s < step.n_sequences; ++s) {
+    check_visible(context, slot, attrs.window, s);
     const int64_t rows = (step.sequence_begin[s + 1] - step.sequence_begin[s]) * group;
     first_item[s + 1] = first_item[s] + (rows + kAttentionRows - 1) / kAttentionRows * attrs.n_kv_heads;
   }

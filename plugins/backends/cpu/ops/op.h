@@ -81,6 +81,7 @@ struct StateSlot {
   int32_t page_tokens = 0;
   llmh_dtype dtype = LLMH_DTYPE_INVALID;
   int64_t page_bytes = 0;
+  int64_t n_pages = 0;
   uint8_t* data = nullptr;
 };
 

@@ -32,6 +32,20 @@ uint8_t* state_page(const RunContext& context, const StateSlot& slot, int64_t se
   return slot.data + pages[position / slot.page_tokens] * slot.page_bytes;
 }
 
+void check_pages(const RunContext& context, const StateSlot& slot, int64_t sequence, int64_t begin,
+                 int64_t end) {
+  const int32_t* pages = context.step.page_table + sequence * context.step.page_table_stride;
+  if (begin < 0 || (end + slot.page_tokens - 1) / slot.page_tokens > context.step.page_table_stride)
+    throw llmh::Error(LLMH_OUT_OF_RANGE, "[cpu] positions " + std::to_string(begin) + " to " +
+                                             std::to_string(end) +
+                                             " of a sequence lie outside its page table");
+  for (int64_t i = begin / slot.page_tokens; i * slot.page_tokens < end; ++i)
+    if (pages[i] < 0 || pages[i] >= slot.n_pages)
+      throw llmh::Error(LLMH_OUT_OF_RANGE, "[cpu] entry " + std::to_string(i) + " of a page table is " +
+                                               std::to_string(pages[i]) + "; the state has " +
+                                               std::to_string(slot.n_pages) + " pages");
+}
+
 namespace {
 
 void store_element(llmh_dtype dtype, uint8_t* out, float value) {
@@ -49,19 +63,16 @@ float load_element(llmh_dtype dtype, const uint8_t* in) {
   return dtype == LLMH_DTYPE_F16 ? f16_to_f32(bits) : bf16_to_f32(bits);
 }
 
-void check_position(const RunContext& context, const StateSlot& slot, int64_t position) {
-  const int64_t page = position / slot.page_tokens;
-  if (position < 0 || page >= context.step.page_table_stride)
-    throw llmh::Error(LLMH_OUT_OF_RANGE, "[cpu] position " + std::to_string(position) +
-                                             " of a sequence lies outside its page table");
-}
-
 }  // namespace
 
 void write_state(const RunContext& context, const StateSlot& slot, const float* k, int64_t key_width,
                  const float* v, int64_t value_width) {
   const llmh_step& step = context.step;
-  for (int32_t t = 0; t < step.n_tokens; ++t) check_position(context, slot, step.positions[t]);
+  for (int32_t s = 0; s < step.n_sequences; ++s) {
+    const int32_t first = step.sequence_begin[s];
+    const int64_t count = step.sequence_begin[s + 1] - first;
+    if (count > 0) check_pages(context, slot, s, step.positions[first], step.positions[first] + count);
+  }
   const int64_t size = llmh_dtype_layout_of(slot.dtype).block_bytes;
   const int64_t key_offset = state_key_offset(slot, key_width);
   const int64_t key_stride = state_key_stride(slot.page_tokens) * size;
@@ -98,21 +109,33 @@ bool supports_state_read(const NodeView& view) {
          (attrs.part == LLMH_STATE_KEYS || attrs.part == LLMH_STATE_VALUES);
 }
 
+// The row of one position, or zeros where its page was given back.
+void read_row(const StateSlot& slot, bool is_keys, int32_t width, int32_t page, int64_t row, float* out) {
+  if (page < 0) {
+    std::memset(out, 0, static_cast<size_t>(width) * sizeof(float));
+    return;
+  }
+  const int64_t size = llmh_dtype_layout_of(slot.dtype).block_bytes;
+  const uint8_t* data = slot.data + page * slot.page_bytes;
+  const int64_t step = is_keys ? state_key_stride(slot.page_tokens) * size : size;
+  const uint8_t* elements =
+      is_keys ? data + state_key_offset(slot, width) + row * size : data + row * width * size;
+  for (int32_t i = 0; i < width; ++i) out[i] = load_element(slot.dtype, elements + i * step);
+}
+
 void run_state_read(const RunContext& context, const Call& call) {
   const auto attrs = attrs_of<llmh_state_attrs>(*call.node);
   const StateSlot& slot = *call.state;
-  const int64_t size = llmh_dtype_layout_of(slot.dtype).block_bytes;
-  const bool is_keys = attrs.part == LLMH_STATE_KEYS;
-  const int64_t offset = is_keys ? state_key_offset(slot, attrs.width) : 0;
-  const int64_t element_step = is_keys ? state_key_stride(slot.page_tokens) * size : size;
-  const int64_t row_step = is_keys ? size : attrs.width * size;
+  const llmh_step& step = context.step;
   float* out = context.out(call.outputs[0]);
-  for (int32_t s = 0; s < context.step.n_sequences; ++s) {
-    for (int64_t position = 0; position < context.step.state_lengths[s]; ++position) {
-      check_position(context, slot, position);
-      const uint8_t* row =
-          state_page(context, slot, s, position) + offset + position % slot.page_tokens * row_step;
-      for (int32_t i = 0; i < attrs.width; ++i) *out++ = load_element(slot.dtype, row + i * element_step);
+  for (int32_t s = 0; s < step.n_sequences; ++s) {
+    const int32_t* pages = step.page_table + int64_t{s} * step.page_table_stride;
+    for (int64_t position = 0; position < step.state_lengths[s]; ++position, out += attrs.width) {
+      const int64_t entry = position / slot.page_tokens;
+      if (entry >= step.page_table_stride || pages[entry] >= 0)
+        check_pages(context, slot, s, position, position + 1);
+      read_row(slot, attrs.part == LLMH_STATE_KEYS, attrs.width, pages[entry], position % slot.page_tokens,
+               out);
     }
   }
 }

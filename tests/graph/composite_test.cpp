@@ -52,7 +52,8 @@ struct Fixture {
     CHECK(test::worst_error(direct, expected) < tolerance);
 
     const Graph parts = decompose(graph, [](const Graph&, uint32_t) { return false; });
-    for (uint32_t i = 0; i < parts.node_count(); ++i) CHECK((find_op(parts.node(i).op)->decompose == nullptr));
+    for (uint32_t i = 0; i < parts.node_count(); ++i)
+      CHECK((find_op(parts.node(i).op)->decompose == nullptr));
     Run decomposed(parts, step);
     for (const auto& [tensor, content] : values)
       if (const llmh_tensor in = parts.find(to_view(graph.tensor(tensor).name)); in != LLMH_NO_TENSOR)

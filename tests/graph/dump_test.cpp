@@ -1,1 +1,53 @@
+#include "graph/dump.h"
 
+#include <doctest/doctest.h>
+
+#include "graph/decompose.h"
+#include "graph_run.h"
+
+namespace llmhost::graph {
+namespace {
+
+Graph example() {
+  Graph graph;
+  const int64_t table[] = {100, 32};
+  const int64_t vector[] = {32};
+  const llmh_tensor embedding = graph.add_weight("model.embed_tokens.weight", LLMH_DTYPE_Q4_1, table);
+  const llmh_tensor norm = graph.add_weight("model.norm.weight", LLMH_DTYPE_F32, vector);
+  const llmh_tensor ids = graph.add_input(LLMH_INPUT_TOKEN_IDS);
+  const llmh_tensor rows =
+      graph.add_node(LLMH_OP_EMBEDDING, "model.embed_tokens", std::vector<llmh_tensor>{embedding, ids})[0];
+  auto attrs = make_attrs<llmh_norm_attrs>();
+  attrs.eps = 1e-5F;
+  const llmh_tensor normed = graph.add_node(LLMH_OP_RMS_NORM, "model.norm",
+                                            std::vector<llmh_tensor>{rows, norm}, &attrs, sizeof attrs)[0];
+  graph.set_name(normed, "final");
+  auto activation = make_attrs<llmh_activation_attrs>();
+  activation.kind = LLMH_ACT_GELU_TANH;
+  const llmh_tensor act = test::add(graph, LLMH_OP_ACTIVATION, {normed}, activation);
+  const llmh_tensor half = test::add(graph, LLMH_OP_MUL, {act, graph.scalar(0.5F)});
+  const llmh_tensor last = test::add(graph, LLMH_OP_GATHER, {half, graph.add_input(LLMH_INPUT_OUTPUT_ROWS)});
+  graph.add_output(LLMH_OUTPUT_LOGITS,
+                   graph.add_node(LLMH_OP_LINEAR, "lm_head",
+                                  std::vector<llmh_tensor>{last, embedding, LLMH_NO_TENSOR})[0]);
+  return graph;
+}
+
+TEST_CASE("a dump is one line a node and the same each time") {
+  const std::string expected =
+      "%3 f32[T,32] = embedding(model.embed_tokens.weight q4_1[100,32], token_ids i32[T]) @ "
+      "model.embed_tokens\n"
+      "%4 f32[T,32] 'final' = rms_norm(%3, model.norm.weight f32[32]) @ model.norm {eps=1e-05}\n"
+      "%5 f32[T,32] = activation(%4) {kind=gelu_tanh}\n"
+      "%7 f32[T,32] = mul(%5, 0.5)\n"
+      "%9 f32[R,32] = gather(%7, output_rows i32[R])\n"
+      "%10 f32[R,100] = linear(%9, model.embed_tokens.weight q4_1[100,32], -) @ lm_head\n"
+      "output logits %10\n";
+  CHECK(dump(example()) == expected);
+  CHECK(dump(example()) == expected);
+  const auto nothing = [](const Graph&, uint32_t) { return false; };
+  CHECK(dump(decompose(example(), nothing)) == dump(decompose(example(), nothing)));
+}
+
+}  // namespace
+}  // namespace llmhost::graph

@@ -47,13 +47,16 @@ std::shared_ptr<const Plan> make_plan(const llmh_graph& graph, const llmh_node& 
   return plan;
 }
 
-// What a plan depends on, and nothing else: graphs come and go, and their addresses are used again.
+// What a plan depends on (the path for its errors), and nothing else: graphs come and go, and their addresses
+// are used again.
 std::string plan_key(const llmh_graph& graph, const llmh_node& node) {
   std::string key;
   const auto append = [&key](const auto& value) {
     key.append(reinterpret_cast<const char*>(&value), sizeof(value));
   };
   append(node.op);
+  append(node.path.len);
+  key.append(to_view(node.path));
   key.append(static_cast<const char*>(node.attrs), node.attrs == nullptr ? 0 : node.attrs_size);
   for (const llmh_tensor input : inputs_of(node)) {
     append(input == LLMH_NO_TENSOR ? -1 : graph.tensors[input]->rank);
@@ -68,7 +71,7 @@ std::string plan_key(const llmh_graph& graph, const llmh_node& node) {
 }
 
 std::shared_ptr<const Plan> plan_for(const llmh_graph& graph, const llmh_node& node) {
-  constexpr size_t kMostPlans = 4096;  // far more than the distinct nodes of a model
+  constexpr size_t kMostPlans = 4096;  // several models
   static std::mutex mutex;
   static auto* plans = new std::map<std::string, std::shared_ptr<const Plan>>;
   const std::string key = plan_key(graph, node);

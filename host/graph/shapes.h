@@ -44,8 +44,9 @@ Types state_read(const NodeView& node);
 Types mask(const NodeView& node);
 
 // Helpers.
-void want_float(const NodeView& node, size_t index);  // f32, f16, bf16, f64
-void want_plain(const NodeView& node, size_t index);  // not stored in blocks
+void want_float(const NodeView& node, size_t index);      // f32, f16, bf16, f64
+void want_decodable(const NodeView& node, size_t index);  // floating or stored in blocks
+void want_plain(const NodeView& node, size_t index);      // not stored in blocks
 void want_rank_from(const NodeView& node, size_t index, size_t least);
 void want_vector(const NodeView& node, size_t index, const llmh_dim& size);  // [size], floating
 // Both shapes stretched over each other as numpy does.

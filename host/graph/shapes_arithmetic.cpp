@@ -87,7 +87,7 @@ Types matmul(const NodeView& node) {
   const bool transposed = node.as<llmh_matmul_attrs>().transpose_b != 0;
   if (is_quantised(node.in(1).dtype) && !transposed)
     node.fail("b is {}: rows stored in blocks need transpose_b", dtype_name(node.in(1).dtype));
-  if (!is_quantised(node.in(1).dtype)) want_float(node, 1);
+  want_decodable(node, 1);
   const std::span<const llmh_dim> a = node.in(0).dims;
   const std::span<const llmh_dim> b = node.in(1).dims;
   const llmh_dim& columns = transposed ? b[b.size() - 2] : b.back();

@@ -44,6 +44,7 @@ void check_attention_attrs(const NodeView& node, const llmh_attention_attrs& att
 }  // namespace
 
 Types embedding(const NodeView& node) {
+  want_decodable(node, 0);
   const Dims& table = node.in(0).dims;
   if (table.size() != 2) node.fail("the table is {}, it must be [N,D]", to_text(table));
   if (node.in(1).dtype != LLMH_DTYPE_I32)
@@ -57,6 +58,7 @@ Types embedding(const NodeView& node) {
 Types linear(const NodeView& node) {
   want_float(node, 0);
   want_rank_from(node, 0, 1);
+  want_decodable(node, 1);
   const Dims& x = node.in(0).dims;
   const Dims& weight = node.in(1).dims;
   if (weight.size() != 2) node.fail("the weight is {}, it must be [N,K]", to_text(weight));
@@ -152,6 +154,10 @@ void want_float(const NodeView& node, size_t index) {
   if (!is_float(node.in(index).dtype))
     node.fail("{} is {}, it must be a floating type", node.input_names[index],
               dtype_name(node.in(index).dtype));
+}
+
+void want_decodable(const NodeView& node, size_t index) {
+  if (!is_quantised(node.in(index).dtype)) want_float(node, index);
 }
 
 void want_plain(const NodeView& node, size_t index) {

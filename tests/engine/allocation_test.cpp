@@ -1,42 +1,11 @@
 // No memory is allocated by a decode step once it is warm: operator new counts in this binary.
 #include <doctest/doctest.h>
 
-#include <atomic>
-#include <cstdlib>
-#include <new>
 #include <vector>
 
+#include "engine/count_allocations.h"
 #include "engine/engine.h"
 #include "engine/fake_backend.h"
-
-namespace {
-std::atomic<int64_t> g_allocations{0};
-
-void* counted(std::size_t size) {
-  ++g_allocations;
-  if (void* memory = std::malloc(size == 0 ? 1 : size)) return memory;
-  throw std::bad_alloc();
-}
-}  // namespace
-
-void* operator new(std::size_t size) {
-  return counted(size);
-}
-void* operator new[](std::size_t size) {
-  return counted(size);
-}
-void operator delete(void* memory) noexcept {
-  std::free(memory);
-}
-void operator delete[](void* memory) noexcept {
-  std::free(memory);
-}
-void operator delete(void* memory, std::size_t) noexcept {
-  std::free(memory);
-}
-void operator delete[](void* memory, std::size_t) noexcept {
-  std::free(memory);
-}
 
 using namespace llmhost::engine;
 
@@ -68,9 +37,9 @@ TEST_CASE("a decode step allocates nothing, with every sampling feature on") {
     engine.submit(std::move(request));
   }
   for (int step = 0; step < 20; ++step) engine.run_step();
-  const int64_t before = g_allocations;
+  const int64_t before = llmhost::test::allocations_so_far();
   const int64_t events_before = events;
   for (int step = 0; step < 200; ++step) engine.run_step();
-  CHECK(g_allocations - before == 0);
+  CHECK(llmhost::test::allocations_so_far() - before == 0);
   CHECK(events - events_before == 8 * 200);
 }

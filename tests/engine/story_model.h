@@ -1,0 +1,70 @@
+// The small real model of tests/data/models/stories260K on the CPU plugin, with prompts of its vocabulary.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <vector>
+
+#include "core/config.h"
+#include "engine/engine.h"
+#include "engine/model_stack.h"
+#include "engine/settings.h"
+#include "model/loader.h"
+#include "plugin/registry.h"
+#include "support/paths.h"
+
+namespace llmhost::test {
+
+inline plugin::Registry& built_plugins() {
+  static plugin::Registry* const registry = [] {
+    plugin::RegistryOptions options;
+    options.plugin_path = {std::string(LLMHOST_BINARY_DIR) + "/lib/llmhost/plugins"};
+    options.use_default_path = false;
+    options.allow_insecure = true;  // a build folder may be group-writable
+    return new plugin::Registry(options);
+  }();
+  return *registry;
+}
+
+class StoryModel {
+ public:
+  explicit StoryModel(const engine::RunnerOptions& options, int32_t threads = 1, const char* file = "") {
+    Settings settings(engine::settings_schema());
+    settings.set("engine.threads", std::to_string(threads));
+    settings.set("backend.name", "cpu");
+    model_ = model::load_model(data("models/stories260K") / file, built_plugins());
+    host_ = std::make_unique<engine::HostDevice>(built_plugins(), settings);
+    stack_ = std::make_unique<engine::ModelStack>(*model_, host_->device(), options);
+  }
+
+  engine::ModelRunner& runner() { return stack_->runner(); }
+
+ private:
+  std::unique_ptr<model::LoadedModel> model_;
+  std::unique_ptr<engine::HostDevice> host_;
+  std::unique_ptr<engine::ModelStack> stack_;
+};
+
+inline engine::RunnerOptions story_options() {
+  engine::RunnerOptions options;
+  options.max_tokens = 128;
+  options.max_sequences = 32;
+  options.max_outputs = 32;
+  options.max_context = 192;
+  options.page_tokens = 32;
+  return options;
+}
+
+// 32 prompts of 1 to 94 tokens, beginning with the model's start token.
+inline std::vector<std::vector<int32_t>> story_prompts() {
+  std::vector<std::vector<int32_t>> prompts;
+  for (uint32_t i = 0; i < 32; ++i) {
+    std::vector<int32_t> prompt = {1};
+    for (uint32_t j = 0; j < 3 * i; ++j)
+      prompt.push_back(static_cast<int32_t>(3 + (j * j * 31 + i * 97 + j * 7) % 500));
+    prompts.push_back(std::move(prompt));
+  }
+  return prompts;
+}
+
+}  // namespace llmhost::test

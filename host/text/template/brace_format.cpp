@@ -127,7 +127,7 @@ class BraceFormatter {
         fail("expected ':' after conversion specifier");
       if (text[1] != 's' && text[1] != 'r' && text[1] != 'a')
         fail("Unknown conversion specifier '{}'", text[1]);
-      value = text_value(text[1] == 's' ? str_of(value) : repr_of(value));
+      value = text_value(text[1] == 's' ? str_of(value) : text[1] == 'r' ? repr_of(value) : ascii_of(value));
       text.remove_prefix(2);
     }
     if (text.starts_with(':')) text.remove_prefix(1);

@@ -59,12 +59,11 @@ Value string(Runtime&, const Value& value, Arguments&) {
 Value format(Runtime&, const Value& value, Arguments& arguments) {
   if (!arguments.positional.empty() && !arguments.named.empty())
     fail("format can't handle positional and keyword arguments at the same time");
-  if (arguments.named.empty())
-    return text_value(percent_format(str_of(value), Value::tuple(arguments.positional)));
+  const Value text = value.is_string() ? value : text_value(str_of(value));
+  if (arguments.named.empty()) return binary(BinaryOp::kMod, text, Value::tuple(arguments.positional));
   std::vector<DictNode::Entry> entries;
   for (const auto& [name, item] : arguments.named) entries.emplace_back(text_value(name), item);
-  return text_value(
-      percent_format(str_of(value), Value::dict(std::make_shared<DictNode>(std::move(entries)))));
+  return binary(BinaryOp::kMod, text, Value::dict(std::make_shared<DictNode>(std::move(entries))));
 }
 
 Value indent(Runtime&, const Value& value, Arguments& arguments) {
@@ -114,6 +113,7 @@ Value strip_tags(Runtime&, const Value& value, Arguments&) {
 
 Value truncate(Runtime&, const Value& value, Arguments& arguments) {
   const auto given = arguments.take("truncate", {"length", "killwords", "end", "leeway"});
+  if (value.is_undefined()) return value;
   if (!value.is_string()) fail("truncate needs a string, not {}", value.type_name());
   const Integer length = given[0] ? python_index(*given[0], "length") : 255;
   const std::string end = given[2] ? str_of(*given[2]) : "...";

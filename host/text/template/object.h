@@ -86,6 +86,10 @@ class Range : public Object {
   std::optional<Value> element(const Value& key) override;
   std::optional<Value> attribute(std::string_view name) override;
   Integer count() const;
+  bool same_as(const Range& other) const {  // the same numbers
+    return count() == other.count() && (count() == 0 || start_ == other.start_) &&
+           (count() <= 1 || step_ == other.step_);
+  }
   Integer at(Integer index) const { return start_ + index * step_; }
 
  private:

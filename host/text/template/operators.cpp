@@ -273,7 +273,7 @@ double python_mod(double a, double b) {
 
 Value binary(BinaryOp op, const Value& a, const Value& b) {
   if (op == BinaryOp::kMod && a.is_string()) {
-    if (a.is_markup()) fail("the % operator on markup is not supported");
+    if (a.is_markup()) return Value::string(percent_format(a.text(), escaped(b)), true);
     return text_value(percent_format(a.text(), b));
   }
   for (const Value* value : {&a, &b})
@@ -413,6 +413,19 @@ Integer python_index(const Value& value, std::string_view what) {
   if (value.is_undefined()) fail("{}", value.undefined_message());
   if (!value.is_integral()) fail("{} must be an integer, not {}", what, value.type_name());
   return value.as_integer();
+}
+
+Value escaped(const Value& value) {
+  if (value.is_string()) return value.is_markup() ? value : Value::string(escape_html(value.text()), true);
+  if (value.is_sequence()) {
+    Values items;
+    for (const Value& item : value.items()) items.push_back(escaped(item));
+    return value.is(Kind::kList) ? Value::list(std::move(items)) : Value::tuple(std::move(items));
+  }
+  if (!value.is(Kind::kDict)) return value;
+  std::vector<DictNode::Entry> entries;
+  for (const auto& [key, item] : value.dict().entries()) entries.emplace_back(key, escaped(item));
+  return Value::dict(std::make_shared<DictNode>(std::move(entries)));
 }
 
 std::string escape_html(std::string_view text) {

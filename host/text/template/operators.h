@@ -36,6 +36,7 @@ Integer python_index(const Value& value, std::string_view what);  // an int or b
 Integer python_mod(Integer a, Integer b);
 double python_mod(double a, double b);
 std::string escape_html(std::string_view text);
+Value escaped(const Value& value);  // strings that are not markup, also inside a sequence or dict, made safe
 
 // value_methods.cpp, string_methods.cpp: the bound method, nullopt when the type has none of the name.
 std::optional<Value> string_method(const Value& self, std::string_view name);

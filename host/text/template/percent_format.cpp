@@ -103,7 +103,10 @@ class PercentFormatter {
       fail("unsupported format character '{}'", spec.type);
     const Value value = argument();
     if (spec.type == 's' || spec.type == 'r' || spec.type == 'a') {
-      out_ += aligned_text(spec.type == 's' ? str_of(value) : repr_of(value), spec);
+      out_ += aligned_text(spec.type == 's'   ? str_of(value)
+                           : spec.type == 'r' ? repr_of(value)
+                                              : ascii_of(value),
+                           spec);
     } else if (spec.type == 'c') {
       spec.precision.reset();
       out_ += aligned_text(character(value), spec);

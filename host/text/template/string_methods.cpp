@@ -314,6 +314,11 @@ std::optional<Value> string_method(const Value& self, std::string_view name) {
   if (found == methods().end()) return std::nullopt;
   return function_value(
       std::string(name), [self, method = found->second](Runtime& runtime, Arguments& arguments) {
+        if (self.is_markup() && (method == format || method == join || method == replace)) {
+          for (size_t i = method == replace ? 1 : 0; i < arguments.positional.size(); ++i)
+            arguments.positional[i] = escaped(arguments.positional[i]);
+          for (auto& entry : arguments.named) entry.second = escaped(entry.second);
+        }
         Value result = method(runtime, self.text(), arguments);
         return self.is_markup() && result.is_string() ? Value::string(result.text(), true) : result;
       });

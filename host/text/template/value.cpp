@@ -282,6 +282,11 @@ bool equal(const Value& a, const Value& b) {
     }
     case Kind::kDict:
       return equal_dicts(a.dict(), b.dict());
+    case Kind::kObject: {
+      const auto* x = dynamic_cast<const Range*>(&a.object());
+      const auto* y = dynamic_cast<const Range*>(&b.object());
+      return a.node() == b.node() || (x != nullptr && y != nullptr && x->same_as(*y));
+    }
     default:
       return a.node() == b.node();
   }

@@ -124,6 +124,7 @@ std::optional<int> order(const Value& a, const Value& b, const char* symbol);
 
 std::string str_of(const Value& value);
 std::string repr_of(const Value& value);
+std::string ascii_of(const Value& value);  // repr with escapes for all but ASCII
 std::string float_repr(double value);
 std::string integer_text(Integer value);
 

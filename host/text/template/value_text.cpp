@@ -112,6 +112,21 @@ std::string float_repr(double value) {
   return out;
 }
 
+std::string ascii_of(const Value& value) {
+  std::string out;
+  for (char32_t code : decode(repr_of(value))) {
+    const auto number = static_cast<uint32_t>(code);
+    if (code < 0x80) {
+      out += static_cast<char>(code);
+    } else {
+      out += code < 0x100     ? fmt::format("\\x{:02x}", number)
+             : code < 0x10000 ? fmt::format("\\u{:04x}", number)
+                              : fmt::format("\\U{:08x}", number);
+    }
+  }
+  return out;
+}
+
 std::string str_of(const Value& value) {
   switch (value.kind()) {
     case Kind::kUndefined:

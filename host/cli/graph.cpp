@@ -3,7 +3,7 @@
 
 #include "cli/command.h"
 #include "cli/support.h"
-#include "engine/device.h"
+#include "engine/model_stack.h"
 #include "graph/dump.h"
 
 namespace llmhost::cli {
@@ -27,8 +27,8 @@ class GraphCommand final : public Command {
     const auto loaded = model::load_model(model_, *registry, load_options(context.settings));
     std::string text;
     if (lowered_) {
-      engine::Device device(*registry, engine::device_options(context.settings));
-      text = graph::dump(engine::lower_graph(*loaded, device));
+      const engine::HostDevice host(*registry, context.settings);
+      text = graph::dump(engine::lower_graph(*loaded, host.device()));
     } else {
       text = graph::dump(loaded->graph());
     }

@@ -1,0 +1,76 @@
+#include "engine/memory_plan.h"
+
+#include <fstream>
+#include <sstream>
+
+#include "graph/lifetimes.h"
+#include "llmhost/backend.h"
+#include "model/weights.h"
+#include "plugin/status.h"
+
+namespace llmhost::engine {
+namespace {
+
+// Pages of program text and of the allocator that only the run itself touches; measured on several models.
+constexpr uint64_t kProcessMargin = uint64_t{6} << 20;
+
+void add_weights(const model::LoadedModel& model, const graph::Graph& lowered, const Device& device,
+                 MemoryPlan& plan) {
+  for (const model::GraphWeight& weight : model.weights_of(lowered)) {
+    const uint64_t copied = model::copied_bytes(*weight.source, weight.uses);
+    llmh_weight_source source{};
+    source.struct_size = sizeof source;
+    source.dtype = model::loaded_dtype(*weight.source, weight.uses);
+    source.rank = static_cast<int32_t>(weight.source->shape.size());
+    source.uses = weight.uses;
+    std::copy(weight.source->shape.begin(), weight.source->shape.end(), source.shape);
+    source.name = {weight.name.data(), weight.name.size()};
+    source.bytes = copied > 0 ? copied : weight.source->stored->bytes.size();
+    source.data_outlives = 1;
+    uint64_t prepared = 0;
+    plugin::check(device.api().weight_bytes(device.instance(), &source, &prepared), weight.name);
+    plan.weights_copied += copied;
+    plan.weights_prepared += prepared;
+    // Pages that were only read to make a copy are dropped again.
+    if (copied == 0 && prepared == 0) plan.weights_mapped += weight.source->stored->bytes.size();
+  }
+}
+
+void add_state(const model::LoadedModel& model, const Device& device, const RunnerOptions& options,
+               MemoryPlan& plan) {
+  for (const llmh_state_spec& spec : model.states()) {
+    uint64_t page_bytes = 0;
+    plugin::check(device.api().state_page_bytes(device.instance(), &spec, options.kv_dtype,
+                                                options.page_tokens, &page_bytes));
+    plan.state += page_bytes * static_cast<uint64_t>(options.n_pages());
+  }
+}
+
+}  // namespace
+
+uint64_t resident_anonymous_bytes() {
+  std::ifstream status("/proc/self/status");
+  uint64_t bytes = 0;
+  for (std::string line; std::getline(status, line);) {
+    // Libraries are file pages too, but few; the mapped model would dominate them and is counted on its own.
+    if (!line.starts_with("RssAnon:")) continue;
+    std::istringstream(line.substr(8)) >> bytes;
+    bytes *= 1024;
+  }
+  return bytes;
+}
+
+MemoryPlan plan_memory(const model::LoadedModel& model, const graph::Graph& lowered, const Device& device,
+                       const RunnerOptions& options) {
+  MemoryPlan plan;
+  add_weights(model, lowered, device, plan);
+  add_state(model, device, options, plan);
+  const llmh_limits limits = options.limits();
+  plan.arena = graph::plan_arena(lowered, limits).bytes;
+  plugin::check(device.api().scratch_bytes(device.instance(), &lowered.view(), &limits, &plan.scratch));
+  plan.sampler = static_cast<uint64_t>(model.info().vocab_size) * (sizeof(float) + sizeof(double) + 8);
+  plan.process = resident_anonymous_bytes() + kProcessMargin;
+  return plan;
+}
+
+}  // namespace llmhost::engine

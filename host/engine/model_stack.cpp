@@ -1,0 +1,105 @@
+#include "engine/model_stack.h"
+
+#include <string_view>
+#include <utility>
+
+#include "core/error.h"
+#include "graph/decompose.h"
+#include "graph/fuse.h"
+#include "graph/lifetimes.h"
+#include "graph/reference.h"
+#include "model/weights.h"
+#include "plugin/status.h"
+#include "plugin/thread_tags.h"
+
+namespace llmhost::engine {
+namespace {
+
+DeviceOptions device_options(const Settings& settings) {
+  DeviceOptions options;
+  options.device = static_cast<uint32_t>(settings.get_int("backend.device"));
+  for (const std::string& option : settings.get_list("backend.options")) {
+    const size_t equals = option.find('=');
+    if (equals == 0 || equals == std::string::npos)
+      throw UsageError(fmt::format("backend.options: '{}' is not of the form key=value", option));
+    options.options.emplace_back(option.substr(0, equals), option.substr(equals + 1));
+  }
+  return options;
+}
+
+const llmh_backend& find_backend(const plugin::Registry& registry, const std::string& name) {
+  if (name == kReferenceBackend) return *graph::reference_backend();
+  return plugin::backend(registry.require(plugin::Kind::kBackend, name));
+}
+
+llmh_weight_source source_of(const model::GraphWeight& weight, const model::WeightData& data) {
+  llmh_weight_source source{};
+  source.struct_size = sizeof source;
+  source.dtype = data.dtype;
+  source.rank = static_cast<int32_t>(data.shape.size());
+  source.uses = weight.uses;
+  std::copy(data.shape.begin(), data.shape.end(), source.shape);
+  source.name = {weight.name.data(), weight.name.size()};
+  source.data = data.bytes.data();
+  source.bytes = data.bytes.size();
+  source.data_outlives = 1;  // the mapping, or a copy that DeviceWeights keeps
+  return source;
+}
+
+}  // namespace
+
+llmh_dtype kv_dtype(const Settings& settings, KvUse use) {
+  const std::string& name = settings.get_string("engine.kv_dtype");
+  if (name == "f32") return LLMH_DTYPE_F32;
+  if (name == "f16") return LLMH_DTYPE_F16;
+  return use == KvUse::kLogits ? LLMH_DTYPE_F32 : LLMH_DTYPE_F16;
+}
+
+HostDevice::HostDevice(const plugin::Registry& registry, const Settings& settings)
+    : pool_(static_cast<int32_t>(settings.get_int("engine.threads"))) {
+  plugin::register_host_extension(LLMH_REFERENCE_EXTENSION, graph::reference_extension());
+  const std::string& name = settings.get_string("backend.name");
+  device_ =
+      std::make_unique<Device>(find_backend(registry, name), name, device_options(settings), pool_.api());
+}
+
+graph::Graph lower_graph(const model::LoadedModel& model, const Device& device) {
+  const auto supports = [&](const graph::Graph& graph, uint32_t node) {
+    return device.api().supports(device.instance(), &graph.view(), node) == 1;
+  };
+  graph::Graph lowered = graph::decompose(graph::fuse(model.graph(), supports), supports);
+  const uint32_t bad = graph::first_unsupported(lowered, supports);
+  if (bad < lowered.node_count()) {
+    const llmh_node& node = lowered.node(bad);
+    throw_error(ErrorCode::kUnimplemented, "backend '{}' does not run the op {} at '{}'", device.plugin_id(),
+                graph::op_name(node.op), graph::to_view(node.path));
+  }
+  return lowered;
+}
+
+DeviceWeights::DeviceWeights(const model::LoadedModel& model, const graph::Graph& graph, const Device& device)
+    : device_(device), weights_(graph.tensor_count(), nullptr) {
+  const plugin::ControlScope scope(device.instance(), "llmh_backend.prepare_weight");
+  for (const model::GraphWeight& weight : model.weights_of(graph)) {
+    model::WeightData data = model::load_weight(*weight.source, weight.uses);
+    const llmh_weight_source source = source_of(weight, data);
+    plugin::check(device.api().prepare_weight(device.instance(), &source,
+                                              &weights_[static_cast<size_t>(weight.tensor)]),
+                  weight.name);
+    if (!data.owned.empty()) copies_.push_back(std::move(data.owned));
+  }
+}
+
+DeviceWeights::~DeviceWeights() {
+  for (llmh_weight* weight : weights_)
+    if (weight != nullptr) device_.api().release_weight(device_.instance(), weight);
+}
+
+ModelStack::ModelStack(const model::LoadedModel& model, const Device& device, const RunnerOptions& options)
+    : model_(model), graph_(lower_graph(model, device)), weights_(model, graph_, device) {
+  const graph::ArenaPlan arena = graph::plan_arena(graph_, options.limits());
+  const RunnerModel to_run{&graph_.view(), weights_.by_tensor(), model.states(), arena.offsets, arena.bytes};
+  runner_ = std::make_unique<ModelRunner>(device, to_run, options);
+}
+
+}  // namespace llmhost::engine

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "core/error.h"
+#include "text/tokenizer_registry.h"
 
 namespace llmhost::text {
 namespace {
@@ -73,6 +74,10 @@ GgufVocab read_gguf_vocab(const model::GgufFile& file) {
   for (const std::string_view piece : tokens.strings()) vocab.pieces.add(id++, piece);
   vocab.pieces.build_index(file.name());
   vocab.types = read_types(file, count);
+  for (const std::string& piece : gguf_control_pieces()) {
+    const int32_t control = vocab.pieces.find(piece);
+    if (control != Vocab::kNone) vocab.types[static_cast<size_t>(control)] = GgufTokenType::kControl;
+  }
   vocab.scores = read_scores(file, count);
   vocab.bos = token_id(file, "tokenizer.ggml.bos_token_id", count);
   vocab.eos = token_id(file, "tokenizer.ggml.eos_token_id", count);

@@ -113,7 +113,14 @@ class Translator {
       default:
         break;
     }
-    return {'\\', c};
+    std::string text = {'\\', c};
+    if (std::string_view("pPxoN").find(c) != std::string_view::npos && next_is("{")) {  // \p{…} is one atom
+      const size_t close = in_.find('}', i_);
+      if (close == std::string_view::npos) refuse("a brace without its end");
+      text += in_.substr(i_, close + 1 - i_);
+      i_ = close + 1;
+    }
+    return text;
   }
 
   // Reads from '[' to its ']'. [A&&[^B]] becomes (?:(?![B])[A]).

@@ -64,6 +64,10 @@ std::vector<std::string> gguf_preset_ids() {
   return ids;
 }
 
+std::vector<std::string> gguf_control_pieces() {
+  return strings(load("gguf")["control"]);
+}
+
 GgufStrip find_gguf_strip(std::string_view preset, std::string_view model_name) {
   GgufStrip strip;
   for (const YAML::Node& rule : load("gguf")["strip"]) {

@@ -24,6 +24,8 @@ struct GgufPreset {
 std::string gguf_model_kind(std::string_view model);
 std::optional<GgufPreset> find_gguf_preset(std::string_view id);
 std::vector<std::string> gguf_preset_ids();
+// gguf.yaml: pieces that are control tokens whatever type the file gives them.
+std::vector<std::string> gguf_control_pieces();
 
 // gguf.yaml: tokens that take the white space beside them.
 struct GgufStrip {

@@ -6,6 +6,7 @@
 
 #include "core/error.h"
 #include "plugin/status.h"
+#include "plugin/thread_tags.h"
 
 namespace llmhost::engine {
 namespace {
@@ -32,10 +33,11 @@ llmh_str to_str(const std::string& text) {
 Device::Device(const llmh_backend& api, std::string plugin_id, const DeviceOptions& options,
                const llmh_thread_pool* pool)
     : api_(api), plugin_id_(std::move(plugin_id)) {
+  const plugin::ControlScope scope(&api, "llmh_backend.open");
   const std::vector<llmh_device_info> devices = list_devices(api, plugin_id_);
   if (options.device >= devices.size())
     throw_error(ErrorCode::kNotFound,
-                "backend {}: device {} does not exist, it has {}; set device to a number below", plugin_id_,
+                "backend {}: it has no device {}; set backend.device to a number below {}", plugin_id_,
                 options.device, devices.size());
   const llmh_device_info& info = devices[options.device];
   if (info.name.ptr != nullptr) name_.assign(info.name.ptr, static_cast<size_t>(info.name.len));

@@ -6,6 +6,7 @@
 
 #include "core/error.h"
 #include "engine/pages.h"
+#include "plugin/thread_tags.h"
 
 namespace llmhost::engine {
 namespace {
@@ -86,6 +87,7 @@ int32_t RunnerOptions::n_pages() const {
 
 ModelRunner::ModelRunner(const Device& device, const RunnerModel& model, const RunnerOptions& options)
     : device_(device), options_(options) {
+  const plugin::ControlScope scope(device_.instance(), "llmh_backend.compile");
   options_.validate();
   if (model.weights.size() != model.graph->n_tensors || model.arena_offsets.size() != model.graph->n_tensors)
     throw_error(ErrorCode::kInternal, "runner: {} weights and {} offsets for a graph of {} tensors",
@@ -166,6 +168,7 @@ void ModelRunner::compile(const RunnerModel& model) {
 }
 
 std::span<const float> ModelRunner::step(const StepBatch& batch) {
+  const plugin::EngineScope scope(device_.instance(), "llmh_backend.run");
   const llmh_step step = batch.step();
   const int32_t code = device_.api().run(program_, &step, call_.get());
   if (code != LLMH_OK) call_.check(code, device_.plugin_id(), "running a step");

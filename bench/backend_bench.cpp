@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <cstdlib>
+#include <ctime>
 #include <random>
 #include <string_view>
 
@@ -17,6 +18,7 @@ namespace llmhost::bench {
 namespace {
 
 constexpr int32_t kPageTokens = 32;
+bool uses_cpu_clock = false;
 
 const llmh_backend& cpu_backend() {
   static plugin::HostTable host("cpu", 0);
@@ -38,6 +40,7 @@ std::unique_ptr<std::byte[]> random_bytes(size_t n) {
 }  // namespace
 
 double now_seconds() {
+  if (uses_cpu_clock) return static_cast<double>(std::clock()) / CLOCKS_PER_SEC;
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
@@ -45,6 +48,7 @@ Options parse_options(int argc, char** argv) {
   Options options;
   for (int i = 1; i + 1 < argc; i += 2) {
     const std::string_view key = argv[i];
+    if (key == "--clock") uses_cpu_clock = std::string_view(argv[i + 1]) == "cpu";
     if (key == "--isa") options.isa = argv[i + 1];
     if (key == "--threads") options.threads = std::atoi(argv[i + 1]);
     if (key == "--seconds") options.seconds = std::atof(argv[i + 1]);

@@ -14,7 +14,8 @@
 
 namespace llmhost::bench {
 
-// What the command line says: --isa NAME --threads N --seconds S.
+// What the command line says: --isa NAME --threads N --seconds S --clock wall|cpu. CPU time is for one thread
+// on a machine that others use.
 struct Options {
   std::string isa = "auto";
   int32_t threads = 2;
@@ -54,7 +55,7 @@ class Model {
   uint64_t weight_bytes_ = 0;
 };
 
-double now_seconds();
+double now_seconds();  // by the clock of the last parse_options
 
 // Least seconds of one call of fn over at least `seconds` of trying.
 template <typename Fn>

@@ -1,5 +1,6 @@
 // Tokens per second of a decoder of 135 million weights (30 layers, width 576, vocabulary 49152, q4_1):
 // prefill of 512 tokens and decoding after 128. usage: cpu_decoder [--isa NAME] [--threads N] [--seconds S]
+// [--clock wall|cpu]
 #include <cstdio>
 #include <string>
 

@@ -1,5 +1,5 @@
 // GFLOP/s and GB/s of LINEAR for each stored type, one token and 512.
-// usage: cpu_linear [--isa NAME] [--threads N] [--seconds S]
+// usage: cpu_linear [--isa NAME] [--threads N] [--seconds S] [--clock wall|cpu]
 #include <cstdio>
 
 #include "backend_bench.h"

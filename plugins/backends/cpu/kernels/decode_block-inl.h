@@ -19,19 +19,23 @@ namespace hn = hwy::HWY_NAMESPACE;
 
 using BlockTag = hn::CappedTag<float, 16>;  // runs of quants with one scale are 16 or longer
 
+template <int kBias = 0>
 HWY_INLINE hn::Vec<BlockTag> quants_as_floats(const int8_t* q) {
   const BlockTag d;
   const hn::Rebind<int32_t, BlockTag> d32;
   const hn::Rebind<int8_t, BlockTag> d8;
-  return hn::ConvertTo(d, hn::PromoteTo(d32, hn::LoadU(d8, q)));
+  const auto wide = hn::PromoteTo(d32, hn::LoadU(d8, q));
+  return hn::ConvertTo(d, kBias == 0 ? wide : hn::Sub(wide, hn::Set(d32, kBias)));
 }
 
-template <int kCount>
+// out = scale * (q - kBias)
+template <int kCount, int kBias = 0>
 HWY_INLINE void scale_run(const int8_t* q, float scale, float* out) {
   const BlockTag d;
   constexpr auto lanes = static_cast<int>(hn::MaxLanes(BlockTag()));
   const auto factor = hn::Set(d, scale);
-  for (int i = 0; i < kCount; i += lanes) hn::StoreU(hn::Mul(factor, quants_as_floats(q + i)), d, out + i);
+  for (int i = 0; i < kCount; i += lanes)
+    hn::StoreU(hn::Mul(factor, quants_as_floats<kBias>(q + i)), d, out + i);
 }
 
 template <int kCount>
@@ -44,12 +48,31 @@ HWY_INLINE void scale_run(const int8_t* q, float scale, float offset, float* out
     hn::StoreU(hn::Add(hn::Mul(factor, quants_as_floats(q + i)), addend), d, out + i);
 }
 
-// 16 bytes: low nibbles are elements 0-15, high ones 16-31. `bias` is subtracted.
-HWY_INLINE void unpack_nibbles(const uint8_t* HWY_RESTRICT packed, int bias, int8_t* HWY_RESTRICT q) {
+// A block's f16 field; the conversion in hardware equals the scalar one.
+HWY_INLINE float load_scale(const uint8_t* p) {
+#if HWY_TARGET <= HWY_AVX2
+  const hn::FixedTag<hwy::float16_t, 1> df16;
+  const hn::FixedTag<float, 1> d;
+  return hn::GetLane(hn::PromoteTo(d, hn::LoadU(df16, reinterpret_cast<const hwy::float16_t*>(p))));
+#else
+  return load_f16(p);
+#endif
+}
+
+// 16 bytes: low nibbles are elements 0-15, high ones 16-31.
+HWY_INLINE void unpack_nibbles(const uint8_t* packed, int8_t* q) {
+#if HWY_TARGET == HWY_SCALAR
   for (int i = 0; i < 16; ++i) {
-    q[i] = static_cast<int8_t>((packed[i] & 0x0F) - bias);
-    q[i + 16] = static_cast<int8_t>((packed[i] >> 4) - bias);
+    q[i] = static_cast<int8_t>(packed[i] & 0x0F);
+    q[i + 16] = static_cast<int8_t>(packed[i] >> 4);
   }
+#else
+  const hn::FixedTag<uint8_t, 16> d;
+  const hn::FixedTag<int8_t, 16> di;
+  const auto bytes = hn::LoadU(d, packed);
+  hn::StoreU(hn::BitCast(di, hn::And(bytes, hn::Set(d, 0x0F))), di, q);
+  hn::StoreU(hn::BitCast(di, hn::ShiftRight<4>(bytes)), di, q + 16);
+#endif
 }
 
 // Runs a block's decoder over a row.

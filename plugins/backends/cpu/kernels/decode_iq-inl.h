@@ -37,11 +37,11 @@ HWY_INLINE void look_up_nibbles(const uint8_t* packed, int8_t* q) {
 HWY_INLINE void block_iq4_nl(const uint8_t* block, float* out) {
   int8_t q[32];
   look_up_nibbles(block + 2, q);
-  scale_run<32>(q, load_f16(block), out);
+  scale_run<32>(q, load_scale(block), out);
 }
 
 HWY_INLINE void block_iq4_xs(const uint8_t* block, float* out) {
-  const float d = load_f16(block);
+  const float d = load_scale(block);
   const int high_scales = load_as<uint16_t>(block + 2);
   for (int j = 0; j < 8; ++j) {
     int8_t q[32];

@@ -36,8 +36,8 @@ HWY_INLINE void add_bits(const uint8_t* HWY_RESTRICT bits, int weight, int bias,
 HWY_INLINE void block_q2_k(const uint8_t* block, float* out) {
   int8_t q[256];
   unpack_two_bits(block + 16, q);
-  const float d = load_f16(block + 80);
-  const float dmin = load_f16(block + 82);
+  const float d = load_scale(block + 80);
+  const float dmin = load_scale(block + 82);
   for (int j = 0; j < 16; ++j) {
     const float scale = d * static_cast<float>(block[j] & 0x0F);
     const float minimum = dmin * static_cast<float>(block[j] >> 4);
@@ -56,7 +56,7 @@ HWY_INLINE void block_q3_k(const uint8_t* block, float* out) {
   int8_t q[256];
   unpack_two_bits(block + 32, q);
   add_bits(block, 4, 4, q);
-  const float d = load_f16(block + 108);
+  const float d = load_scale(block + 108);
   for (int j = 0; j < 16; ++j)
     scale_run<16>(q + 16 * j, d * static_cast<float>(q3_k_scale(block + 96, j)), out + 16 * j);
 }
@@ -70,8 +70,8 @@ HWY_INLINE int k_minimum(const uint8_t* packed, int j) {
 }
 
 HWY_INLINE void scale_k_groups(const uint8_t* block, const int8_t* q, float* out) {
-  const float d = load_f16(block);
-  const float dmin = load_f16(block + 2);
+  const float d = load_scale(block);
+  const float dmin = load_scale(block + 2);
   for (int j = 0; j < 8; ++j) {
     const float scale = d * static_cast<float>(k_scale(block + 4, j));
     const float minimum = dmin * static_cast<float>(k_minimum(block + 4, j));
@@ -105,7 +105,7 @@ HWY_INLINE void block_q6_k(const uint8_t* block, float* out) {
       q[group * 32 + i] = static_cast<int8_t>((nibble | two << 4) - 32);
     }
   }
-  const float d = load_f16(block + 208);
+  const float d = load_scale(block + 208);
   for (int j = 0; j < 16; ++j) {
     const auto scale = static_cast<int8_t>(block[192 + j]);
     scale_run<16>(q + 16 * j, d * static_cast<float>(scale), out + 16 * j);

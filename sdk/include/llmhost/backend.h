@@ -183,8 +183,9 @@ typedef struct llmh_reference {
   /* 1 when the evaluator runs this op: every primitive op, and composite ops through their decomposition. */
   int32_t (*supports)(llmh_op op);
   /* Runs one node. tensors[i] points at the elements of tensor i of the graph (dense, row-major; f32 unless the
-   * tensor's dtype says otherwise; weights as stored). `states` as in compile, in host memory, with the layout that
-   * state_page_bytes describes. Returns a code. [engine] */
+   * tensor's dtype says otherwise; weights as stored); it may be NULL for constants and step inputs, which the graph
+   * and the step have. `states` as in compile, in host memory, with the layout that state_page_bytes describes;
+   * state_data[i] points at page 0 of states[i]. Returns a code. [engine] */
   int32_t (*eval)(const llmh_graph* graph, uint32_t node, void* const* tensors, const llmh_step* step,
                   const llmh_state_view* states, uint32_t n_states, void* const* state_data, llmh_call* call);
   /* Page size of the evaluator's own state layout: keys then values, [page_tokens, Hkv*Dk], [page_tokens, Hkv*Dv], of

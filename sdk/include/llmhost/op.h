@@ -108,7 +108,8 @@ enum {
   LLMH_OP_SOFTMAX = 11,   /* C  x [...,N] -> same shape. Over the last dimension; a row of -inf gives zeros. */
   LLMH_OP_ADD_RMS_NORM = 12, /* C  a, b [...,D], weight? [D] -> sum = a + b, rms_norm(sum). llmh_norm_attrs. */
 
-  /* Primitive. Elementwise binary ops broadcast as numpy does: dimensions align at the end, 1 or absent stretches. */
+  /* Primitive. Elementwise binary ops broadcast as numpy does: dimensions align at the end, 1 or absent stretches.
+   * Arithmetic takes floating types and gives f32; data movement keeps the dtype. */
   LLMH_OP_ADD = 32,       /* P  a, b -> a + b */
   LLMH_OP_SUB = 33,       /* P  a, b -> a - b */
   LLMH_OP_MUL = 34,       /* P  a, b -> a * b */
@@ -116,13 +117,15 @@ enum {
   LLMH_OP_UNARY = 36,     /* P  x -> f(x). llmh_unary_attrs. */
   LLMH_OP_REDUCE = 37,    /* P  x [...,N] -> [...,1]. Over the last dimension. llmh_reduce_attrs. */
   LLMH_OP_MATMUL = 38,    /* P  a [...,M,K], b [...,K,N] or, with transpose_b, [...,N,K] -> [...,M,N]. Leading
-                             dimensions broadcast. llmh_matmul_attrs. */
+                             dimensions broadcast. With transpose_b, b may be a weight of any stored type, quantised
+                             ones included. llmh_matmul_attrs. */
   LLMH_OP_RESHAPE = 39,   /* P  x -> same elements, new dims. llmh_shape_attrs. */
   LLMH_OP_PERMUTE = 40,   /* P  x -> dimension i of the result is dimension axes[i] of x. llmh_permute_attrs. */
   LLMH_OP_SLICE = 41,     /* P  x -> elements [begin, end) along `axis`, whose size is constant. llmh_slice_attrs. */
   LLMH_OP_CONCAT = 42,    /* P  1 to 16 tensors -> joined along `axis`, whose sizes are constant. llmh_axis_attrs. */
   LLMH_OP_BROADCAST = 43, /* P  x -> dims, stretching dimensions of size 1. llmh_shape_attrs. */
-  LLMH_OP_GATHER = 44,    /* P  x [N,...], ids i32 [M] -> [M,...]. Rows by index; an id outside [0,N) is an error. */
+  LLMH_OP_GATHER = 44,    /* P  x [N,...], ids i32 [M] -> [M,...]. Rows by index, of x's dtype (quantised ones too); an id
+                             outside [0,N) is an error. */
   LLMH_OP_CAST = 45,      /* P  x -> same shape, other dtype. llmh_cast_attrs. Casting a quantised weight decodes it. */
   LLMH_OP_ROPE_ANGLES = 46, /* P  positions i32 [T], rope_lengths i32 [T], freq_factors? f32 [Dr/2] -> cos [T,Dr/2],
                              sin [T,Dr/2], both times the scaling's attention factor. llmh_rope_angles_attrs. */

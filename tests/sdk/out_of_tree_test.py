@@ -52,9 +52,13 @@ def main():
         missing = [line for _, line in CASES.values() if line not in listing.splitlines()]
         if missing:
             sys.exit(f"not loaded: {missing}")
+        # The installed program finds them as a user's own plugins.
         llmhost = prefix / "host/bin/llmhost"
         if llmhost.exists():
-            print(run(llmhost, "plugins", "--plugin-path", prefix / "examples/lib/llmhost/plugins"))
+            listing = run(llmhost, "plugins", "--load", "--plugin-path", prefix / "examples/lib/llmhost/plugins")
+            print(listing)
+            if any(f"/{name}.so" not in listing for name in CASES):
+                sys.exit("the installed program does not list every example")
     finally:
         shutil.rmtree(prefix)
 

@@ -124,8 +124,8 @@ enum {
   LLMH_OP_SLICE = 41,     /* P  x -> elements [begin, end) along `axis`, whose size is constant. llmh_slice_attrs. */
   LLMH_OP_CONCAT = 42,    /* P  1 to 16 tensors -> joined along `axis`, whose sizes are constant. llmh_axis_attrs. */
   LLMH_OP_BROADCAST = 43, /* P  x -> dims, stretching dimensions of size 1. llmh_shape_attrs. */
-  LLMH_OP_GATHER = 44,    /* P  x [N,...], ids i32 [M] -> [M,...]. Rows by index, of x's dtype (quantised ones too); an id
-                             outside [0,N) is an error. */
+  LLMH_OP_GATHER = 44,    /* P  x [N,...], ids i32 [M] -> [M,...]. Rows by index, of x's dtype (quantised ones
+                             too); an id outside [0,N) is an error. */
   LLMH_OP_CAST = 45,      /* P  x -> same shape, other dtype. llmh_cast_attrs. Casting a quantised weight decodes it. */
   LLMH_OP_ROPE_ANGLES = 46, /* P  positions i32 [T], rope_lengths i32 [T], freq_factors? f32 [Dr/2] -> cos [T,Dr/2],
                              sin [T,Dr/2], both times the scaling's attention factor. llmh_rope_angles_attrs. */

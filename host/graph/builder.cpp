@@ -2,6 +2,7 @@
 
 #include "graph/op_registry.h"
 #include "plugin/status.h"
+#include "plugin/thread_tags.h"
 
 namespace llmhost::graph {
 namespace {
@@ -33,6 +34,7 @@ struct GraphBuilder::Thunks {
 
   static llmh_status* input(llmh_builder* table, int32_t kind, llmh_tensor* out) {
     return plugin::guard([&] {
+      const plugin::ControlScope scope(table, "llmh_builder.input");
       check_out(out);
       *out = self(table).graph_.add_input(kind);
     });
@@ -41,6 +43,7 @@ struct GraphBuilder::Thunks {
   static llmh_status* weight(llmh_builder* table, llmh_str name, const int64_t* shape, int32_t rank,
                              uint32_t flags, llmh_tensor* out) {
     return plugin::guard([&] {
+      const plugin::ControlScope scope(table, "llmh_builder.weight");
       check_out(out);
       *out = self(table).weight(to_view(name), checked_shape(shape, rank, to_view(name)), flags);
     });
@@ -49,6 +52,7 @@ struct GraphBuilder::Thunks {
   static llmh_status* constant(llmh_builder* table, llmh_str name, llmh_dtype dtype, const int64_t* shape,
                                int32_t rank, const void* data, uint64_t bytes, llmh_tensor* out) {
     return plugin::guard([&] {
+      const plugin::ControlScope scope(table, "llmh_builder.constant");
       check_out(out);
       if (data == nullptr && bytes > 0) throw_invalid("constant '{}' has no data", to_view(name));
       if (is_quantised(dtype))
@@ -62,6 +66,7 @@ struct GraphBuilder::Thunks {
   static llmh_status* parameter(llmh_builder* table, llmh_str name, const int64_t* shape, int32_t rank,
                                 int32_t init, float init_value, llmh_tensor* out) {
     return plugin::guard([&] {
+      const plugin::ControlScope scope(table, "llmh_builder.parameter");
       check_out(out);
       *out =
           self(table).parameter(to_view(name), checked_shape(shape, rank, to_view(name)), {init, init_value});
@@ -72,6 +77,7 @@ struct GraphBuilder::Thunks {
                                uint32_t n_inputs, const void* attrs, uint32_t attrs_size,
                                llmh_tensor* outputs, uint32_t n_outputs) {
     return plugin::guard([&] {
+      const plugin::ControlScope scope(table, "llmh_builder.add_node");
       const OpSpec* spec = find_op(op);
       if (spec != nullptr && n_outputs != spec->n_outputs)
         throw_invalid("{} at {}: it has {} outputs, {} are asked for", spec->name, to_view(path),
@@ -87,6 +93,7 @@ struct GraphBuilder::Thunks {
 
   static llmh_status* name(llmh_builder* table, llmh_tensor tensor, llmh_str text) {
     return plugin::guard([&] {
+      const plugin::ControlScope scope(table, "llmh_builder.name");
       Graph& graph = self(table).graph_;
       if (graph.tensor(tensor).role != LLMH_TENSOR_ACTIVATION)
         throw_invalid("'{}' cannot be renamed to '{}': only activations can",
@@ -96,7 +103,10 @@ struct GraphBuilder::Thunks {
   }
 
   static llmh_status* output(llmh_builder* table, int32_t kind, llmh_tensor tensor) {
-    return plugin::guard([&] { self(table).graph_.add_output(kind, tensor); });
+    return plugin::guard([&] {
+      const plugin::ControlScope scope(table, "llmh_builder.output");
+      self(table).graph_.add_output(kind, tensor);
+    });
   }
 
   static const llmh_tensor_info* info(llmh_builder* table, llmh_tensor tensor) {

@@ -5,6 +5,7 @@ has the program itself, runs models with them.
 usage: out_of_tree_test.py BUILD EXAMPLES LOAD_PLUGINS
 """
 import json
+import os
 import pathlib
 import shutil
 import subprocess
@@ -56,6 +57,7 @@ def use(llmhost, plugins, scratch):
 
 
 def main():
+    os.umask(0o022)  # what a group may write to is refused
     prefix = pathlib.Path(tempfile.mkdtemp(prefix="llmhost-out-of-tree-"))
     try:
         run("cmake", "--install", BUILD, "--prefix", prefix / "host")

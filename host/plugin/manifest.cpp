@@ -184,7 +184,7 @@ Kind parse_kind(std::string_view name) {
 
 Manifest parse_manifest(std::string_view text, std::string_view source) {
   const YamlLimits limits{kMaxManifestBytes, 8, 4096};
-  const YamlNode root = parse_yaml(text, source, limits);
+  const YamlNode root = parse_yaml(text, fmt::format("{}: manifest", source), limits);
   const ManifestReader reader(source);
   reader.map(root, "the manifest");
 

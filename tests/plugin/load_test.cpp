@@ -129,7 +129,9 @@ TEST_CASE("a load that dies names the plugin") {
 
 TEST_CASE("host extensions reach plugins by id") {
   static const int table = 1;
-  llmhost::plugin::register_host_extension("test.extension/1", &table);
   Plugin& good = plugin("good");
-  CHECK_NOTHROW(good.load());
+  CHECK(good.extension("test.extension/1") == nullptr);
+  llmhost::plugin::register_host_extension("test.extension/1", &table);
+  CHECK(good.extension("test.extension/1") == &table);
+  CHECK(good.extension("test.extension/2") == nullptr);
 }

@@ -1,5 +1,6 @@
 /* An architecture plugin in C11 that does nothing; SAMPLE_* macros give each test plugin its one fault. */
 #include <stdlib.h>
+#include <string.h>
 
 #include "llmhost/arch.h"
 
@@ -98,12 +99,15 @@ static const llmh_arch kArch = {(uint32_t)SAMPLE_ARCH_SIZE,
                                 sample_names,
                                 SAMPLE_BUILD};
 
-static const void* get_extension(llmh_str id) {
+static int is_own_interface(llmh_str id) {
   static const char kInterface[] = SAMPLE_INTERFACE;
-  if (id.len != sizeof(kInterface) - 1) return NULL;
-  for (uint64_t i = 0; i < id.len; ++i)
-    if (id.ptr[i] != kInterface[i]) return NULL;
-  return &kArch;
+  return id.len == sizeof(kInterface) - 1 && memcmp(id.ptr, kInterface, sizeof(kInterface) - 1) == 0;
+}
+
+/* What it does not have itself it asks the host for, so that a test sees what reaches a plugin. */
+static const void* get_extension(llmh_str id) {
+  if (is_own_interface(id)) return &kArch;
+  return the_host != NULL ? the_host->get_extension(the_host, id) : NULL;
 }
 
 extern LLMH_EXPORT const llmh_plugin SAMPLE_SYMBOL;

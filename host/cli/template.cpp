@@ -58,7 +58,7 @@ class TemplateCommand final : public Command {
       OrderedJson variables = defaults_;
       variables.update(line);
       return {{"text", text::render_chat(*parsed_, variables)}};
-    } catch (const text::jinja::TemplateError& e) {
+    } catch (const Error& e) {
       return {{"error", e.what()}};
     }
   }

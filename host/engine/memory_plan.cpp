@@ -31,8 +31,8 @@ void add_weights(const model::LoadedModel& model, const graph::Graph& lowered, c
     plugin::check(device.api().weight_bytes(device.instance(), &source, &prepared), weight.name);
     plan.weights_copied += copied;
     plan.weights_prepared += prepared;
-    // Pages that were only read to make a copy are dropped again.
-    if (copied == 0 && prepared == 0) plan.weights_mapped += weight.source->stored->bytes.size();
+    // Pages that were only read to make a copy stay resident for a while too.
+    plan.weights_mapped += weight.source->stored->bytes.size();
   }
 }
 

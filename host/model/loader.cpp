@@ -3,6 +3,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <optional>
 #include <set>
 #include <utility>
 
@@ -109,7 +110,14 @@ class Loader {
   std::unique_ptr<LoadedModel> run() {
     const llmh_arch& arch = choose_arch();
     view_.forget_reads();
-    const OpenedArch opened(arch, view_.table(), view_.source());
+    std::optional<OpenedArch> opening;
+    try {
+      opening.emplace(arch, view_.table(), view_.source());
+    } catch (const Error&) {
+      refuse_type_errors();  // a key of the wrong type is why the plugin takes it for missing
+      throw;
+    }
+    const OpenedArch& opened = *opening;
     refuse_type_errors();
     collect_names(arch, opened);
     describe(arch, opened);

@@ -90,13 +90,10 @@ int32_t Sampler::draw(std::span<const float> row, const SamplingParams& params, 
 }
 
 int32_t Sampler::draw_from_all(std::span<const float> row, double temperature, double uniform) {
-  const double largest = row[static_cast<size_t>(argmax(row))];
+  exp_row(row, row[static_cast<size_t>(argmax(row))], 1 / temperature, weights_.data());
   double total = 0;
-  for (size_t i = 0; i < row.size(); ++i) {
-    weights_[i] = exp_nonpositive((static_cast<double>(row[i]) - largest) / temperature);
-    total += weights_[i];
-  }
-  return static_cast<int32_t>(pick(std::span(weights_).first(row.size()), total, uniform));
+  for (const double weight : weights_) total += weight;
+  return static_cast<int32_t>(pick(weights_, total, uniform));
 }
 
 int32_t Sampler::draw_from_largest(std::span<const float> row, const SamplingParams& params, double uniform) {
@@ -104,10 +101,9 @@ int32_t Sampler::draw_from_largest(std::span<const float> row, const SamplingPar
   const int64_t limit = params.top_k > 0 ? std::min<int64_t>(params.top_k, vocab) : vocab;
   const double largest = row[static_cast<size_t>(argmax(row))];
   // The share that top_p goes by is that of what top_k left; without top_k, of the whole row.
+  const double inverse_temperature = 1 / static_cast<double>(params.temperature);
   double total = 0;
-  if (params.top_k == 0 && params.top_p < 1)
-    for (const float logit : row)
-      total += exp_nonpositive((static_cast<double>(logit) - largest) / params.temperature);
+  if (params.top_k == 0 && params.top_p < 1) total = sum_exp(row, largest, inverse_temperature);
   int64_t n = params.top_k > 0 ? limit : std::min(kFirstCandidates, vocab);
   std::span<const Candidate> candidates;
   size_t kept = 0;
@@ -116,7 +112,7 @@ int32_t Sampler::draw_from_largest(std::span<const float> row, const SamplingPar
     double sum = 0;
     for (size_t i = 0; i < candidates.size(); ++i) {
       const double logit = candidate_logit(candidates[i]);
-      weights_[i] = exp_nonpositive((logit - largest) / params.temperature);
+      weights_[i] = exp_nonpositive((logit - largest) * inverse_temperature);
       sum += weights_[i];
     }
     if (params.top_k > 0) total = sum;

@@ -35,6 +35,34 @@ float maximum(const float* values, int64_t n) {
   return largest;
 }
 
+// e^x for x <= 0 with selects instead of branches, so that loops over it are vectorised.
+inline double exp_without_branch(double x) {
+  constexpr double kInverseLn2 = 1.4426950408889634;
+  constexpr double kLn2High = 6.93147180369123816490e-01;  // ln 2 in two parts: n * high is exact
+  constexpr double kLn2Low = 1.90821492927058770002e-10;
+  constexpr double kRound = 0x1.8p52;  // adding it rounds to an integer, which stands in the low bits then
+  const double bounded = x > -700.0 ? x : -700.0;
+  const double shifted = bounded * kInverseLn2 + kRound;
+  const double n = shifted - kRound;
+  const double r = (bounded - n * kLn2High) - n * kLn2Low;
+  // Taylor to degree 12: |r| <= ln 2 / 2, so what is cut off is below 2e-16.
+  double sum = 1.0 / 479001600;
+  sum = sum * r + 1.0 / 39916800;
+  sum = sum * r + 1.0 / 3628800;
+  sum = sum * r + 1.0 / 362880;
+  sum = sum * r + 1.0 / 40320;
+  sum = sum * r + 1.0 / 5040;
+  sum = sum * r + 1.0 / 720;
+  sum = sum * r + 1.0 / 120;
+  sum = sum * r + 1.0 / 24;
+  sum = sum * r + 1.0 / 6;
+  sum = sum * r + 1.0 / 2;
+  sum = (sum * r + 1.0) * r + 1.0;
+  const uint64_t exponent = (std::bit_cast<uint64_t>(shifted) << 52) + (uint64_t{1023} << 52);
+  const double result = sum * std::bit_cast<double>(exponent);
+  return x > -700.0 ? result : 0.0;
+}
+
 }  // namespace
 
 Candidate make_candidate(float logit, int32_t token) {
@@ -50,22 +78,25 @@ float candidate_logit(Candidate candidate) {
 }
 
 double exp_nonpositive(double x) {
-  if (!(x > -700.0)) return 0.0;
-  constexpr double kInverseLn2 = 1.4426950408889634;
-  constexpr double kLn2High = 6.93147180369123816490e-01;  // ln 2 in two parts: n * high is exact
-  constexpr double kLn2Low = 1.90821492927058770002e-10;
-  constexpr double kRound = 0x1.8p52;  // adding it rounds to an integer
-  const double n = (x * kInverseLn2 + kRound) - kRound;
-  const double r = (x - n * kLn2High) - n * kLn2Low;
-  // Taylor to degree 12: |r| <= ln 2 / 2, so what is cut off is below 2e-16.
-  constexpr double kInverseFactorials[] = {1.0 / 39916800, 1.0 / 3628800, 1.0 / 362880, 1.0 / 40320,
-                                           1.0 / 5040,     1.0 / 720,     1.0 / 120,    1.0 / 24,
-                                           1.0 / 6,        1.0 / 2};
-  double sum = 1.0 / 479001600;
-  for (const double coefficient : kInverseFactorials) sum = sum * r + coefficient;
-  sum = (sum * r + 1.0) * r + 1.0;
-  const auto exponent = static_cast<uint64_t>(static_cast<int64_t>(n) + 1023) << 52;
-  return sum * std::bit_cast<double>(exponent);
+  return exp_without_branch(x);
+}
+
+void exp_row(std::span<const float> row, double largest, double inverse_temperature, double* out) {
+  for (size_t i = 0; i < row.size(); ++i)
+    out[i] = exp_without_branch((static_cast<double>(row[i]) - largest) * inverse_temperature);
+}
+
+double sum_exp(std::span<const float> row, double largest, double inverse_temperature) {
+  constexpr size_t kChunk = 512;
+  double values[kChunk];
+  double sums[4] = {};
+  for (size_t begin = 0; begin < row.size(); begin += kChunk) {
+    const size_t n = std::min(kChunk, row.size() - begin);
+    std::fill(values, values + kChunk, 0.0);
+    exp_row(row.subspan(begin, n), largest, inverse_temperature, values);
+    for (size_t i = 0; i < kChunk; ++i) sums[i % 4] += values[i];
+  }
+  return (sums[0] + sums[1]) + (sums[2] + sums[3]);
 }
 
 int64_t find_not_finite(std::span<const float> row) {
@@ -84,9 +115,7 @@ int32_t argmax(std::span<const float> row) {
 
 double log_sum_exp(std::span<const float> row) {
   const double largest = maximum(row.data(), static_cast<int64_t>(row.size()));
-  double sum = 0;
-  for (const float value : row) sum += exp_nonpositive(static_cast<double>(value) - largest);
-  return largest + std::log(sum);
+  return largest + std::log(sum_exp(row, largest, 1));
 }
 
 Selector::Selector(int64_t vocab_size) {

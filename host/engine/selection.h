@@ -17,6 +17,11 @@ float candidate_logit(Candidate candidate);
 // e^x for x <= 0, relative error below 1e-14; 0 below -700.
 double exp_nonpositive(double x);
 
+// out[i] = exp((row[i] - largest) * inverse_temperature); `largest` is the row's.
+void exp_row(std::span<const float> row, double largest, double inverse_temperature, double* out);
+// The sum of the same.
+double sum_exp(std::span<const float> row, double largest, double inverse_temperature);
+
 // The first index whose value is NaN or infinite, or -1.
 int64_t find_not_finite(std::span<const float> row);
 

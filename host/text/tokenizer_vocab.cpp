@@ -46,9 +46,8 @@ void Vocab::build_index(std::string_view source) {
     by_id_[static_cast<size_t>(e.id)] = {e.begin, e.length, true};
     const uint32_t hash = hash_of(text);
     size_t i = hash & mask;
-    while (slots_[i].id != kNone && !(slots_[i].hash == hash && piece(slots_[i].id) == text))
-      i = (i + 1) & mask;
-    slots_[i] = {hash, e.id};
+    while (slots_[i].id != kNone && !holds(slots_[i], hash, text)) i = (i + 1) & mask;
+    slots_[i] = {hash, e.id, e.length, e.begin};
   }
   added_ = {};
 }
@@ -58,7 +57,7 @@ int32_t Vocab::find(std::string_view text) const {
   const size_t mask = slots_.size() - 1;
   const uint32_t hash = hash_of(text);
   for (size_t i = hash & mask; slots_[i].id != kNone; i = (i + 1) & mask) {
-    if (slots_[i].hash == hash && piece(slots_[i].id) == text) return slots_[i].id;
+    if (holds(slots_[i], hash, text)) return slots_[i].id;
   }
   return kNone;
 }

@@ -40,10 +40,15 @@ class Vocab {
     uint32_t length = 0;
     bool used = false;
   };
-  struct Slot {
+  struct Slot {  // repeats the span, which saves a cache miss in each lookup
     uint32_t hash = 0;
     int32_t id = kNone;
+    uint32_t length = 0;
+    size_t begin = 0;
   };
+  bool holds(const Slot& slot, uint32_t hash, std::string_view text) const {
+    return slot.hash == hash && std::string_view(arena_.data() + slot.begin, slot.length) == text;
+  }
 
   std::string arena_;
   std::vector<Entry> added_;  // until build_index()

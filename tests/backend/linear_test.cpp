@@ -140,6 +140,24 @@ TEST_CASE("LINEAR over every stored type, instruction set and some shapes") {
   }
 }
 
+TEST_CASE("MATMUL with a stored matrix is LINEAR without a bias, to the bit") {
+  for (const llmh_dtype dtype : kStoredTypes) {
+    CAPTURE(llmh_dtype_layout_of(dtype).name);
+    LinearGraph g(dtype, 37, 256, false);
+    auto attrs = graph::make_attrs<llmh_matmul_attrs>();
+    attrs.transpose_b = 1;
+    const std::vector<llmh_tensor> inputs{g.x, g.weights.begin()->first};
+    const llmh_tensor y = g.graph.add_node(LLMH_OP_MATMUL, "p", inputs, &attrs, sizeof attrs)[0];
+    Instance instance(cpu_backend(), {}, 2);
+    Model m(instance, g.graph, g.weights);
+    const StepArrays step({{0, 9, 0, 9}});
+    const auto x = random_floats(9 * 256, 3);
+    m.write(g.x, x.data(), x.size() * sizeof(float));
+    m.run(step);
+    CHECK(m.read(y, step) == m.read(g.y, step));
+  }
+}
+
 TEST_CASE("LINEAR with depths that are no whole vectors") {
   for (const std::string& isa : usable_isas()) {
     Instance instance(cpu_backend(), isa);

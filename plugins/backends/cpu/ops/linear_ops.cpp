@@ -99,8 +99,19 @@ void run_linear(const RunContext& context, const Call& call) {
   });
 }
 
+// A matrix [N, K] of any stored type: then it is a linear layer without a bias.
+bool is_linear(const NodeView& view) {
+  return attrs_of<llmh_matmul_attrs>(*view.node).transpose_b != 0 && view.input(1).rank == 2 &&
+         view.input(0).rank >= 2 && supports_linear(view);
+}
+
 bool supports_matmul(const NodeView& view) {
-  return view.node->n_inputs == 2 && all_f32(view) && view.input(0).rank >= 2 && view.input(1).rank >= 2;
+  if (view.node->n_inputs != 2) return false;
+  return is_linear(view) || (all_f32(view) && view.input(0).rank >= 2 && view.input(1).rank >= 2);
+}
+
+ScratchNeed matmul_scratch(const NodeView& view, const llmh_limits& limits) {
+  return is_linear(view) ? linear_scratch(view, limits) : ScratchNeed{};
 }
 
 // The offset, in matrices, of batch `index` of the result within an operand whose leading dimensions
@@ -122,6 +133,8 @@ int64_t matrix_index(const Shape& result, const Shape& operand, int64_t index) {
 
 void run_matmul(const RunContext& context, const Call& call) {
   const bool transposed = attrs_of<llmh_matmul_attrs>(*call.node).transpose_b != 0;
+  if (transposed && call.inputs[1].rank == 2 && call.inputs[1].dims[1].symbol == LLMH_DIM_CONST)
+    return run_linear(context, call);
   const Shape a = context.shape(call.inputs[0]);
   const Shape b = context.shape(call.inputs[1]);
   const Shape y = context.shape(call.outputs[0]);
@@ -161,7 +174,7 @@ void run_matmul(const RunContext& context, const Call& call) {
 
 constexpr OpEntry kEntries[] = {
     {LLMH_OP_LINEAR, supports_linear, run_linear, linear_scratch},
-    {LLMH_OP_MATMUL, supports_matmul, run_matmul},
+    {LLMH_OP_MATMUL, supports_matmul, run_matmul, matmul_scratch},
 };
 
 }  // namespace

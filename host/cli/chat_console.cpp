@@ -60,7 +60,7 @@ Console::Console(std::filesystem::path history_file) : editor_(std::make_unique<
   el_set(editor.line, EL_EDITOR, "emacs");
   el_set(editor.line, EL_SIGNAL, 1);  // window size, suspension
   // Ctrl-C is a key while a line is edited; at all other times the terminal makes it a signal.
-  el_set(editor.line, EL_SETTY, "-d", "intr=", nullptr);
+  el_set(editor.line, EL_SETTY, "-d", "-isig", nullptr);
   el_set(editor.line, EL_ADDFN, "llmhost-interrupt", "Drop what was typed", &Editor::interrupt);
   el_set(editor.line, EL_BIND, "^C", "llmhost-interrupt", nullptr);
   el_source(editor.line, nullptr);
@@ -79,6 +79,7 @@ InputEvent Console::read_line(const char* prompt, std::string& line) {
   editor_->prompt = prompt;
   editor_->interrupted = false;
   int n_bytes = 0;
+  el_set(editor_->line, EL_PREP_TERM, 1);  // before the prompt is seen, so that no key falls in between
   const char* const text = el_gets(editor_->line, &n_bytes);
   if (editor_->interrupted) {
     el_reset(editor_->line);

@@ -45,7 +45,8 @@ void Options::value(const std::string& names, int64_t& target, const std::string
 }
 
 void Options::list(const std::string& names, std::vector<std::string>& target, const std::string& doc) {
-  app_.add_option(names, target, doc)->take_all();
+  // One value each time: the words that follow are the command's own.
+  app_.add_option(names, target, doc)->take_all()->allow_extra_args(false);
 }
 
 void Options::setting(const std::string& names, const std::string& path) {

@@ -11,7 +11,8 @@ void write_state(const RunContext& context, const StateSlot& slot, const float* 
                  const float* v, int64_t value_width);
 
 // Throws unless each of the positions [begin, end) of a sequence lies in a page of the state.
-void check_pages(const RunContext& context, const StateSlot& slot, int64_t sequence, int64_t begin, int64_t end);
+void check_pages(const RunContext& context, const StateSlot& slot, int64_t sequence, int64_t begin,
+                 int64_t end);
 
 // The page that holds `position` of a sequence of this step.
 uint8_t* state_page(const RunContext& context, const StateSlot& slot, int64_t sequence, int64_t position);

@@ -11,6 +11,7 @@
 #include "core/log.h"
 #include "core/names.h"
 #include "engine/settings.h"
+#include "plugin/plugin.h"
 
 namespace llmhost::cli {
 namespace {
@@ -93,18 +94,25 @@ int dispatch(int argc, char** argv) {
   return chosen->run(context);
 }
 
-}  // namespace
-}  // namespace llmhost::cli
-
-int main(int argc, char** argv) {
-  std::signal(SIGPIPE, SIG_IGN);  // a closed pipe is a write error like any other
+// Every error is one line on standard error.
+int run_program(int argc, char** argv) {
   try {
-    return llmhost::cli::dispatch(argc, argv);
-  } catch (const llmhost::UsageError& e) {
+    return dispatch(argc, argv);
+  } catch (const UsageError& e) {
     std::fprintf(stderr, "llmhost: %s\n", e.what());
     return 2;
   } catch (const std::exception& e) {
     std::fprintf(stderr, "llmhost: %s\n", e.what());
     return 1;
   }
+}
+
+}  // namespace
+}  // namespace llmhost::cli
+
+int main(int argc, char** argv) {
+  std::signal(SIGPIPE, SIG_IGN);  // a closed pipe is a write error like any other
+  const int code = llmhost::cli::run_program(argc, argv);
+  llmhost::plugin::quiesce_all();
+  return code;
 }

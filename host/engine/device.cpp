@@ -82,4 +82,11 @@ void* DeviceBuffer::map() const {
   return device_->api().buffer_map(device_->instance(), buffer_);
 }
 
+void DeviceBuffer::make_resident() const {
+  auto* bytes = static_cast<volatile char*>(map());
+  if (bytes == nullptr) return;
+  constexpr uint64_t kPage = 4096;
+  for (uint64_t offset = 0; offset < bytes_; offset += kPage) bytes[offset] = 0;  // zeroed memory stays zero
+}
+
 }  // namespace llmhost::engine

@@ -58,6 +58,8 @@ class DeviceBuffer {
   llmh_buffer* get() const { return buffer_; }
   // For the CPU, or null when the device's memory is not host visible.
   void* map() const;
+  // Takes the pages of host-visible memory now rather than when they are first written.
+  void make_resident() const;
 
  private:
   const Device* device_ = nullptr;

@@ -121,6 +121,7 @@ void ModelRunner::reserve_state(const RunnerModel& model) {
     states_.push_back(view);
   }
   state_ = DeviceBuffer(device_, total, "state");
+  state_.make_resident();
   for (llmh_state_view& view : states_) view.range.buffer = state_.get();
 }
 

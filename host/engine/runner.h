@@ -22,7 +22,8 @@ struct RunnerOptions {
   int32_t max_outputs = 32;    // logits rows of a step
   int64_t max_context = 2048;  // positions of one sequence
   // Positions that all sequences together may hold; 0: max_sequences * max_context. Rounded up to whole
-  // pages. Memory of the state is reserved at once and becomes resident as it is used.
+  // pages. Memory of the state is taken at once and resident from the start: a run that begins has what
+  // it was planned to need.
   int64_t state_tokens = 0;
   int32_t page_tokens = 32;
   llmh_dtype kv_dtype = LLMH_DTYPE_F32;  // f32, f16 or bf16

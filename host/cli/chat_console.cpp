@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <clocale>
+#include <csignal>
 #include <cstdio>
 #include <cstring>
 #include <system_error>
@@ -40,6 +41,10 @@ struct Console::Editor {
     of(line).interrupted = true;
     return CC_EOF;
   }
+  static unsigned char suspend(EditLine*, int) {
+    std::raise(SIGTSTP);  // libedit gives the terminal back and takes it again
+    return CC_REDISPLAY;
+  }
 };
 
 Console::Console(std::filesystem::path history_file) : editor_(std::make_unique<Editor>()) {
@@ -59,10 +64,13 @@ Console::Console(std::filesystem::path history_file) : editor_(std::make_unique<
   el_set(editor.line, EL_HIST, history, editor.history);
   el_set(editor.line, EL_EDITOR, "emacs");
   el_set(editor.line, EL_SIGNAL, 1);  // window size, suspension
-  // Ctrl-C is a key while a line is edited; at all other times the terminal makes it a signal.
+  // Ctrl-C and Ctrl-Z are keys while a line is edited; at all other times the terminal makes them signals.
   el_set(editor.line, EL_SETTY, "-d", "-isig", nullptr);
   el_set(editor.line, EL_ADDFN, "llmhost-interrupt", "Drop what was typed", &Editor::interrupt);
   el_set(editor.line, EL_BIND, "^C", "llmhost-interrupt", nullptr);
+  el_set(editor.line, EL_ADDFN, "llmhost-suspend", "Stop the program until it is continued",
+         &Editor::suspend);
+  el_set(editor.line, EL_BIND, "^Z", "llmhost-suspend", nullptr);
   el_source(editor.line, nullptr);
 }
 

@@ -119,6 +119,10 @@ class ChatTest(ProgramTest):
         before = self.saved(chat)
         self.assertIn("(1 of them new)", chat.say("/regenerate"))
         self.assertEqual(self.saved(chat), before)
+        (self.folder / "asked.json").write_text(json.dumps({"messages": before[:1]}))
+        chat.say(f"/load {self.folder / 'asked.json'}")
+        chat.say("/regenerate")
+        self.assertEqual(self.saved(chat), before)
 
     def test_interrupt_stops_the_answer_only(self):
         # The reference backend is slow enough to be caught in the middle; should it be done already, once more.

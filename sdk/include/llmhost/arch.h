@@ -65,8 +65,8 @@ enum { LLMH_STATE_PAGED_KV = 1 /* keys and values of every token, in pages */ };
 
 typedef struct llmh_state_spec {
   uint32_t struct_size;
-  int32_t kind;       /* LLMH_STATE_* */
-  int32_t slot;       /* the number that attention nodes use; usually the layer's index */
+  int32_t kind; /* LLMH_STATE_* */
+  int32_t slot; /* the number that attention nodes use; usually the layer's index */
   int32_t n_kv_heads;
   int32_t k_head_dim;
   int32_t v_head_dim;

@@ -89,8 +89,8 @@ class Model {
  private:
   static int64_t checked_size(std::string_view key, int64_t value) {
     if (value < 1 || value > INT32_MAX)
-      throw Error(LLMH_INVALID_ARGUMENT, "config: '" + std::string(key) + "' is " + std::to_string(value) +
-                                             ", it must be 1 to 2147483647");
+      throw Error(LLMH_INVALID_ARGUMENT,
+                  "config: '" + std::string(key) + "' is " + std::to_string(value) + ", it must be 1 to 2147483647");
     return value;
   }
   const llmh_model* model_;
@@ -102,8 +102,8 @@ class Names {
   Names(llmh_name_sink* sink, bool gguf) : sink_(sink), gguf_(gguf) {}
   bool is_gguf() const { return gguf_; }
   // Only for GGUF files: the Hub module `hub` is stored as `stored`, its `.weight` and `.bias` alike.
-  void gguf_module(std::string_view hub, std::string_view stored, int32_t layout = LLMH_LAYOUT_SAME,
-                   int64_t arg0 = 0, int64_t arg1 = 0) {
+  void gguf_module(std::string_view hub, std::string_view stored, int32_t layout = LLMH_LAYOUT_SAME, int64_t arg0 = 0,
+                   int64_t arg1 = 0) {
     if (!gguf_) return;
     for (const std::string_view part : {".weight", ".bias"})
       map(std::string(hub).append(part), std::string(stored).append(part), layout, arg0, arg1);
@@ -123,8 +123,7 @@ class Names {
 class States {
  public:
   explicit States(llmh_state_sink* sink) : sink_(sink) {}
-  void paged_kv(int64_t slot, int64_t n_kv_heads, int64_t k_head_dim, int64_t v_head_dim,
-                int64_t window = 0) {
+  void paged_kv(int64_t slot, int64_t n_kv_heads, int64_t k_head_dim, int64_t v_head_dim, int64_t window = 0) {
     llmh_state_spec spec{};
     spec.struct_size = sizeof spec;
     spec.kind = LLMH_STATE_PAGED_KV;
@@ -191,5 +190,4 @@ class ArchTable {
 }  // namespace llmh
 
 // Exports `Arch` as this plugin.
-#define LLMH_ARCH_PLUGIN(Arch) \
-  LLMH_DEFINE_PLUGIN(LLMH_KIND_ARCH, LLMH_ARCH_INTERFACE, llmh::ArchTable<Arch>::get())
+#define LLMH_ARCH_PLUGIN(Arch) LLMH_DEFINE_PLUGIN(LLMH_KIND_ARCH, LLMH_ARCH_INTERFACE, llmh::ArchTable<Arch>::get())

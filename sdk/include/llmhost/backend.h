@@ -40,8 +40,8 @@ typedef struct llmh_option {
 
 typedef struct llmh_open_args {
   uint32_t struct_size;
-  uint32_t device;                     /* index into devices() */
-  const llmh_option* options;          /* [n_options]; valid during open */
+  uint32_t device;            /* index into devices() */
+  const llmh_option* options; /* [n_options]; valid during open */
   uint32_t n_options;
   uint32_t reserved;                   /* 0 */
   const llmh_thread_pool* thread_pool; /* valid until close; NULL: run on the calling thread */
@@ -58,7 +58,7 @@ typedef struct llmh_weight_source {
   uint32_t struct_size;
   llmh_dtype dtype;
   int32_t rank;
-  uint32_t uses; /* LLMH_USE_* */
+  uint32_t uses;                /* LLMH_USE_* */
   int64_t shape[LLMH_MAX_RANK]; /* row-major */
   llmh_str name;                /* Hub name */
   const void* data;             /* [bytes], rows contiguous; NULL when only sizes are asked for */
@@ -96,14 +96,14 @@ typedef struct llmh_state_view {
 typedef struct llmh_compile_args {
   uint32_t struct_size;
   uint32_t n_states;
-  const llmh_graph* graph;            /* valid until release_program */
-  const llmh_limits* limits;          /* valid during compile */
-  llmh_weight* const* weights;        /* [graph->n_tensors]; NULL where the tensor is no weight; valid as the graph */
-  const uint64_t* arena_offsets;      /* [n_tensors] bytes from arena.offset at which an activation of the largest size
+  const llmh_graph* graph;       /* valid until release_program */
+  const llmh_limits* limits;     /* valid during compile */
+  llmh_weight* const* weights;   /* [graph->n_tensors]; NULL where the tensor is no weight; valid as the graph */
+  const uint64_t* arena_offsets; /* [n_tensors] bytes from arena.offset at which an activation of the largest size
                                          has its place while it lives; UINT64_MAX for other tensors */
-  llmh_range arena;                   /* activations */
-  llmh_range scratch;                 /* of scratch_bytes() bytes, the program's own */
-  const llmh_state_view* states;      /* [n_states] */
+  llmh_range arena;              /* activations */
+  llmh_range scratch;            /* of scratch_bytes() bytes, the program's own */
+  const llmh_state_view* states; /* [n_states] */
 } llmh_compile_args;
 
 /* One step: ragged tokens of several sequences. Sequence s owns tokens [sequence_begin[s], sequence_begin[s+1]), which
@@ -113,17 +113,17 @@ typedef struct llmh_step {
   int32_t n_tokens;
   int32_t n_sequences;
   int32_t n_outputs;
-  int32_t page_table_stride;      /* pages a row of page_table holds */
-  int32_t reserved;               /* 0 */
-  int64_t n_state;                /* L: sum of state_lengths */
-  const int32_t* token_ids;       /* [T] */
-  const int32_t* positions;       /* [T] */
-  const int32_t* rope_lengths;    /* [T] */
-  const int32_t* token_sequence;  /* [T] index of the token's sequence */
-  const int32_t* output_rows;     /* [R] */
-  const int32_t* sequence_begin;  /* [S+1] */
-  const int32_t* state_lengths;   /* [S] positions in the state once this step's tokens are written */
-  const int32_t* page_table;      /* [S, page_table_stride] page of positions [i*page_tokens, (i+1)*page_tokens) */
+  int32_t page_table_stride;     /* pages a row of page_table holds */
+  int32_t reserved;              /* 0 */
+  int64_t n_state;               /* L: sum of state_lengths */
+  const int32_t* token_ids;      /* [T] */
+  const int32_t* positions;      /* [T] */
+  const int32_t* rope_lengths;   /* [T] */
+  const int32_t* token_sequence; /* [T] index of the token's sequence */
+  const int32_t* output_rows;    /* [R] */
+  const int32_t* sequence_begin; /* [S+1] */
+  const int32_t* state_lengths;  /* [S] positions in the state once this step's tokens are written */
+  const int32_t* page_table;     /* [S, page_table_stride] page of positions [i*page_tokens, (i+1)*page_tokens) */
 } llmh_step;
 
 /* The interface of a backend plugin. */
@@ -135,7 +135,7 @@ typedef struct llmh_backend {
   llmh_status* (*devices)(llmh_device_info* out, uint32_t capacity, uint32_t* n);
 
   llmh_status* (*open)(const llmh_open_args* args, llmh_instance** out); /* [control] */
-  void (*close)(llmh_instance*);                                        /* after everything made from it [control] */
+  void (*close)(llmh_instance*);                                         /* after everything made from it [control] */
 
   /* 1 when the backend runs this node of the graph itself (dtypes and attributes included), else 0. [thread-safe] */
   int32_t (*supports)(llmh_instance*, const llmh_graph* graph, uint32_t node);

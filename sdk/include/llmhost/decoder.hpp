@@ -53,20 +53,16 @@ inline void read_yarn(const Model& model, const std::string& section, RopeConfig
   a.attention_factor = model.float_or(section + "attention_factor", attention_factor);
 }
 
-inline void read_longrope(const Model& model, const std::string& section, int64_t max_positions,
-                          RopeConfig& rope) {
+inline void read_longrope(const Model& model, const std::string& section, int64_t max_positions, RopeConfig& rope) {
   auto& a = rope.angles;
   rope.short_factors = model.find_floats(section + "short_factor").value_or(std::vector<float>{});
   rope.long_factors = model.find_floats(section + "long_factor").value_or(std::vector<float>{});
   const size_t expected = static_cast<size_t>(a.rotary_dim) / 2;
   if (rope.short_factors.size() != expected || rope.long_factors.size() != expected)
-    throw Error(LLMH_INVALID_ARGUMENT, "config: '" + section +
-                                           "short_factor' and 'long_factor' must each have " +
+    throw Error(LLMH_INVALID_ARGUMENT, "config: '" + section + "short_factor' and 'long_factor' must each have " +
                                            std::to_string(expected) + " numbers");
-  const float factor =
-      model.float_or(section + "factor", static_cast<double>(max_positions) / a.original_context);
-  const float fallback =
-      factor <= 1.0F ? 1.0F : std::sqrt(1.0F + std::log(factor) / std::log(a.original_context));
+  const float factor = model.float_or(section + "factor", static_cast<double>(max_positions) / a.original_context);
+  const float fallback = factor <= 1.0F ? 1.0F : std::sqrt(1.0F + std::log(factor) / std::log(a.original_context));
   a.factor = factor;
   a.attention_factor = model.float_or(section + "attention_factor", fallback);
 }
@@ -89,9 +85,8 @@ inline RopeConfig read_rope(const Model& model, int64_t rotary_dim, double defau
   const std::string older_type = model.string_or(section + "type", "default");
   const std::string type = model.string_or(section + "rope_type", older_type);
   const int64_t max_positions = model.size_or("max_position_embeddings", 2048);
-  a.original_context =
-      model.float_or(section + "original_max_position_embeddings",
-                     model.float_or("original_max_position_embeddings", double(max_positions)));
+  a.original_context = model.float_or(section + "original_max_position_embeddings",
+                                      model.float_or("original_max_position_embeddings", double(max_positions)));
   if (type == "default") return rope;
   if (type == "longrope" || type == "su") {
     a.scaling = LLMH_ROPE_SCALING_LONGROPE;
@@ -124,10 +119,9 @@ inline RopeAngles rope_angles(Graph& graph, const RopeConfig& rope, Tensor freq_
   llmh_rope_angles_attrs attrs = rope.angles;
   attrs.short_factors = rope.short_factors.empty() ? nullptr : rope.short_factors.data();
   attrs.long_factors = rope.long_factors.empty() ? nullptr : rope.long_factors.data();
-  const auto made =
-      graph.add_node(LLMH_OP_ROPE_ANGLES, {},
-                     {graph.input(LLMH_INPUT_POSITIONS), graph.input(LLMH_INPUT_ROPE_LENGTHS), freq_factors},
-                     &attrs, sizeof attrs, 2);
+  const auto made = graph.add_node(
+      LLMH_OP_ROPE_ANGLES, {}, {graph.input(LLMH_INPUT_POSITIONS), graph.input(LLMH_INPUT_ROPE_LENGTHS), freq_factors},
+      &attrs, sizeof attrs, 2);
   return {made[0], made[1], attrs.rotary_dim};
 }
 
@@ -193,15 +187,13 @@ inline int32_t activation_kind(const std::string& name) {
   if (name == "quick_gelu") return LLMH_ACT_GELU_QUICK;
   if (name == "relu") return LLMH_ACT_RELU;
   if (name == "relu2") return LLMH_ACT_RELU_SQUARED;
-  throw Error(
-      LLMH_UNIMPLEMENTED,
-      "config: activation '" + name +
-          "' is not known; known are silu, gelu, gelu_new, gelu_pytorch_tanh, quick_gelu, relu, relu2");
+  throw Error(LLMH_UNIMPLEMENTED,
+              "config: activation '" + name +
+                  "' is not known; known are silu, gelu, gelu_new, gelu_pytorch_tanh, quick_gelu, relu, relu2");
 }
 
 // down_proj(act(gate_proj(x)) * up_proj(x)). x [T, D] -> [T, D].
-inline Tensor gated_mlp(const Scope& at, Tensor x, int64_t intermediate_size, int32_t act,
-                        Bias bias = Bias::kNone) {
+inline Tensor gated_mlp(const Scope& at, Tensor x, int64_t intermediate_size, int32_t act, Bias bias = Bias::kNone) {
   const Tensor gate = at.linear("gate_proj", x, intermediate_size, bias);
   const Tensor up = at.linear("up_proj", x, intermediate_size, bias);
   return at.linear("down_proj", gated_activation(gate, up, act), x.width(), bias);
@@ -216,8 +208,7 @@ inline Tensor output_rows(Tensor x) {
 }
 
 // The logits of the wanted rows: `lm_head`, or the embedding table when the two are tied.
-inline Tensor lm_head(Graph& graph, Tensor x, int64_t vocab_size, bool tied,
-                      std::string_view embedding_weight) {
+inline Tensor lm_head(Graph& graph, Tensor x, int64_t vocab_size, bool tied, std::string_view embedding_weight) {
   if (!tied) return graph.root().linear("lm_head", x, vocab_size);
   return graph.root().linear_with("lm_head", x, graph.weight(embedding_weight, {vocab_size, x.width()}));
 }

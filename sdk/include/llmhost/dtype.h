@@ -51,10 +51,10 @@ typedef struct llmh_dtype_layout {
 /* The layout of `dtype`, or {NULL, 0, 0} for an id that this header does not know. */
 static inline llmh_dtype_layout llmh_dtype_layout_of(llmh_dtype dtype) {
   static const llmh_dtype_layout kLayouts[LLMH_DTYPE_COUNT_] = {
-      {0, 0, 0},          {"f32", 1, 4},      {"f16", 1, 2},      {"bf16", 1, 2},     {"f64", 1, 8},
-      {"i8", 1, 1},       {"i16", 1, 2},      {"i32", 1, 4},      {"i64", 1, 8},      {"u8", 1, 1},
-      {"bool", 1, 1},     {"q4_0", 32, 18},   {"q4_1", 32, 20},   {"q5_0", 32, 22},   {"q5_1", 32, 24},
-      {"q8_0", 32, 34},   {"q2_k", 256, 84},  {"q3_k", 256, 110}, {"q4_k", 256, 144}, {"q5_k", 256, 176},
+      {0, 0, 0},          {"f32", 1, 4},      {"f16", 1, 2},       {"bf16", 1, 2},     {"f64", 1, 8},
+      {"i8", 1, 1},       {"i16", 1, 2},      {"i32", 1, 4},       {"i64", 1, 8},      {"u8", 1, 1},
+      {"bool", 1, 1},     {"q4_0", 32, 18},   {"q4_1", 32, 20},    {"q5_0", 32, 22},   {"q5_1", 32, 24},
+      {"q8_0", 32, 34},   {"q2_k", 256, 84},  {"q3_k", 256, 110},  {"q4_k", 256, 144}, {"q5_k", 256, 176},
       {"q6_k", 256, 210}, {"iq4_nl", 32, 18}, {"iq4_xs", 256, 136}};
   if (dtype <= 0 || dtype >= LLMH_DTYPE_COUNT_) return kLayouts[0];
   return kLayouts[dtype];

@@ -14,13 +14,7 @@ extern "C" {
 
 #define LLMH_FINETUNE_INTERFACE "llmhost.finetune/1"
 
-enum {
-  LLMH_KEY_BOOL = 1,
-  LLMH_KEY_INT = 2,
-  LLMH_KEY_FLOAT = 3,
-  LLMH_KEY_STRING = 4,
-  LLMH_KEY_STRING_LIST = 5
-};
+enum { LLMH_KEY_BOOL = 1, LLMH_KEY_INT = 2, LLMH_KEY_FLOAT = 3, LLMH_KEY_STRING = 4, LLMH_KEY_STRING_LIST = 5 };
 
 /* One config key. Strings are copied. */
 typedef struct llmh_key_spec {
@@ -31,7 +25,7 @@ typedef struct llmh_key_spec {
   llmh_str default_value; /* as written in YAML; empty: the key is required */
   double minimum;         /* of INT and FLOAT; minimum > maximum: no range */
   double maximum;
-  llmh_str choices;       /* of STRING: "a|b|c"; empty: any */
+  llmh_str choices; /* of STRING: "a|b|c"; empty: any */
 } llmh_key_spec;
 
 typedef struct llmh_schema_sink llmh_schema_sink;
@@ -57,14 +51,14 @@ struct llmh_config {
 typedef struct llmh_linear_info {
   uint32_t struct_size;
   int32_t has_bias;
-  llmh_str path;          /* "model.layers.3.self_attn.q_proj" */
-  int64_t in_features;    /* K */
-  int64_t out_features;   /* N */
+  llmh_str path;           /* "model.layers.3.self_attn.q_proj" */
+  int64_t in_features;     /* K */
+  int64_t out_features;    /* N */
   llmh_dtype weight_dtype; /* of the stored base weight */
-  llmh_tensor x;          /* [...,K] */
-  llmh_tensor weight;     /* [N,K] */
-  llmh_tensor bias;       /* [N] or LLMH_NO_TENSOR */
-  llmh_tensor y;          /* [...,N]: the output of the untouched linear */
+  llmh_tensor x;           /* [...,K] */
+  llmh_tensor weight;      /* [N,K] */
+  llmh_tensor bias;        /* [N] or LLMH_NO_TENSOR */
+  llmh_tensor y;           /* [...,N]: the output of the untouched linear */
 } llmh_linear_info;
 
 typedef struct llmh_method llmh_method; /* a method with its config; the plugin's own object */

@@ -35,8 +35,8 @@ class Schema {
   void add_bool(std::string_view name, std::string_view default_value, std::string_view documentation) {
     add(key(LLMH_KEY_BOOL, name, default_value, documentation));
   }
-  void add_int(std::string_view name, std::string_view default_value, std::string_view documentation,
-               int64_t minimum, int64_t maximum) {
+  void add_int(std::string_view name, std::string_view default_value, std::string_view documentation, int64_t minimum,
+               int64_t maximum) {
     llmh_key_spec spec = key(LLMH_KEY_INT, name, default_value, documentation);
     spec.minimum = static_cast<double>(minimum);
     spec.maximum = static_cast<double>(maximum);
@@ -134,8 +134,7 @@ struct Linear {
 inline bool is_target(std::string_view path, const std::vector<std::string>& targets) {
   return std::any_of(targets.begin(), targets.end(), [path](const std::string& target) {
     if (target == "all-linear" || path == target) return true;
-    return path.size() > target.size() && path.ends_with(target) &&
-           path[path.size() - target.size() - 1] == '.';
+    return path.size() > target.size() && path.ends_with(target) && path[path.size() - target.size() - 1] == '.';
   });
 }
 
@@ -249,8 +248,8 @@ class FinetuneTable {
       const std::string text = held(self).method.file_name(view(parameter));
       *length = text.size();
       if (text.size() > capacity)
-        throw Error(LLMH_OUT_OF_RANGE, "the name of " + std::string(view(parameter)) + " needs " +
-                                           std::to_string(text.size()) + " bytes");
+        throw Error(LLMH_OUT_OF_RANGE,
+                    "the name of " + std::string(view(parameter)) + " needs " + std::to_string(text.size()) + " bytes");
       std::memcpy(name, text.data(), text.size());
     });
   }

@@ -56,13 +56,10 @@ class Scope {
   Graph& graph() const { return *graph_; }
 
   Scope scope(std::string_view name) const { return {graph_, join(name)}; }
-  Scope scope(std::string_view name, int64_t index) const {
-    return {graph_, join(name) + "." + std::to_string(index)};
-  }
+  Scope scope(std::string_view name, int64_t index) const { return {graph_, join(name) + "." + std::to_string(index)}; }
 
   // `<path>.<name>`, for weights that are not `.weight` or `.bias` of a module.
-  Tensor weight(std::string_view name, const std::vector<int64_t>& shape,
-                uint32_t flags = LLMH_WEIGHT_REQUIRED) const;
+  Tensor weight(std::string_view name, const std::vector<int64_t>& shape, uint32_t flags = LLMH_WEIGHT_REQUIRED) const;
 
   // ids i32 [T] -> [T, width]; table [rows, width].
   Tensor embedding(std::string_view name, Tensor ids, int64_t rows, int64_t width) const;
@@ -105,39 +102,35 @@ class Graph {
     check(builder_->input(builder_, kind, &id));
     return {this, id};
   }
-  Tensor weight(std::string_view name, const std::vector<int64_t>& shape,
-                uint32_t flags = LLMH_WEIGHT_REQUIRED) {
+  Tensor weight(std::string_view name, const std::vector<int64_t>& shape, uint32_t flags = LLMH_WEIGHT_REQUIRED) {
     llmh_tensor id = LLMH_NO_TENSOR;
-    check(
-        builder_->weight(builder_, str(name), shape.data(), static_cast<int32_t>(shape.size()), flags, &id));
+    check(builder_->weight(builder_, str(name), shape.data(), static_cast<int32_t>(shape.size()), flags, &id));
     return {this, id};
   }
   // f32 data held by the graph.
   Tensor constant(std::string_view name, const std::vector<int64_t>& shape, const std::vector<float>& data) {
     llmh_tensor id = LLMH_NO_TENSOR;
-    check(builder_->constant(builder_, str(name), LLMH_DTYPE_F32, shape.data(),
-                             static_cast<int32_t>(shape.size()), data.data(), data.size() * sizeof(float),
-                             &id));
+    check(builder_->constant(builder_, str(name), LLMH_DTYPE_F32, shape.data(), static_cast<int32_t>(shape.size()),
+                             data.data(), data.size() * sizeof(float), &id));
     return {this, id};
   }
-  Tensor parameter(std::string_view name, const std::vector<int64_t>& shape, int32_t init,
-                   float init_value = 0.0F) {
+  Tensor parameter(std::string_view name, const std::vector<int64_t>& shape, int32_t init, float init_value = 0.0F) {
     llmh_tensor id = LLMH_NO_TENSOR;
-    check(builder_->parameter(builder_, str(name), shape.data(), static_cast<int32_t>(shape.size()), init,
-                              init_value, &id));
+    check(builder_->parameter(builder_, str(name), shape.data(), static_cast<int32_t>(shape.size()), init, init_value,
+                              &id));
     return {this, id};
   }
   void output(int32_t kind, Tensor tensor) { check(builder_->output(builder_, kind, tensor.id())); }
 
   // Any op of op.h with `n_outputs` results.
-  std::vector<Tensor> add_node(llmh_op op, std::string_view path, const std::vector<Tensor>& inputs,
-                               const void* attrs, uint32_t attrs_size, uint32_t n_outputs) {
+  std::vector<Tensor> add_node(llmh_op op, std::string_view path, const std::vector<Tensor>& inputs, const void* attrs,
+                               uint32_t attrs_size, uint32_t n_outputs) {
     std::vector<llmh_tensor> ids;
     ids.reserve(inputs.size());
     for (const Tensor& t : inputs) ids.push_back(t.id());
     std::vector<llmh_tensor> made(n_outputs, LLMH_NO_TENSOR);
-    check(builder_->add_node(builder_, op, str(path), ids.data(), static_cast<uint32_t>(ids.size()), attrs,
-                             attrs_size, made.data(), n_outputs));
+    check(builder_->add_node(builder_, op, str(path), ids.data(), static_cast<uint32_t>(ids.size()), attrs, attrs_size,
+                             made.data(), n_outputs));
     std::vector<Tensor> outputs;
     outputs.reserve(made.size());
     for (const llmh_tensor id : made) outputs.emplace_back(this, id);

@@ -42,8 +42,8 @@ typedef struct llmh_dim {
   int32_t reserved; /* 0 */
 } llmh_dim;
 
-typedef int32_t llmh_tensor;      /* index of a tensor in its graph */
-enum { LLMH_NO_TENSOR = -1 };     /* an optional input that is absent */
+typedef int32_t llmh_tensor;  /* index of a tensor in its graph */
+enum { LLMH_NO_TENSOR = -1 }; /* an optional input that is absent */
 
 enum {
   LLMH_TENSOR_ACTIVATION = 1, /* made by a node */
@@ -55,14 +55,14 @@ enum {
 
 typedef struct llmh_tensor_info {
   uint32_t struct_size;
-  int32_t role;             /* LLMH_TENSOR_* */
-  llmh_dtype dtype;         /* of the elements; a weight's is that of the checkpoint once it is bound, else f32 */
-  int32_t rank;             /* 0 (a scalar) to LLMH_MAX_RANK */
+  int32_t role;     /* LLMH_TENSOR_* */
+  llmh_dtype dtype; /* of the elements; a weight's is that of the checkpoint once it is bound, else f32 */
+  int32_t rank;     /* 0 (a scalar) to LLMH_MAX_RANK */
   llmh_dim dims[LLMH_MAX_RANK];
-  int32_t producer;         /* node that makes it; -1 for other roles */
-  int32_t input_kind;       /* LLMH_INPUT_* for role INPUT, else 0 */
-  llmh_str name;            /* unique in the graph; a weight's is its Hub name ("model.norm.weight") */
-  const void* data;         /* role CONSTANT: its elements, aligned to 64 bytes; else NULL */
+  int32_t producer;   /* node that makes it; -1 for other roles */
+  int32_t input_kind; /* LLMH_INPUT_* for role INPUT, else 0 */
+  llmh_str name;      /* unique in the graph; a weight's is its Hub name ("model.norm.weight") */
+  const void* data;   /* role CONSTANT: its elements, aligned to 64 bytes; else NULL */
   uint64_t data_bytes;
 } llmh_tensor_info;
 
@@ -103,10 +103,10 @@ enum {
                              Appends k and v to the layer's state, then attends over it. llmh_attention_attrs. */
   LLMH_OP_ACTIVATION = 7, /* C  x -> same shape. llmh_activation_attrs. */
   LLMH_OP_GATED_ACTIVATION = 8, /* C  gate, up -> same shape. act(gate) * up. llmh_activation_attrs. (Shazeer 2020) */
-  LLMH_OP_SOFTCAP = 9,    /* C  x -> same shape. cap * tanh(x / cap). llmh_scalar_attrs: value = cap > 0. */
-  LLMH_OP_SCALE = 10,     /* C  x -> same shape. x * value. llmh_scalar_attrs. */
-  LLMH_OP_SOFTMAX = 11,   /* C  x [...,N] -> same shape. Over the last dimension; a row of -inf gives zeros. */
-  LLMH_OP_ADD_RMS_NORM = 12, /* C  a, b [...,D], weight? [D] -> sum = a + b, rms_norm(sum). llmh_norm_attrs. */
+  LLMH_OP_SOFTCAP = 9,          /* C  x -> same shape. cap * tanh(x / cap). llmh_scalar_attrs: value = cap > 0. */
+  LLMH_OP_SCALE = 10,           /* C  x -> same shape. x * value. llmh_scalar_attrs. */
+  LLMH_OP_SOFTMAX = 11,         /* C  x [...,N] -> same shape. Over the last dimension; a row of -inf gives zeros. */
+  LLMH_OP_ADD_RMS_NORM = 12,    /* C  a, b [...,D], weight? [D] -> sum = a + b, rms_norm(sum). llmh_norm_attrs. */
 
   /* Primitive. Elementwise binary ops broadcast as numpy does: dimensions align at the end, 1 or absent stretches.
    * Arithmetic takes floating types and gives f32; data movement keeps the dtype. */
@@ -133,7 +133,7 @@ enum {
                              in the state of `slot`. llmh_state_attrs. */
   LLMH_OP_STATE_READ = 48,  /* P  -> f32 [L,Hkv*D]. The state's keys or values, sequence after sequence, positions
                              ascending. llmh_state_attrs. Runs after the STATE_WRITE of the same slot. */
-  LLMH_OP_ATTENTION_MASK = 49, /* P  -> f32 [T,L]. 0 where the query may see the key, -inf elsewhere: same sequence,
+  LLMH_OP_ATTENTION_MASK = 49,    /* P  -> f32 [T,L]. 0 where the query may see the key, -inf elsewhere: same sequence,
                              causal, window. llmh_mask_attrs. */
   LLMH_OP_ATTENTION_DISTANCE = 50 /* P  -> f32 [T,L]. Key position minus query position; 0 in other sequences. */
 };
@@ -170,17 +170,17 @@ enum {
 
 typedef struct llmh_rope_angles_attrs {
   uint32_t struct_size;
-  int32_t rotary_dim;        /* Dr, even */
-  float theta;               /* base of the geometric series of frequencies: theta^(-2i/Dr) */
-  int32_t scaling;           /* LLMH_ROPE_SCALING_* */
-  float factor;              /* linear, dynamic, bands, yarn: how much the context is stretched */
-  float original_context;    /* tokens the model was trained on before stretching */
-  float low_freq_factor;     /* bands */
-  float high_freq_factor;    /* bands */
-  float beta_fast;           /* yarn: rotations at which interpolation begins */
-  float beta_slow;           /* yarn: rotations at which it is complete */
-  float attention_factor;    /* multiplies cos and sin; 0 means 1 */
-  int32_t truncate;          /* yarn: 1 rounds the correction range to whole dimensions */
+  int32_t rotary_dim;         /* Dr, even */
+  float theta;                /* base of the geometric series of frequencies: theta^(-2i/Dr) */
+  int32_t scaling;            /* LLMH_ROPE_SCALING_* */
+  float factor;               /* linear, dynamic, bands, yarn: how much the context is stretched */
+  float original_context;     /* tokens the model was trained on before stretching */
+  float low_freq_factor;      /* bands */
+  float high_freq_factor;     /* bands */
+  float beta_fast;            /* yarn: rotations at which interpolation begins */
+  float beta_slow;            /* yarn: rotations at which it is complete */
+  float attention_factor;     /* multiplies cos and sin; 0 means 1 */
+  int32_t truncate;           /* yarn: 1 rounds the correction range to whole dimensions */
   const float* short_factors; /* longrope: [Dr/2], copied by add_node; NULL otherwise */
   const float* long_factors;  /* longrope: [Dr/2], copied by add_node; NULL otherwise */
 } llmh_rope_angles_attrs;
@@ -286,7 +286,7 @@ enum { LLMH_STATE_KEYS = 1, LLMH_STATE_VALUES = 2 };
 typedef struct llmh_state_attrs {
   uint32_t struct_size;
   int32_t slot;
-  int32_t part; /* STATE_READ: LLMH_STATE_KEYS or LLMH_STATE_VALUES */
+  int32_t part;  /* STATE_READ: LLMH_STATE_KEYS or LLMH_STATE_VALUES */
   int32_t width; /* STATE_READ: elements of a row, Hkv * D */
 } llmh_state_attrs;
 
@@ -301,7 +301,7 @@ typedef struct llmh_mask_attrs {
 typedef struct llmh_node {
   uint32_t struct_size;
   llmh_op op;
-  const llmh_tensor* inputs; /* [n_inputs]; LLMH_NO_TENSOR for an absent optional input */
+  const llmh_tensor* inputs;  /* [n_inputs]; LLMH_NO_TENSOR for an absent optional input */
   const llmh_tensor* outputs; /* [n_outputs] */
   uint32_t n_inputs;
   uint32_t n_outputs;

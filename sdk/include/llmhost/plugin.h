@@ -122,24 +122,25 @@ typedef struct llmh_plugin {
 #endif
 
 /* A llmh_str from a string literal; a constant expression in C and C++. */
-#define LLMH_STR(literal) {(literal), sizeof(literal) - 1}
+#define LLMH_STR(literal) \
+  { (literal), sizeof(literal) - 1 }
 
 extern LLMH_EXPORT const llmh_plugin llmhost_plugin_v1;
 
 /* Defines the exported table. The id and version come from the manifest through llmhost_add_plugin(), which defines
  * LLMH_PLUGIN_ID and LLMH_PLUGIN_VERSION; sizes and minors are filled in here. `init`, `quiesce` may be NULL. */
-#define LLMH_PLUGIN(kind, init, quiesce, get_extension)                                                          \
-  const llmh_plugin llmhost_plugin_v1 = {(uint32_t)sizeof(llmh_plugin), LLMH_SDK_MINOR, LLMH_MIN_HOST_MINOR,     \
-                                         (kind), LLMH_STR(LLMH_PLUGIN_ID), LLMH_STR(LLMH_PLUGIN_VERSION), (init), \
-                                         (quiesce), (get_extension)}
+#define LLMH_PLUGIN(kind, init, quiesce, get_extension)                                                             \
+  const llmh_plugin llmhost_plugin_v1 = {                                                                           \
+      (uint32_t)sizeof(llmh_plugin), LLMH_SDK_MINOR, LLMH_MIN_HOST_MINOR, (kind),         LLMH_STR(LLMH_PLUGIN_ID), \
+      LLMH_STR(LLMH_PLUGIN_VERSION), (init),         (quiesce),           (get_extension)}
 
 /* What one call on the hot path may report or look at. Owned by the caller, valid during the call. */
 typedef struct llmh_call {
   uint32_t struct_size;
-  uint32_t message_capacity;     /* bytes behind `message` */
-  uint32_t message_len;          /* set by the callee when it fails */
+  uint32_t message_capacity; /* bytes behind `message` */
+  uint32_t message_len;      /* set by the callee when it fails */
   uint32_t reserved;
-  char* message;                 /* one line; may stay empty */
+  char* message;                  /* one line; may stay empty */
   const volatile int32_t* cancel; /* not 0: stop soon and return LLMH_CANCELLED; NULL: cannot be cancelled */
 } llmh_call;
 

@@ -98,8 +98,7 @@ class SimpleBackend {
   }
   const SimpleOp* find(const llmh_graph& graph, const llmh_node& node) const {
     for (const SimpleOp& op : ops_)
-      if (op.op == node.op && (op.accepts != nullptr ? op.accepts(graph, node) : all_f32(graph, node)))
-        return &op;
+      if (op.op == node.op && (op.accepts != nullptr ? op.accepts(graph, node) : all_f32(graph, node))) return &op;
     return nullptr;
   }
 
@@ -203,11 +202,10 @@ class SimpleBackendTable {
     return guard([&] {
       if (args->device != 0) throw Error(LLMH_INVALID_ARGUMENT, "there is one device, 0");
       if (args->n_options > 0)
-        throw Error(LLMH_INVALID_ARGUMENT, "unknown option '" + std::string(view(args->options[0].key)) +
-                                               "': this backend has none");
+        throw Error(LLMH_INVALID_ARGUMENT,
+                    "unknown option '" + std::string(view(args->options[0].key)) + "': this backend has none");
       const llmh_reference* reference = Get().reference();
-      if (reference == nullptr)
-        throw Error(LLMH_FAILED_PRECONDITION, "the host has no " LLMH_REFERENCE_EXTENSION);
+      if (reference == nullptr) throw Error(LLMH_FAILED_PRECONDITION, "the host has no " LLMH_REFERENCE_EXTENSION);
       *out = reinterpret_cast<llmh_instance*>(new Instance{reference, args->thread_pool});
     });
   }
@@ -255,8 +253,7 @@ class SimpleBackendTable {
     *out = in_place(*source) ? 0 : source->bytes;
     return nullptr;
   }
-  static llmh_status* prepare_weight(llmh_instance*, const llmh_weight_source* source,
-                                     llmh_weight** out) noexcept {
+  static llmh_status* prepare_weight(llmh_instance*, const llmh_weight_source* source, llmh_weight** out) noexcept {
     return guard([&] {
       auto weight = std::make_unique<Weight>();
       weight->data = source->data;
@@ -268,17 +265,14 @@ class SimpleBackendTable {
       *out = reinterpret_cast<llmh_weight*>(weight.release());
     });
   }
-  static void release_weight(llmh_instance*, llmh_weight* weight) noexcept {
-    delete reinterpret_cast<Weight*>(weight);
-  }
+  static void release_weight(llmh_instance*, llmh_weight* weight) noexcept { delete reinterpret_cast<Weight*>(weight); }
 
   static llmh_status* state_page_bytes(llmh_instance* instance, const llmh_state_spec* spec, llmh_dtype,
                                        int32_t page_tokens, uint64_t* out) noexcept {
     *out = self(instance)->reference->state_page_bytes(spec, page_tokens);
     return nullptr;
   }
-  static llmh_status* scratch_bytes(llmh_instance*, const llmh_graph*, const llmh_limits*,
-                                    uint64_t* out) noexcept {
+  static llmh_status* scratch_bytes(llmh_instance*, const llmh_graph*, const llmh_limits*, uint64_t* out) noexcept {
     *out = 0;
     return nullptr;
   }
@@ -294,8 +288,7 @@ class SimpleBackendTable {
     throw Error(LLMH_INTERNAL, "tensor '" + std::string(view(info.name)) + "' has no place");
   }
 
-  static llmh_status* compile(llmh_instance* instance, const llmh_compile_args* args,
-                              llmh_program** out) noexcept {
+  static llmh_status* compile(llmh_instance* instance, const llmh_compile_args* args, llmh_program** out) noexcept {
     return guard([&] {
       auto program = std::make_unique<Program>();
       program->instance = self(instance);
@@ -340,8 +333,7 @@ class SimpleBackendTable {
         });
       else
         code = instance.reference->eval(program.graph, i, program.tensors.data(), step, program.states.data(),
-                                        static_cast<uint32_t>(program.states.size()),
-                                        program.state_data.data(), call);
+                                        static_cast<uint32_t>(program.states.size()), program.state_data.data(), call);
       if (code != LLMH_OK) return code;
     }
     return LLMH_OK;

@@ -2,7 +2,6 @@
 
 #ifdef LLMHOST_CHECK_THREADS
 
-#include <atomic>
 #include <mutex>
 #include <thread>
 #include <unordered_map>
@@ -28,8 +27,6 @@ ActiveCalls& active() {
   return *calls;
 }
 
-std::atomic<int> engine_calls{0};
-
 }  // namespace
 
 CallScope::CallScope(const void* key, const char* function, const char* tag) : key_(key) {
@@ -48,19 +45,6 @@ CallScope::~CallScope() {
   const std::lock_guard lock(active().mutex);
   const auto call = active().by_key.find(key_);
   if (--call->second.depth == 0) active().by_key.erase(call);
-}
-
-EngineScope::EngineScope(const void* key, const char* function) : CallScope(key, function, "[engine]") {
-  ++engine_calls;
-}
-
-EngineScope::~EngineScope() {
-  --engine_calls;
-}
-
-WorkerScope::WorkerScope(const char* function) {
-  if (engine_calls == 0)
-    throw_error(ErrorCode::kInternal, "{} is [worker]: called while no [engine] call runs", function);
 }
 
 }  // namespace llmhost::plugin

@@ -3,8 +3,8 @@
 //
 //     ControlScope scope(&arch, "llmh_arch.build");      // key: the plugin's table, the builder, …
 //     EngineScope scope(instance, "llmh_backend.run");   // key: the instance
-//     WorkerScope scope("body of parallel_for");         // somewhere below an EngineScope
 //
+// [worker] and [thread-safe] functions are free to run on any thread: there is nothing to check.
 // A scope lives as long as the call. A violation throws Error(kInternal) that names both functions. A call
 // made from within another one on the same thread (a builder function inside build) is no violation.
 #pragma once
@@ -32,13 +32,7 @@ class ControlScope : public CallScope {
 
 class EngineScope : public CallScope {
  public:
-  EngineScope(const void* key, const char* function);
-  ~EngineScope();
-};
-
-class WorkerScope {
- public:
-  explicit WorkerScope(const char* function);
+  EngineScope(const void* key, const char* function) : CallScope(key, function, "[engine]") {}
 };
 
 #else
@@ -48,9 +42,6 @@ struct [[maybe_unused]] ControlScope {
 };
 struct [[maybe_unused]] EngineScope {
   constexpr EngineScope(const void*, const char*) {}
-};
-struct [[maybe_unused]] WorkerScope {
-  constexpr explicit WorkerScope(const char*) {}
 };
 
 #endif

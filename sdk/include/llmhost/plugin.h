@@ -20,7 +20,7 @@
  *      [engine]       one call at a time for one instance; no allocation after the first call, no blocking I/O
  *      [worker]       called on the host's pool threads, many at once, inside an [engine] call
  *      [thread-safe]  any thread, any time
- *    A host built with LLMHOST_CHECK_THREADS checks the tags on every call. */
+ *    A host built with LLMHOST_CHECK_THREADS checks [control] and [engine] on its calls. */
 #ifndef LLMHOST_PLUGIN_H
 #define LLMHOST_PLUGIN_H
 

@@ -27,6 +27,15 @@ bool is_well_formed(std::string_view path) {
          std::all_of(path.begin(), path.end(), allowed);
 }
 
+ConfigKey make_key(std::string path, ConfigType type, ConfigValue fallback, std::string doc) {
+  ConfigKey key;
+  key.path = std::move(path);
+  key.type = type;
+  key.fallback = std::move(fallback);
+  key.doc = std::move(doc);
+  return key;
+}
+
 }  // namespace
 
 std::string ConfigKey::expectation() const {
@@ -77,21 +86,12 @@ ConfigSchema& ConfigSchema::add(ConfigKey key) {
 }
 
 ConfigSchema& ConfigSchema::add_bool(std::string path, bool fallback, std::string doc) {
-  ConfigKey key;
-  key.path = std::move(path);
-  key.type = ConfigType::kBool;
-  key.fallback = fallback;
-  key.doc = std::move(doc);
-  return add(std::move(key));
+  return add(make_key(std::move(path), ConfigType::kBool, fallback, std::move(doc)));
 }
 
 ConfigSchema& ConfigSchema::add_int(std::string path, int64_t fallback, int64_t min, int64_t max,
                                     std::string doc) {
-  ConfigKey key;
-  key.path = std::move(path);
-  key.type = ConfigType::kInt;
-  key.fallback = fallback;
-  key.doc = std::move(doc);
+  ConfigKey key = make_key(std::move(path), ConfigType::kInt, fallback, std::move(doc));
   key.min_int = min;
   key.max_int = max;
   return add(std::move(key));
@@ -99,43 +99,25 @@ ConfigSchema& ConfigSchema::add_int(std::string path, int64_t fallback, int64_t 
 
 ConfigSchema& ConfigSchema::add_float(std::string path, double fallback, double min, double max,
                                       std::string doc) {
-  ConfigKey key;
-  key.path = std::move(path);
-  key.type = ConfigType::kFloat;
-  key.fallback = fallback;
-  key.doc = std::move(doc);
+  ConfigKey key = make_key(std::move(path), ConfigType::kFloat, fallback, std::move(doc));
   key.min_float = min;
   key.max_float = max;
   return add(std::move(key));
 }
 
 ConfigSchema& ConfigSchema::add_string(std::string path, std::string fallback, std::string doc) {
-  ConfigKey key;
-  key.path = std::move(path);
-  key.type = ConfigType::kString;
-  key.fallback = std::move(fallback);
-  key.doc = std::move(doc);
-  return add(std::move(key));
+  return add(make_key(std::move(path), ConfigType::kString, std::move(fallback), std::move(doc)));
 }
 
 ConfigSchema& ConfigSchema::add_enum(std::string path, std::vector<std::string> choices, std::string fallback,
                                      std::string doc) {
-  ConfigKey key;
-  key.path = std::move(path);
-  key.type = ConfigType::kEnum;
-  key.fallback = std::move(fallback);
-  key.doc = std::move(doc);
+  ConfigKey key = make_key(std::move(path), ConfigType::kEnum, std::move(fallback), std::move(doc));
   key.choices = std::move(choices);
   return add(std::move(key));
 }
 
 ConfigSchema& ConfigSchema::add_list(std::string path, std::vector<std::string> fallback, std::string doc) {
-  ConfigKey key;
-  key.path = std::move(path);
-  key.type = ConfigType::kList;
-  key.fallback = std::move(fallback);
-  key.doc = std::move(doc);
-  return add(std::move(key));
+  return add(make_key(std::move(path), ConfigType::kList, std::move(fallback), std::move(doc)));
 }
 
 ConfigSchema& ConfigSchema::add_section(const std::string& prefix, const ConfigSchema& other) {

@@ -4,6 +4,24 @@
 #include "text/template/template_error.h"
 
 namespace llmhost::text::jinja {
+namespace {
+
+// One more macro, block or recursive loop inside the others, for as long as it lives.
+class FunctionDepth {
+ public:
+  FunctionDepth(int& depth, int limit, std::string_view what) : depth_(depth) {
+    if (depth >= limit) fail("{} more than {} deep", what, limit);
+    ++depth;
+  }
+  ~FunctionDepth() { --depth_; }
+  FunctionDepth(const FunctionDepth&) = delete;
+  FunctionDepth& operator=(const FunctionDepth&) = delete;
+
+ private:
+  int& depth_;
+};
+
+}  // namespace
 
 const Value* Scope::find(std::string_view name) const {
   for (const Scope* scope = this; scope != nullptr; scope = scope->parent.get())
@@ -45,13 +63,7 @@ std::string Interpreter::render() {
 }
 
 std::string Interpreter::run_body(const Body& body, const ScopePtr& scope) {
-  if (function_depth_ >= meter_.limits().max_macro_depth)
-    fail("macros are nested more than {} deep", meter_.limits().max_macro_depth);
-  ++function_depth_;
-  struct Leave {
-    int& depth;
-    ~Leave() { --depth; }
-  } leave{function_depth_};
+  const FunctionDepth deeper(function_depth_, meter_.limits().max_macro_depth, "macros are nested");
   std::string out;
   run(body, scope, out);
   return out;
@@ -62,13 +74,7 @@ std::string Interpreter::run_block(const std::string& name) {
 }
 
 std::string Interpreter::run_loop(const Stmt& loop, const Value& items, const ScopePtr& scope, int depth) {
-  if (function_depth_ >= meter_.limits().max_macro_depth)
-    fail("loops recurse more than {} deep", meter_.limits().max_macro_depth);
-  ++function_depth_;
-  struct Leave {
-    int& depth;
-    ~Leave() { --depth; }
-  } leave{function_depth_};
+  const FunctionDepth deeper(function_depth_, meter_.limits().max_macro_depth, "loops recurse");
   std::string out;
   run_for(loop, items, scope, depth, out);
   return out;

@@ -162,7 +162,7 @@ TEST_CASE("LINEAR with depths that are no whole vectors") {
   for (const std::string& isa : usable_isas()) {
     Instance instance(cpu_backend(), isa);
     for (const llmh_dtype dtype : {LLMH_DTYPE_F32, LLMH_DTYPE_F16, LLMH_DTYPE_BF16}) {
-      for (const int64_t k : {1, 3, 31, 33, 257}) {
+      for (const int64_t k : {0, 1, 3, 31, 33, 257}) {
         for (const int64_t n : {1, 3, 31}) {
           CAPTURE(isa);
           CAPTURE(k);

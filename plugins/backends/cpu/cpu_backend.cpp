@@ -35,6 +35,19 @@ std::string device_name() {
   return name + ", " + choose_kernels("auto").isa;
 }
 
+// What could be allocated now without swapping, the caches that the system would drop included; "MemFree"
+// would count a model file that was just read as used.
+uint64_t available_memory() {
+  unsigned long long kilobytes = 0;
+  if (std::FILE* file = std::fopen("/proc/meminfo", "r")) {
+    char line[256];
+    while (std::fgets(line, sizeof line, file) != nullptr)
+      if (std::sscanf(line, "MemAvailable: %llu kB", &kilobytes) == 1) break;
+    std::fclose(file);
+  }
+  return uint64_t{kilobytes} * 1024;
+}
+
 llmh_status* devices(llmh_device_info* out, uint32_t capacity, uint32_t* n) noexcept {
   return llmh::guard([&] {
     static const std::string name = device_name();
@@ -45,7 +58,7 @@ llmh_status* devices(llmh_device_info* out, uint32_t capacity, uint32_t* n) noex
     out[0].host_visible = 1;
     out[0].name = llmh::str(name);
     out[0].memory_bytes = uint64_t{memory.totalram} * memory.mem_unit;
-    out[0].memory_free = uint64_t{memory.freeram + memory.bufferram} * memory.mem_unit;
+    out[0].memory_free = available_memory();
   });
 }
 
@@ -150,6 +163,9 @@ llmh_status* state_page_bytes(llmh_instance*, const llmh_state_spec* spec, llmh_
                               int32_t page_tokens, uint64_t* out) noexcept {
   return llmh::guard([&] {
     constexpr int32_t kMost = 1 << 20;  // keeps every product far from overflow
+    if (spec->kind != LLMH_STATE_PAGED_KV)
+      throw llmh::Error(LLMH_UNIMPLEMENTED, "[cpu] state of slot " + std::to_string(spec->slot) + ": kind " +
+                                                std::to_string(spec->kind) + " is not known");
     if (!is_state_dtype(dtype))
       throw llmh::Error(LLMH_INVALID_ARGUMENT, "[cpu] the state's type must be f32, f16 or bf16");
     for (const int32_t size : {spec->n_kv_heads, spec->k_head_dim, spec->v_head_dim, page_tokens})

@@ -10,8 +10,9 @@ constexpr int64_t kFewTokens = 4;
 constexpr int64_t kFewRows = 8;                       // decoded rows stay in the first-level cache
 constexpr int64_t kDecodedFloats = (256 * 1024) / 4;  // many tokens: in the second-level cache
 
+// At least one vector, so that it may be divided by.
 int64_t row_floats(int64_t depth) {
-  return padded_lanes(depth);
+  return padded_lanes(std::max<int64_t>(depth, 1));
 }
 
 int64_t group_rows(int64_t tokens, int64_t depth, int64_t rows, int32_t threads) {

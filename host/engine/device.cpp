@@ -55,17 +55,21 @@ Device::Device(const llmh_backend& api, std::string plugin_id, const DeviceOptio
 }
 
 Device::~Device() {
+  const plugin::ControlScope scope(instance_, "llmh_backend.close");
   api_.close(instance_);
 }
 
 DeviceBuffer::DeviceBuffer(const Device& device, uint64_t bytes, const char* what)
     : device_(&device), bytes_(bytes) {
+  const plugin::ControlScope scope(device.instance(), "llmh_backend.buffer_alloc");
   plugin::check(device.api().buffer_alloc(device.instance(), bytes, &buffer_),
                 fmt::format("allocating {} bytes for the {}", bytes, what));
 }
 
 DeviceBuffer::~DeviceBuffer() {
-  if (buffer_ != nullptr) device_->api().buffer_free(device_->instance(), buffer_);
+  if (buffer_ == nullptr) return;
+  const plugin::ControlScope scope(device_->instance(), "llmh_backend.buffer_free");
+  device_->api().buffer_free(device_->instance(), buffer_);
 }
 
 DeviceBuffer::DeviceBuffer(DeviceBuffer&& other) noexcept

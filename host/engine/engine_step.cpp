@@ -32,8 +32,8 @@ bool Engine::run_step() {
   apply_plan(scheduler_, limits_, plan_);
   run_batch();
   update_scheduler();
-  in_step_ = false;
   retire();
+  in_step_ = false;
   return true;
 }
 
@@ -159,6 +159,7 @@ void Engine::retire() {
     if (participant.sequence->finished) retired_.push_back(participant.sequence->id);
   retired_.insert(retired_.end(), cancelled_.begin(), cancelled_.end());
   cancelled_.clear();
+  // on_finish may submit and cancel; what it cancels leaves with the next step.
   for (const RequestId id : retired_) {
     const auto found = sequences_.find(id);
     if (found != sequences_.end()) finish(*found->second);

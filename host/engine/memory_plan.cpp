@@ -3,10 +3,12 @@
 #include <fstream>
 #include <sstream>
 
+#include "core/error.h"
 #include "graph/lifetimes.h"
 #include "llmhost/backend.h"
 #include "model/weights.h"
 #include "plugin/status.h"
+#include "plugin/thread_tags.h"
 
 namespace llmhost::engine {
 namespace {
@@ -42,7 +44,11 @@ void add_state(const model::LoadedModel& model, const Device& device, const Runn
     uint64_t page_bytes = 0;
     plugin::check(device.api().state_page_bytes(device.instance(), &spec, options.kv_dtype,
                                                 options.page_tokens, &page_bytes));
-    plan.state += page_bytes * static_cast<uint64_t>(options.n_pages());
+    uint64_t slot_bytes = 0;
+    if (__builtin_mul_overflow(page_bytes, static_cast<uint64_t>(options.n_pages()), &slot_bytes) ||
+        __builtin_add_overflow(plan.state, slot_bytes, &plan.state))
+      throw_error(ErrorCode::kResourceExhausted, "state: {} pages of {} bytes are more than any memory holds",
+                  options.n_pages(), page_bytes);
   }
 }
 
@@ -62,6 +68,7 @@ uint64_t resident_anonymous_bytes() {
 
 MemoryPlan plan_memory(const model::LoadedModel& model, const graph::Graph& lowered, const Device& device,
                        const RunnerOptions& options) {
+  const plugin::ControlScope scope(device.instance(), "llmh_backend.weight_bytes");
   MemoryPlan plan;
   add_weights(model, lowered, device, plan);
   add_state(model, device, options, plan);

@@ -23,9 +23,9 @@ struct MemoryPlan {
   uint64_t sampler = 0;           // workspace of the vocabulary's size
   uint64_t process = 0;           // program, libraries, tokenizer, graph: resident now
 
-  uint64_t total() const {
-    return weights_mapped + weights_copied + weights_prepared + state + arena + scratch + sampler + process;
-  }
+  // What a run will allocate: the system can take back none of it.
+  uint64_t allocated() const { return weights_copied + weights_prepared + state + arena + scratch + sampler; }
+  uint64_t total() const { return weights_mapped + process + allocated(); }
 };
 
 // `lowered` is lower_graph() of the model for the device. [control]

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "core/error.h"
+#include "engine/memory_plan.h"
 #include "graph/decompose.h"
 #include "graph/fuse.h"
 #include "graph/lifetimes.h"
@@ -46,6 +47,22 @@ llmh_weight_source source_of(const model::GraphWeight& weight, const model::Weig
   return source;
 }
 
+// The lowered graph, once the memory for running it is known to be there: better a refusal with both numbers
+// than a process that the system kills.
+graph::Graph planned_graph(const model::LoadedModel& model, const Device& device,
+                           const RunnerOptions& options) {
+  options.validate();
+  graph::Graph lowered = lower_graph(model, device);
+  const MemoryPlan plan = plan_memory(model, lowered, device, options);
+  if (device.memory_free() > 0 && plan.allocated() > device.memory_free())
+    throw_error(
+        ErrorCode::kResourceExhausted,
+        "the model needs {} bytes for its state, activations and converted weights, {} are free on {}; "
+        "lower engine.context, engine.sequences or engine.batch_tokens",
+        plan.allocated(), device.memory_free(), device.name());
+  return lowered;
+}
+
 }  // namespace
 
 llmh_dtype kv_dtype(const Settings& settings, KvUse use) {
@@ -79,24 +96,38 @@ graph::Graph lower_graph(const model::LoadedModel& model, const Device& device) 
 
 DeviceWeights::DeviceWeights(const model::LoadedModel& model, const graph::Graph& graph, const Device& device)
     : device_(device), weights_(graph.tensor_count(), nullptr) {
-  const plugin::ControlScope scope(device.instance(), "llmh_backend.prepare_weight");
+  try {
+    prepare(model, graph);
+  } catch (...) {
+    release();  // those before the one that failed
+    throw;
+  }
+}
+
+DeviceWeights::~DeviceWeights() {
+  release();
+}
+
+void DeviceWeights::prepare(const model::LoadedModel& model, const graph::Graph& graph) {
+  const plugin::ControlScope scope(device_.instance(), "llmh_backend.prepare_weight");
   for (const model::GraphWeight& weight : model.weights_of(graph)) {
     model::WeightData data = model::load_weight(*weight.source, weight.uses);
     const llmh_weight_source source = source_of(weight, data);
-    plugin::check(device.api().prepare_weight(device.instance(), &source,
-                                              &weights_[static_cast<size_t>(weight.tensor)]),
+    plugin::check(device_.api().prepare_weight(device_.instance(), &source,
+                                               &weights_[static_cast<size_t>(weight.tensor)]),
                   weight.name);
     if (!data.owned.empty()) copies_.push_back(std::move(data.owned));
   }
 }
 
-DeviceWeights::~DeviceWeights() {
+void DeviceWeights::release() {
+  const plugin::ControlScope scope(device_.instance(), "llmh_backend.release_weight");
   for (llmh_weight* weight : weights_)
     if (weight != nullptr) device_.api().release_weight(device_.instance(), weight);
 }
 
 ModelStack::ModelStack(const model::LoadedModel& model, const Device& device, const RunnerOptions& options)
-    : model_(model), graph_(lower_graph(model, device)), weights_(model, graph_, device) {
+    : model_(model), graph_(planned_graph(model, device, options)), weights_(model, graph_, device) {
   const graph::ArenaPlan arena = graph::plan_arena(graph_, options.limits());
   const RunnerModel to_run{&graph_.view(), weights_.by_tensor(), model.states(), arena.offsets, arena.bytes};
   runner_ = std::make_unique<ModelRunner>(device, to_run, options);

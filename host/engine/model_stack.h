@@ -54,6 +54,9 @@ class DeviceWeights {
   std::span<llmh_weight* const> by_tensor() const { return weights_; }  // [n_tensors] of the graph
 
  private:
+  void prepare(const model::LoadedModel& model, const graph::Graph& graph);
+  void release();
+
   const Device& device_;
   std::vector<llmh_weight*> weights_;
   std::vector<std::vector<std::byte>> copies_;  // what the device uses in place and the mapping does not hold

@@ -100,6 +100,7 @@ ModelRunner::ModelRunner(const Device& device, const RunnerModel& model, const R
 }
 
 ModelRunner::~ModelRunner() {
+  const plugin::ControlScope scope(device_.instance(), "llmh_backend.release_program");
   if (program_ != nullptr) device_.api().release_program(device_.instance(), program_);
 }
 

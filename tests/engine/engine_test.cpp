@@ -351,6 +351,28 @@ TEST_CASE("a callback may end its request, submit another one, or throw") {
   CHECK(failed->error == "the client is gone");
 }
 
+TEST_CASE("the end of a request may cancel others, and may not run a step") {
+  FakeModel model(small_runner());
+  Engine engine(model.runner());
+  const RequestId victim = engine.submit(greedy({1}, 50));
+  Request request = greedy({2}, 3);
+  std::string refusal;
+  request.on_finish = [&](Result&&) {
+    CHECK(engine.cancel(victim));
+    try {
+      engine.run_step();  // would change the lists that the step is walking through
+    } catch (const Error& error) {
+      refusal = error.what();
+    }
+  };
+  engine.submit(std::move(request));
+  engine.run_all();
+  CHECK(refusal == "engine: run_step was called from a callback");
+  CHECK(engine.take_result(victim)->reason == FinishReason::kCancelled);
+  CHECK(engine.idle());
+  CHECK(engine.free_pages() == engine.n_pages());
+}
+
 TEST_CASE("a NaN ends its own request, with the position; the others go on") {
   FakeModel model(small_runner());
   Engine engine(model.runner());

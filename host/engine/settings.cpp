@@ -30,16 +30,15 @@ void add_engine_keys(ConfigSchema& schema) {
 }
 
 void add_sampling_keys(ConfigSchema& schema) {
-  const double inf = std::numeric_limits<float>::max();
   schema.add_float("sampling.temperature", 0.7, 0.0, 100.0, "0 picks the most probable token")
       .add_int("sampling.top_k", 0, 0, int64_t{1} << 30, "Sample among so many most probable tokens; 0: all")
-      .add_float("sampling.top_p", 0.95, 0.0, 1.0,
+      .add_float("sampling.top_p", 0.95, 1e-6, 1.0,
                  "Sample among the most probable tokens that sum up to this")
       .add_float("sampling.min_p", 0.0, 0.0, 1.0, "Drop tokens less probable than this times the best one")
-      .add_float("sampling.repetition_penalty", 1.0, 0.01, 100.0, "Above 1 discourages tokens that occurred")
-      .add_float("sampling.presence_penalty", 0.0, -inf, inf,
+      .add_float("sampling.repetition_penalty", 1.0, 0.01, 10.0, "Above 1 discourages tokens that occurred")
+      .add_float("sampling.presence_penalty", 0.0, -2.0, 2.0,
                  "Taken off the logit of tokens that were generated")
-      .add_float("sampling.frequency_penalty", 0.0, -inf, inf, "The same, times how often")
+      .add_float("sampling.frequency_penalty", 0.0, -2.0, 2.0, "The same, times how often")
       .add_int("sampling.seed", -1, -1, std::numeric_limits<int64_t>::max(),
                "Random seed; -1: a new one each time");
 }

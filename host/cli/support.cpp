@@ -2,20 +2,17 @@
 
 #include <fmt/core.h>
 
+#include <cerrno>
 #include <cstdio>
 #include <iostream>
 #include <iterator>
+#include <system_error>
 
 #include "core/error.h"
 #include "core/file.h"
 
 namespace llmhost::cli {
 namespace {
-
-std::string read_input(const std::string& path) {
-  if (path != "-") return read_file(path, size_t{4} << 30);
-  return {std::istreambuf_iterator<char>(std::cin), std::istreambuf_iterator<char>()};
-}
 
 void write_output(const std::string& path, const std::string& content) {
   if (path != "-") {
@@ -37,6 +34,11 @@ std::unique_ptr<plugin::Registry> open_registry(const Settings& settings) {
 
 model::LoadOptions load_options(const Settings& settings) {
   return {settings.get_string("model.arch"), settings.get_bool("model.best_effort")};
+}
+
+std::string read_input(const std::string& path) {
+  if (path != "-") return read_file(path, size_t{4} << 30);
+  return {std::istreambuf_iterator<char>(std::cin), std::istreambuf_iterator<char>()};
 }
 
 void print_json(const OrderedJson& document) {
@@ -71,7 +73,7 @@ void transform_json_lines(const std::string& in, const std::string& out,
 
 void flush_stdout() {
   if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0)
-    throw_error(ErrorCode::kDataLoss, "standard output cannot be written");
+    throw std::system_error(errno, std::generic_category(), "standard output cannot be written");
 }
 
 }  // namespace llmhost::cli

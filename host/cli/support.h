@@ -17,6 +17,9 @@ namespace llmhost::cli {
 std::unique_ptr<plugin::Registry> open_registry(const Settings& settings);
 model::LoadOptions load_options(const Settings& settings);
 
+// The content of a file, or of standard input for "-".
+std::string read_input(const std::string& path);
+
 // One indented JSON document on standard output; invalid UTF-8 becomes U+FFFD.
 void print_json(const OrderedJson& document);
 
@@ -25,7 +28,7 @@ void print_json(const OrderedJson& document);
 void transform_json_lines(const std::string& in, const std::string& out,
                           const std::function<OrderedJson(const OrderedJson&)>& transform);
 
-// Throws Error when standard output could not take everything (a full disk, a closed pipe).
+// Throws std::system_error when standard output could not take everything (a full disk, a closed pipe).
 void flush_stdout();
 
 }  // namespace llmhost::cli

@@ -24,7 +24,7 @@ class TokenizeCommand final : public Command {
 
   void declare(Options& options) override {
     options.positional("MODEL", model_, "Model folder, tokenizer.json, tokenizer.model or GGUF file");
-    options.positional("TEXT", text_, "Text to encode", false);
+    options.positional_list("TEXT", words_, "Text to encode; without it: standard input");
     options.value("--jsonl", in_, R"(Lines {"text", "add_special", "parse_special"}; - for standard input)");
     options.value("--out", out_, R"(Lines {"ids", "decoded"}; - for standard output)");
     options.flag("--add-special", add_special_, "Add BOS and what else the tokenizer adds");
@@ -38,7 +38,8 @@ class TokenizeCommand final : public Command {
                            [&](const OrderedJson& line) { return encode_line(*tokenizer, line); });
       return 0;
     }
-    const auto ids = tokenizer->encode(text_, {add_special_, !no_parse_special_});
+    const std::string text = words_.empty() ? read_input("-") : fmt::format("{}", fmt::join(words_, " "));
+    const auto ids = tokenizer->encode(text, {add_special_, !no_parse_special_});
     if (context.json) {
       print_json({{"ids", ids}, {"decoded", tokenizer->decode(ids)}});
       return 0;
@@ -58,7 +59,8 @@ class TokenizeCommand final : public Command {
     return {{"ids", ids}, {"decoded", tokenizer.decode(ids)}};
   }
 
-  std::string model_, text_, in_, out_;
+  std::string model_, in_, out_;
+  std::vector<std::string> words_;
   bool add_special_ = false;
   bool no_parse_special_ = false;
 };

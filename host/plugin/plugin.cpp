@@ -138,6 +138,10 @@ Loaded& Plugin::loaded() {
     slot->failure = std::make_unique<Error>(
         error.code(), fmt::format("plugin {} ({}): {}", manifest_.id, path_.string(), error.what()));
     throw Error(*slot->failure);
+  } catch (const std::exception& error) {  // of a library; what is half loaded is not tried again
+    slot->failure = std::make_unique<Error>(
+        ErrorCode::kInternal, fmt::format("plugin {} ({}): {}", manifest_.id, path_.string(), error.what()));
+    throw Error(*slot->failure);
   }
   return *slot;
 }

@@ -44,9 +44,12 @@ class OpCall {
   const llmh_node& node() const { return node_; }
   const llmh_step& step() const { return step_; }
   const llmh_thread_pool* pool() const { return pool_; }  // null: run on this thread
+  // The op's attributes. Fields that the host does not know yet are 0.
   template <typename Attrs>
-  const Attrs& attrs() const {
-    return *static_cast<const Attrs*>(node_.attrs);
+  Attrs attrs() const {
+    Attrs attrs{};
+    if (node_.attrs != nullptr) std::memcpy(&attrs, node_.attrs, std::min<size_t>(node_.attrs_size, sizeof attrs));
+    return attrs;
   }
 
   bool has(uint32_t input) const { return input < node_.n_inputs && node_.inputs[input] != LLMH_NO_TENSOR; }
@@ -284,7 +287,9 @@ class SimpleBackendTable {
     if (args.weights[tensor] != nullptr)
       return const_cast<void*>(reinterpret_cast<Weight*>(args.weights[tensor])->data);
     if (args.arena_offsets[tensor] != UINT64_MAX) return at(args.arena, args.arena_offsets[tensor]);
-    if (info.role == LLMH_TENSOR_INPUT) return nullptr;
+    if (info.role == LLMH_TENSOR_INPUT && info.input_kind >= LLMH_INPUT_TOKEN_IDS &&
+        info.input_kind <= LLMH_INPUT_ROPE_LENGTHS)
+      return nullptr;
     throw Error(LLMH_INTERNAL, "tensor '" + std::string(view(info.name)) + "' has no place");
   }
 

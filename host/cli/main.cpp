@@ -1,9 +1,12 @@
 // The program: reads the command line, merges the settings, runs one subcommand. Exit 2 for usage, 1 for
 // failure.
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <csignal>
 #include <cstdio>
 #include <functional>
+#include <span>
+#include <system_error>
 #include <vector>
 
 #include "cli/command.h"
@@ -55,22 +58,68 @@ Settings merge_settings(const GlobalArguments& global) {
   return settings;
 }
 
-// The library's message for an unknown word does not say what was meant.
-void explain_unknown_command(const CLI::App& app, int argc, char** argv) {
-  if (argc < 2 || argv[1][0] == '-') return;
+// " 'x'; did you mean 'y'?", or where to look.
+std::string unknown_word(const std::string& word, std::span<const std::string> known,
+                         const std::string& help) {
+  const std::string meant = did_you_mean(word, known);
+  return quote_name(word) + (meant.empty() ? "; see " + help : meant);
+}
+
+// The library's own messages for these do not say what was meant.
+void check_command(const CLI::App& app, int argc, char** argv) {
+  if (argc < 2) throw UsageError("a command is needed; see llmhost --help");
+  const std::string word = argv[1];
+  if (word == "-h" || word == "--help" || word == "--version") return;
+  if (word.starts_with('-'))
+    throw UsageError(quote_name(word) +
+                     " stands before the command; write llmhost COMMAND OPTIONS, see llmhost --help");
   std::vector<std::string> names;
   for (const CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; }))
     names.push_back(command->get_name());
-  if (std::find(names.begin(), names.end(), argv[1]) == names.end())
-    throw UsageError("unknown command " + quote_name(argv[1]) + did_you_mean(argv[1], names) +
-                     "; see llmhost --help");
+  if (std::find(names.begin(), names.end(), word) == names.end())
+    throw UsageError("unknown command " + unknown_word(word, names, "llmhost --help"));
+}
+
+std::vector<std::string> option_names(const CLI::App& command) {
+  std::vector<std::string> names;
+  for (const CLI::Option* option : command.get_options()) {
+    for (const std::string& name : option->get_lnames()) names.push_back("--" + name);
+    for (const std::string& name : option->get_snames()) names.push_back("-" + name);
+  }
+  return names;
+}
+
+// What is wrong with a command's arguments, in one line.
+std::string explain(const CLI::App& command, const CLI::ParseError& e) {
+  const std::string help = "llmhost " + command.get_name() + " --help";
+  const std::vector<std::string> left = command.remaining();
+  const auto option =
+      std::find_if(left.begin(), left.end(), [](const auto& word) { return word.starts_with('-'); });
+  if (option != left.end())
+    return command.get_name() + ": unknown option " +
+           unknown_word(option->substr(0, option->find('=')), option_names(command), help);
+  if (!left.empty())
+    return command.get_name() + ": unexpected argument " + quote_name(left.front()) + "; see " + help;
+  std::string what = e.what();
+  std::replace(what.begin(), what.end(), '\n', ' ');
+  return command.get_name() + ": " + what + "; see " + help;
+}
+
+void parse(CLI::App& app, int argc, char** argv) {
+  check_command(app, argc, argv);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::Success&) {  // help and version
+    throw;
+  } catch (const CLI::ParseError& e) {
+    throw UsageError(explain(*app.get_subcommand(argv[1]), e));
+  }
 }
 
 int dispatch(int argc, char** argv) {
   CLI::App app{"Runs, serves and measures open language models through plugins.", "llmhost"};
   app.set_version_flag("--version", kVersion);
   app.require_subcommand(1);
-  app.failure_message(CLI::FailureMessage::simple);
   GlobalArguments global;
   const auto commands = all_commands();
   Command* chosen = nullptr;
@@ -82,25 +131,26 @@ int dispatch(int argc, char** argv) {
     sub->callback([&chosen, &command] { chosen = command.get(); });
   }
   try {
-    explain_unknown_command(app, argc, argv);
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& e) {
-    const bool asked_for_help = e.get_exit_code() == 0;
-    app.exit(e);
-    return asked_for_help ? 0 : 2;
+    parse(app, argc, argv);
+  } catch (const CLI::Success& asked) {
+    return app.exit(asked);
   }
   Context context{merge_settings(global), global.json};
   init_logging(context.settings.get_string("log.level"));
   return chosen->run(context);
 }
 
-// Every error is one line on standard error.
+// Every error is one line on standard error; a reader that has gone (llmhost show MODEL | head) is none.
 int run_program(int argc, char** argv) {
   try {
     return dispatch(argc, argv);
   } catch (const UsageError& e) {
     std::fprintf(stderr, "llmhost: %s\n", e.what());
     return 2;
+  } catch (const std::system_error& e) {
+    if (e.code() == std::errc::broken_pipe) return 0;
+    std::fprintf(stderr, "llmhost: %s\n", e.what());
+    return 1;
   } catch (const std::exception& e) {
     std::fprintf(stderr, "llmhost: %s\n", e.what());
     return 1;

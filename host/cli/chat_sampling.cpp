@@ -58,7 +58,7 @@ SamplingEntry resolve(const Settings& settings, const ConfigKey& key, const Gene
                       SamplingParams& params) {
   const std::string name = key.path.substr(kSection.size());
   const Setting& setting = settings.at(key.path);
-  const SamplingEntry given{name, to_string(setting.value), setting.where};
+  SamplingEntry given{name, to_string(setting.value), setting.where};
   if (name == "seed") {
     const int64_t seed = std::get<int64_t>(setting.value);
     if (seed >= 0) params.seed = static_cast<uint64_t>(seed);

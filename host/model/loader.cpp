@@ -203,6 +203,7 @@ class Loader {
     const std::vector<std::string> unread = keys_that_matter(view_.unread_keys());
     if (!unread.empty()) {
       std::vector<std::string> named;
+      named.reserve(unread.size());
       for (const std::string& key : unread) named.emplace_back(model_->checkpoint_.config_source(key));
       complain(fmt::format("{}: architecture '{}' does not understand the keys {}", view_.source(),
                            model_->arch_id_, fmt::join(named, ", ")));

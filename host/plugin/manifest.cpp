@@ -80,7 +80,7 @@ class ManifestReader {
 
   // Letters, digits and . _ - +, as file names and command lines like them.
   std::string name(const YamlNode& map, const std::string& key) const {
-    const std::string value = text(map, key);
+    std::string value = text(map, key);
     if (value.empty()) fail(map, "the key '{}' is missing", key);
     const auto allowed = [](char c) {
       return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' ||

@@ -50,11 +50,15 @@ fs::path config_dir() {
   return base_dir("XDG_CONFIG_HOME", ".config");
 }
 
-fs::path executable_dir() {
+fs::path executable_path() {
   std::error_code error;
-  const fs::path program = fs::read_symlink("/proc/self/exe", error);
+  fs::path program = fs::read_symlink("/proc/self/exe", error);
   if (error) throw_error(ErrorCode::kUnavailable, "/proc/self/exe: {}", error.message());
-  return program.parent_path();
+  return program;
+}
+
+fs::path executable_dir() {
+  return executable_path().parent_path();
 }
 
 }  // namespace llmhost

@@ -15,7 +15,8 @@ std::filesystem::path data_dir();
 // $XDG_CONFIG_HOME/llmhost, else ~/.config/llmhost.
 std::filesystem::path config_dir();
 
-// The folder of the running program, symbolic links resolved.
+// The running program and its folder, symbolic links resolved.
+std::filesystem::path executable_path();
 std::filesystem::path executable_dir();
 
 }  // namespace llmhost

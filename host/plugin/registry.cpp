@@ -14,6 +14,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
+constexpr const char* kInstallation = "installation";
+
 std::vector<std::string> split_path_list(std::string_view list) {
   std::vector<std::string> entries;
   while (!list.empty()) {
@@ -46,7 +48,8 @@ void examine(Candidate& candidate, bool allow_insecure) {
     if (candidate.refusal.starts_with(prefix)) candidate.refusal.erase(0, prefix.size());
   }
   if (!candidate.refusal.empty() || allow_insecure) return;
-  candidate.refusal = insecure_reason(candidate.path);
+  const bool is_ours = candidate.origin == kInstallation;
+  candidate.refusal = insecure_reason(candidate.path, is_ours ? executable_path() : fs::path());
 }
 
 bool is_meant(const Candidate& candidate, Kind kind, std::string_view id) {
@@ -65,7 +68,7 @@ Registry::Registry(const RegistryOptions& options) {
       scan_entry(entry, "$LLMHOST_PLUGIN_PATH", options.allow_insecure);
   const std::pair<fs::path, std::string> standard[] = {
       {data_dir() / "plugins", "home"},
-      {executable_dir().parent_path() / "lib" / "llmhost" / "plugins", "installation"},
+      {executable_dir().parent_path() / "lib" / "llmhost" / "plugins", kInstallation},
   };
   for (const auto& [folder, origin] : standard) {
     std::error_code ignored;

@@ -10,6 +10,9 @@ namespace llmhost::plugin {
 // Why `file` or a folder above it could have been changed by another user; empty: it could not. A folder
 // further up with the sticky bit (as /tmp has) counts as safe, since others cannot replace what it holds; the
 // folder that holds the file does not. Symbolic links are judged at both ends.
-std::string insecure_reason(const std::filesystem::path& file);
+//
+// With the path of the running program, for what is installed beside it: those who may write to the program
+// are trusted with its plugins too (a checkout that a container sees as another user's, a umask of 002).
+std::string insecure_reason(const std::filesystem::path& file, const std::filesystem::path& program = {});
 
 }  // namespace llmhost::plugin

@@ -10,9 +10,11 @@
 #include <fstream>
 
 #include "core/error.h"
+#include "plugin/trust.h"
 
 namespace fs = std::filesystem;
 using llmhost::plugin::Candidate;
+using llmhost::plugin::insecure_reason;
 using llmhost::plugin::Kind;
 using llmhost::plugin::Plugin;
 using llmhost::plugin::Registry;
@@ -168,6 +170,33 @@ TEST_CASE("a file of another user is refused" * doctest::skip(::geteuid() != 0))
   copy_plugin("good", plugin);
   REQUIRE(::chown(plugin.c_str(), 12345, 12345) == 0);
   CHECK(refusal_in(folder.path()) == plugin.string() + " belongs to another user (uid 12345)");
+}
+
+TEST_CASE("plugins beside the program are trusted as the program is") {
+  const TemporaryFolder prefix;
+  const fs::path program = prefix.path() / "bin" / "llmhost";
+  const fs::path file = prefix.path() / "lib" / "good.so";
+  fs::create_directories(program.parent_path());
+  fs::create_directories(file.parent_path());
+  copy_plugin("good", program);
+  copy_plugin("good", file);
+  REQUIRE(::chmod(prefix.path().c_str(), 0777) == 0);  // there the program itself can be exchanged
+  CHECK(insecure_reason(file) != "");
+  CHECK(insecure_reason(file, program) == "");
+  REQUIRE(::chmod(file.c_str(), 0775) == 0);
+  CHECK(insecure_reason(file, program) ==
+        file.string() + " is writable by its group; use chmod go-w, or --allow-insecure-plugins");
+  REQUIRE(::chmod(program.c_str(), 0775) == 0);
+  CHECK(insecure_reason(file, program) == "");
+  REQUIRE(::chmod(file.c_str(), 0777) == 0);
+  CHECK(insecure_reason(file, program) ==
+        file.string() + " is writable by everyone; use chmod go-w, or --allow-insecure-plugins");
+  if (::geteuid() != 0) return;
+  REQUIRE(::chown(file.c_str(), 12345, 12345) == 0);
+  REQUIRE(::chmod(file.c_str(), 0755) == 0);
+  CHECK(insecure_reason(file, program) == file.string() + " belongs to another user (uid 12345)");
+  REQUIRE(::chown(program.c_str(), 12345, 12345) == 0);
+  CHECK(insecure_reason(file, program) == "");
 }
 
 TEST_CASE("entries of the path must be absolute and be there") {

@@ -13,6 +13,8 @@ class TokenizeTest(CommandTest):
         for model in (FOLDER, TOKENIZER, GGUF):
             self.assertEqual(self.json("tokenize", model, PROMPT), {"ids": PROMPT_IDS[1:], "decoded": PROMPT})
             self.assertEqual(self.json("tokenize", model, PROMPT, "--add-special")["ids"], PROMPT_IDS)
+        self.assertEqual(self.json("tokenize", FOLDER, *PROMPT.split())["decoded"], PROMPT)
+        self.assertEqual(self.json("tokenize", FOLDER, stdin=PROMPT.encode())["decoded"], PROMPT)
         rows = [line.split() for line in self.output("tokenize", FOLDER, PROMPT).splitlines()]
         self.assertEqual([int(row[0]) for row in rows], PROMPT_IDS[1:])
 

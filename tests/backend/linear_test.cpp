@@ -235,4 +235,28 @@ TEST_CASE("EMBEDDING reads rows of any type and refuses ids outside the table") 
   }
 }
 
+TEST_CASE("GATHER keeps the stored type, CAST decodes it") {
+  for (const llmh_dtype dtype : kStoredTypes) {
+    CAPTURE(llmh_dtype_layout_of(dtype).name);
+    Instance instance(cpu_backend());
+    graph::Graph g;
+    const std::vector<int64_t> shape{11, 256};
+    const llmh_tensor table = g.add_weight("w", dtype, shape);
+    const std::vector<llmh_tensor> inputs{table, g.add_input(LLMH_INPUT_TOKEN_IDS)};
+    const std::vector<llmh_tensor> rows{g.add_node(LLMH_OP_GATHER, "rows", inputs)[0]};
+    auto to_f32 = graph::make_attrs<llmh_cast_attrs>();
+    to_f32.dtype = LLMH_DTYPE_F32;
+    const llmh_tensor y = g.add_node(LLMH_OP_CAST, "cast", rows, &to_f32, sizeof to_f32)[0];
+    const Model::Weights weights{{table, random_blocks(dtype, 11, 256, 5)}};
+    Model m(instance, g, weights);
+    const StepArrays step({{0, 4, 0, 4}}, {10, 0, 3, 3});
+    m.run(step);
+    const auto expected = decoded(dtype, weights.at(table), 11 * 256);
+    const auto result = m.read(y, step);
+    for (size_t t = 0; t < 4; ++t)
+      CHECK(std::memcmp(&result[t * 256], &expected[static_cast<size_t>(step.token_ids[t]) * 256], 1024) ==
+            0);
+  }
+}
+
 }  // namespace llmhost::test

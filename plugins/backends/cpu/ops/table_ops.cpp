@@ -14,7 +14,7 @@ bool supports_gather(const NodeView& view) {
     return false;
   const llmh_tensor_info& table = view.input(0);
   const llmh_dtype result = view.output(0).dtype;
-  if (result == table.dtype) return llmh_dtype_layout_of(result).block_elements == 1;
+  if (result == table.dtype) return llmh_dtype_layout_of(result).block_elements == 1 || is_decodable(table);
   return result == LLMH_DTYPE_F32 && is_decodable(table);
 }
 

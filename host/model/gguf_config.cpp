@@ -82,9 +82,24 @@ constexpr KeyName kTokenKeys[] = {
     {"tokenizer.ggml.padding_token_id", "pad_token_id"},
 };
 
-// Prefixes that say nothing about the computation of a model.
-constexpr std::array<std::string_view, 5> kOtherPrefixes = {"general.", "tokenizer.", "split.", "quantize.",
-                                                            "imatrix."};
+// Names under "{arch}." that switch a feature on: 0 leaves it off.
+constexpr std::array<std::string_view, 15> kOffWhenZero = {
+    "expert_count",
+    "expert_used_count",
+    "expert_shared_count",
+    "expert_group_count",
+    "expert_group_used_count",
+    "expert_weights_scale",
+    "logit_scale",
+    "embedding_scale",
+    "residual_scale",
+    "attention.scale",
+    "attention.sliding_window",
+    "attention.clamp_kqv",
+    "attention.max_alibi_bias",
+    "attn_logit_softcapping",
+    "final_logit_softcapping",
+};
 
 template <size_t kCount>
 const char* hub_name(const KeyName (&table)[kCount], std::string_view gguf_name) {
@@ -100,6 +115,19 @@ double shortest_double(float value) {
   double result = 0;
   std::from_chars(text.data(), printed.ptr, result);
   return result;
+}
+
+// One value for each layer, all equal, reads like the one value.
+Json same_for_all_layers(Json value) {
+  if (!value.is_array() || value.empty() || !value.front().is_primitive()) return value;
+  const bool same =
+      std::all_of(value.begin(), value.end(), [&](const Json& v) { return v == value.front(); });
+  return same ? Json(value.front()) : value;
+}
+
+// 0.1 m ln(s) + 1 (Peng et al. 2023, eq. 22).
+double yarn_mscale(double factor, double m) {
+  return factor <= 1 ? 1.0 : 0.1 * m * std::log(factor) + 1.0;
 }
 
 class ConfigBuilder {
@@ -118,6 +146,8 @@ class ConfigBuilder {
 
   void set(const std::string& hub_key, const GgufValue& value);
   void add_model_key(const GgufValue& value, std::string_view name);
+  double scaling_number(const char* member, double fallback) const;
+  void finish_attention_factor(std::string_view type, double factor);
   void finish_rope_scaling();
   void finish_value_length();
   void finish_vocabulary();
@@ -202,13 +232,48 @@ void ConfigBuilder::add_model_key(const GgufValue& value, std::string_view name)
     result_.sources["rope_scaling.factor"] = value.key();
     return;
   }
+  const bool may_be_off = std::find(kOffWhenZero.begin(), kOffWhenZero.end(), name) != kOffWhenZero.end();
   const char* hub_key = hub_name(kModelKeys, name);
-  if (hub_key != nullptr) return set(hub_key, value);
+  if (hub_key != nullptr) {
+    Json converted = same_for_all_layers(to_json(value));
+    if (may_be_off && converted.is_number() && converted == 0) return;
+    result_.config[hub_key] = std::move(converted);
+    result_.sources[hub_key] = value.key();
+    return;
+  }
   if (!is_valid_utf8(name)) fail(value.key(), "has a key that is not valid UTF-8");
   set("gguf." + std::string(name), value);
 }
 
+double ConfigBuilder::scaling_number(const char* member, double fallback) const {
+  const auto found = rope_scaling_.find(member);
+  return found == rope_scaling_.end() || !found->is_number() ? fallback : found->get<double>();
+}
+
+// A file's attn_factor multiplies what yarn has by itself; in a config attention_factor replaces it. Members
+// with their neutral value go, and those of yarn where there is no yarn; what is left over is for the audit.
+void ConfigBuilder::finish_attention_factor(std::string_view type, double factor) {
+  const bool yarn = type == "yarn";
+  const double written = scaling_number("attention_factor", 1.0);
+  const double log_multiplier = scaling_number("yarn_log_multiplier", 0.0);
+  const double extrapolation = scaling_number("extrapolation_factor", -1.0);
+  if (extrapolation < 0 || extrapolation == (yarn ? 1.0 : 0.0)) rope_scaling_.erase("extrapolation_factor");
+  if (log_multiplier == 0 || yarn) rope_scaling_.erase("yarn_log_multiplier");
+  if (!yarn) {
+    rope_scaling_.erase("beta_fast");
+    rope_scaling_.erase("beta_slow");
+  }
+  if (yarn && (written != 1.0 || log_multiplier != 0)) {
+    const double by_itself =
+        yarn_mscale(factor, 1.0) / (log_multiplier == 0 ? 1.0 : yarn_mscale(factor, log_multiplier));
+    rope_scaling_["attention_factor"] = written * by_itself;
+  } else if (written == 1.0) {
+    rope_scaling_.erase("attention_factor");
+  }
+}
+
 void ConfigBuilder::finish_rope_scaling() {
+  rope_scaling_.erase("finetuned");  // says how the model was made
   if (rope_scaling_.empty()) return;
   // Factors per dimension are stored as tensors, and then often without a type.
   if (!rope_scaling_.contains("rope_type") && file_.find_tensor("rope_factors_long.weight") != nullptr)
@@ -216,9 +281,14 @@ void ConfigBuilder::finish_rope_scaling() {
   // A factor without a type has always meant linear scaling.
   if (!rope_scaling_.contains("rope_type") && rope_scaling_.contains("factor"))
     rope_scaling_["rope_type"] = "linear";
-  const auto type = rope_scaling_.find("rope_type");
-  const bool none = type != rope_scaling_.end() && *type == "none";
-  result_.config["rope_scaling"] = none ? Json(nullptr) : rope_scaling_;
+  const auto found = rope_scaling_.find("rope_type");
+  const std::string type = found != rope_scaling_.end() && found->is_string() ? *found : Json("");
+  const bool stretches = type == "linear" || type == "yarn";
+  // Without a factor, or with 0, nothing is stretched.
+  if (stretches && (!rope_scaling_.contains("factor") || rope_scaling_["factor"] == 0))
+    rope_scaling_["factor"] = 1.0;
+  finish_attention_factor(type, scaling_number("factor", 1.0));
+  result_.config["rope_scaling"] = type == "none" ? Json(nullptr) : rope_scaling_;
 }
 
 void ConfigBuilder::finish_value_length() {
@@ -249,15 +319,9 @@ GgufConfig ConfigBuilder::build() {
   const std::string prefix = std::string(architecture.as_string()) + '.';
   for (const GgufValue& value : file_.metadata()) {
     const std::string_view key = value.key();
-    if (key.starts_with(prefix)) {
-      add_model_key(value, key.substr(prefix.size()));
-      continue;
-    }
-    const bool other = std::any_of(kOtherPrefixes.begin(), kOtherPrefixes.end(),
-                                   [&](std::string_view known) { return key.starts_with(known); });
-    if (other) continue;
-    if (!is_valid_utf8(key)) fail(key, "has a key that is not valid UTF-8");
-    set("gguf." + std::string(key), value);
+    // The computation is described under the architecture's name alone; tools that made the file add keys
+    // of their own.
+    if (key.starts_with(prefix)) add_model_key(value, key.substr(prefix.size()));
   }
   finish_rope_scaling();
   finish_value_length();

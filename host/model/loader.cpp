@@ -40,6 +40,9 @@ class OpenedArch {
   llmh_arch_model* self_ = nullptr;
 };
 
+// Far more than any model has; a config with an absurd number of layers stops here.
+constexpr size_t kMaxStates = size_t{1} << 16;
+
 // Collects llmh_state_sink.add.
 struct StateCollector {
   llmh_state_sink base{sizeof(llmh_state_sink), &StateCollector::add};
@@ -51,7 +54,11 @@ struct StateCollector {
                         spec->k_head_dim > 0 && spec->v_head_dim > 0 && spec->window >= 0;
       if (!sane)
         throw_invalid("state of slot {}: kind, slot, heads, sizes or window out of range", spec->slot);
-      reinterpret_cast<StateCollector*>(sink)->specs.push_back(*spec);
+      auto& specs = reinterpret_cast<StateCollector*>(sink)->specs;
+      if (specs.size() == kMaxStates)
+        throw_invalid("more than {} layers with a state: check the number of layers in the config",
+                      kMaxStates);
+      specs.push_back(*spec);
     });
   }
 };
@@ -65,6 +72,8 @@ class WeightTable final : public graph::WeightLookup {
     const auto it = tensors_.find(name);
     if (it == tensors_.end()) return std::nullopt;
     used_.insert(it->second.stored);
+    // Here the message still has the tensor's name and stored type.
+    if (it->second.stored->dtype == LLMH_DTYPE_INVALID) static_cast<void>(it->second.stored->data());
     return graph::WeightInfo{it->second.stored->dtype, it->second.shape};
   }
   bool is_used(const CheckpointTensor* stored) const { return used_.contains(stored); }

@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 
+#include <cmath>
 #include <string>
 
 #include "core/error.h"
@@ -52,9 +53,13 @@ TEST_CASE("rope scaling becomes one object") {
   const Json expected = {{"rope_type", "yarn"},
                          {"factor", 4.0},
                          {"original_max_position_embeddings", 2048},
-                         {"attention_factor", 1.5},
                          {"beta_fast", 32.0}};
-  CHECK(result.config["rope_scaling"] == expected);
+  Json scaling = result.config["rope_scaling"];
+  // The file's factor comes on top of yarn's own 1 + 0.1 ln 4; the config's replaces it.
+  const double attention_factor = scaling["attention_factor"];
+  CHECK(attention_factor == doctest::Approx(1.5 * (1 + 0.1 * std::log(4.0))).epsilon(1e-12));
+  scaling.erase("attention_factor");
+  CHECK(scaling == expected);
   CHECK(result.config["gguf.rope.scaling.future"] == 1.0);
   CHECK(result.sources.at("rope_scaling.factor") == "unit.rope.scaling.factor");
 }
@@ -75,6 +80,35 @@ TEST_CASE("older and partial forms of rope scaling") {
   CHECK(scaling(longrope) == Json{{"rope_type", "longrope"}, {"original_max_position_embeddings", 4096}});
 }
 
+TEST_CASE("members of rope scaling that change nothing are dropped, the others kept for the audit") {
+  const auto scaling = [](auto add) {
+    GgufBuilder builder(0, 4);
+    builder.text("general.architecture", "unit").flag("unit.rope.scaling.finetuned", true);
+    add(builder);
+    return convert(builder).config["rope_scaling"];
+  };
+  CHECK(scaling([](GgufBuilder& b) {
+          b.text("unit.rope.scaling.type", "linear").f32("unit.rope.scaling.attn_factor", 1);
+        }) == Json{{"rope_type", "linear"}, {"factor", 1.0}});
+  CHECK(scaling([](GgufBuilder& b) {
+          b.text("unit.rope.scaling.type", "linear").f32("unit.rope.scaling.attn_factor", 2);
+        }) == Json{{"rope_type", "linear"}, {"factor", 1.0}, {"attention_factor", 2.0}});
+  CHECK(scaling([](GgufBuilder& b) {
+          b.text("unit.rope.scaling.type", "yarn").f32("unit.rope.scaling.yarn_ext_factor", 0.5F);
+        }) == Json{{"rope_type", "yarn"}, {"factor", 1.0}, {"extrapolation_factor", 0.5}});
+  CHECK(scaling([](GgufBuilder& b) {
+          b.text("unit.rope.scaling.type", "none").f32("unit.rope.scaling.factor", 8);
+        }).is_null());
+}
+
+TEST_CASE("equal values for all layers are one value, zeros of optional features are absent") {
+  GgufBuilder builder(0, 4);
+  builder.text("general.architecture", "unit").u32("unit.expert_count", 0).f32("unit.logit_scale", 0);
+  builder.array("unit.attention.head_count_kv", 5, 2).put<int32_t>("value", 4).put<int32_t>("value", 4);
+  const Json expected = {{"model_type", "unit"}, {"num_key_value_heads", 4}, {"tie_word_embeddings", true}};
+  CHECK(convert(builder).config == expected);
+}
+
 TEST_CASE("keys that nobody translated are passed on for the audit") {
   GgufBuilder builder(1, 11);
   builder.text("general.architecture", "unit")
@@ -87,10 +121,13 @@ TEST_CASE("keys that nobody translated are passed on for the audit") {
       .u32("unit.expert_count", 8);
   builder.entry<uint64_t>("unit.context_length", 10, uint64_t{1} << 63);
   builder.tensor("output.weight", {2}, 0, 0).data(8);
-  const Json expected = {{"model_type", "unit"},        {"gguf.brand_new.switch", 3},
-                         {"is_causal", false},          {"num_key_value_heads", {4, 2}},
-                         {"gguf.strange.alpha", 0.5},   {"head_dim", 64},
-                         {"num_local_experts", 8},      {"max_position_embeddings", uint64_t{1} << 63},
+  const Json expected = {{"model_type", "unit"},
+                         {"gguf.brand_new.switch", 3},
+                         {"is_causal", false},
+                         {"num_key_value_heads", {4, 2}},
+                         {"head_dim", 64},
+                         {"num_local_experts", 8},
+                         {"max_position_embeddings", uint64_t{1} << 63},
                          {"tie_word_embeddings", false}};
   CHECK(convert(builder).config == expected);
 }

@@ -32,7 +32,8 @@ class Llama {
                                                    std::to_string(n_kv_heads_));
     eps_ = model.float_or("rms_norm_eps", 1e-6);
     activation_ = llmh::activation_kind(model.string_or("hidden_act", "silu"));
-    tied_ = model.bool_or("tie_word_embeddings", false);
+    // A stored output layer is used even where the config ties it: the two may differ.
+    tied_ = model.bool_or("tie_word_embeddings", false) && !model.has_tensor("lm_head.weight");
     // GGUF files have no bias flags: what is stored is used.
     const Bias unset = model.is_gguf() ? Bias::kIfStored : Bias::kNone;
     attention_bias_ = model.bool_or("attention_bias", false) ? Bias::kRequired : unset;
@@ -50,9 +51,7 @@ class Llama {
         rope_.angles.scaling == LLMH_ROPE_SCALING_LINEAR || rope_.angles.scaling == LLMH_ROPE_SCALING_DYNAMIC;
     if (stretched && !model.is_gguf())
       context_length_ = static_cast<int64_t>(static_cast<float>(context_length_) * rope_.angles.factor);
-    // pretraining_tp splits the products of training, not their values; max_sequence_length repeats the
-    // context.
-    model.ignore({"pretraining_tp", "max_sequence_length"});
+    refuse_other_maths(model);
   }
 
   void describe(llmh_model_info& info, llmh::States& states) const {
@@ -81,11 +80,10 @@ class Llama {
     names.gguf_module(layer + "mlp.gate_proj", "blk.{i}.ffn_gate");
     names.gguf_module(layer + "mlp.up_proj", "blk.{i}.ffn_up");
     names.gguf_module(layer + "mlp.down_proj", "blk.{i}.ffn_down");
-    // Older checkpoints carry the rotary frequencies, and tied ones sometimes a second copy of the table.
+    // Older checkpoints carry the rotary frequencies.
     names.ignore("model.layers.{i}.self_attn.rotary_emb.inv_freq");
     names.ignore("model.rotary_emb.inv_freq");
     names.ignore("blk.{i}.attn_rot_embd");
-    if (tied_) names.ignore("lm_head.weight");
   }
 
   void build(llmh::Graph& graph) const {
@@ -103,6 +101,37 @@ class Llama {
   }
 
  private:
+  // Keys of related models: fine while they leave everything as it is here.
+  void refuse_other_maths(const llmh::Model& model) const {
+    const auto refuse = [](const std::string& what) {
+      throw llmh::Error(LLMH_UNIMPLEMENTED, "config: " + what + ", which this architecture does not compute");
+    };
+    for (const char* key : {"num_local_experts", "num_experts", "n_routed_experts"})
+      if (const int64_t n = model.int_or(key, 0); n != 0)
+        refuse("'" + std::string(key) + "' is " + std::to_string(n) + ", a mixture of experts");
+    for (const char* key : {"partial_rotary_factor", "rope_scaling.partial_rotary_factor",
+                            "rope_parameters.partial_rotary_factor"})
+      if (model.float_or(key, 1.0) != 1.0F) refuse("'" + std::string(key) + "' is not 1");
+    for (const char* key : {"rope_interleaved", "use_sliding_window", "use_parallel_residual", "use_qk_norm",
+                            "qk_norm", "use_dynamic_ntk", "use_logn_attn"})
+      if (model.bool_or(key, false)) refuse("'" + std::string(key) + "' is true");
+    if (!model.bool_or("is_causal", true)) refuse("'is_causal' is false");
+    const bool windowed = model.bool_or("use_sliding_window", true);
+    if (const int64_t window = model.int_or("sliding_window", 0);
+        windowed && window != 0 && window < context_length_)
+      refuse("'sliding_window' is " + std::to_string(window));
+    for (int64_t i = 0; model.has("layer_types") && i < n_layers_; ++i)
+      if (model.string_or("layer_types." + std::to_string(i), "full_attention") != "full_attention")
+        refuse("'layer_types' has other layers than full_attention");
+    // What the first three say of biases, the tensors say too. pretraining_tp splits the products of
+    // training, not their values; the lengths repeat the context; layer_norm_eps belongs to other norms than
+    // these; tensor_data_layout names the tool that wrote the file.
+    model.ignore({"bias", "qkv_bias", "use_bias", "pretraining_tp", "max_sequence_length", "max_seq_len",
+                  "max_seq_length", "seq_length", "seq_len", "n_ctx", "layer_norm_eps", "max_window_layers",
+                  "is_llama_config", "tensor_data_layout", "gguf.pooling_type", "num_experts_per_tok",
+                  "use_rms_norm"});
+  }
+
   llmh::Tensor layer(const llmh::Scope& at, int64_t index, llmh::Tensor x,
                      const llmh::RopeAngles& angles) const {
     const llmh::AttentionConfig attention{.layer = index,

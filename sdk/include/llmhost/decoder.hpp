@@ -35,15 +35,22 @@ inline float require_float(const Model& model, const std::string& key) {
   return static_cast<float>(*value);
 }
 
+// In the reference implementation 0 means the default here.
+inline float nonzero_or(const Model& model, const std::string& key, float fallback) {
+  const float value = model.float_or(key, 0.0);
+  return value == 0.0F ? fallback : value;
+}
+
 // 0.1 m ln(s) + 1: the attention temperature of YaRN (Peng et al. 2023, eq. 22).
 inline float yarn_mscale(float factor, float mscale) {
   return factor <= 1.0F ? 1.0F : 0.1F * mscale * std::log(factor) + 1.0F;
 }
 
-inline void read_yarn(const Model& model, const std::string& section, RopeConfig& rope) {
+inline void read_yarn(const Model& model, const std::string& section, int64_t max_positions, RopeConfig& rope) {
   auto& a = rope.angles;
-  a.beta_fast = model.float_or(section + "beta_fast", 32.0);
-  a.beta_slow = model.float_or(section + "beta_slow", 1.0);
+  a.factor = model.float_or(section + "factor", static_cast<double>(max_positions) / a.original_context);
+  a.beta_fast = nonzero_or(model, section + "beta_fast", 32.0F);
+  a.beta_slow = nonzero_or(model, section + "beta_slow", 1.0F);
   a.truncate = model.bool_or(section + "truncate", true) ? 1 : 0;
   const float mscale = model.float_or(section + "mscale", 0.0);
   const float mscale_all_dim = model.float_or(section + "mscale_all_dim", 0.0);
@@ -69,28 +76,33 @@ inline void read_longrope(const Model& model, const std::string& section, int64_
 
 }  // namespace detail
 
-// Reads rope_theta and rope_scaling, or the rope_parameters of newer configs. Throws on a scaling it does not
-// know.
+// Reads rope_theta and rope_scaling, or the rope_parameters of newer configs, with the reference
+// implementation's order of precedence. Throws on a scaling it does not know.
 inline RopeConfig read_rope(const Model& model, int64_t rotary_dim, double default_theta = 10000.0) {
   RopeConfig rope;
   auto& a = rope.angles;
   a.rotary_dim = static_cast<int32_t>(rotary_dim);
-  const bool newer = model.has("rope_parameters");
-  const std::string section = newer ? "rope_parameters." : "rope_scaling.";
-  a.theta = model.float_or(newer ? "rope_parameters.rope_theta" : "rope_theta",
-                           newer ? model.float_or("rope_theta", default_theta) : default_theta);
-  if (!newer && !model.has("rope_scaling")) return rope;
+  const bool older = model.has("rope_scaling");
+  if (older) model.ignore({"rope_parameters"});
+  const std::string section = older ? "rope_scaling." : "rope_parameters.";
+  a.theta = model.float_or(section + "rope_theta", model.float_or("rope_theta", default_theta));
+  if (!older && !model.has("rope_parameters")) return rope;
 
   // Both spellings occur, often together; the newer one decides.
   const std::string older_type = model.string_or(section + "type", "default");
   const std::string type = model.string_or(section + "rope_type", older_type);
   const int64_t max_positions = model.size_or("max_position_embeddings", 2048);
-  a.original_context = model.float_or(section + "original_max_position_embeddings",
-                                      model.float_or("original_max_position_embeddings", double(max_positions)));
+  const float inner = model.float_or(section + "original_max_position_embeddings", static_cast<double>(max_positions));
+  a.original_context = model.float_or("original_max_position_embeddings", inner);
   if (type == "default") return rope;
   if (type == "longrope" || type == "su") {
     a.scaling = LLMH_ROPE_SCALING_LONGROPE;
     detail::read_longrope(model, section, max_positions, rope);
+    return rope;
+  }
+  if (type == "yarn") {
+    a.scaling = LLMH_ROPE_SCALING_YARN;
+    detail::read_yarn(model, section, max_positions, rope);
     return rope;
   }
   a.factor = detail::require_float(model, section + "factor");
@@ -104,9 +116,6 @@ inline RopeConfig read_rope(const Model& model, int64_t rotary_dim, double defau
     a.scaling = LLMH_ROPE_SCALING_BANDS;
     a.low_freq_factor = detail::require_float(model, section + "low_freq_factor");
     a.high_freq_factor = detail::require_float(model, section + "high_freq_factor");
-  } else if (type == "yarn") {
-    a.scaling = LLMH_ROPE_SCALING_YARN;
-    detail::read_yarn(model, section, rope);
   } else {
     throw Error(LLMH_UNIMPLEMENTED, "config: '" + section + "rope_type' is '" + type +
                                         "'; known are default, linear, dynamic, llama3, yarn, longrope");
@@ -182,8 +191,9 @@ inline Tensor self_attention(const Scope& at, Tensor x, const AttentionConfig& c
 // LLMH_ACT_* of a config's activation name. Throws on an unknown one.
 inline int32_t activation_kind(const std::string& name) {
   if (name == "silu" || name == "swish") return LLMH_ACT_SILU;
-  if (name == "gelu") return LLMH_ACT_GELU;
-  if (name == "gelu_new" || name == "gelu_pytorch_tanh" || name == "gelu_fast") return LLMH_ACT_GELU_TANH;
+  if (name == "gelu" || name == "gelu_python") return LLMH_ACT_GELU;
+  for (const char* tanh_form : {"gelu_new", "gelu_pytorch_tanh", "gelu_python_tanh", "gelu_fast", "gelu_accurate"})
+    if (name == tanh_form) return LLMH_ACT_GELU_TANH;
   if (name == "quick_gelu") return LLMH_ACT_GELU_QUICK;
   if (name == "relu") return LLMH_ACT_RELU;
   if (name == "relu2") return LLMH_ACT_RELU_SQUARED;

@@ -93,12 +93,12 @@ std::vector<std::string> option_names(const CLI::App& command) {
 std::string explain(const CLI::App& command, const CLI::ParseError& e) {
   const std::string help = "llmhost " + command.get_name() + " --help";
   const std::vector<std::string> left = command.remaining();
-  const auto option =
-      std::find_if(left.begin(), left.end(), [](const auto& word) { return word.starts_with('-'); });
+  const auto option = std::find_if(left.begin(), left.end(),
+                                   [](const auto& word) { return word.starts_with('-') && word != "--"; });
   if (option != left.end())
     return command.get_name() + ": unknown option " +
            unknown_word(option->substr(0, option->find('=')), option_names(command), help);
-  if (!left.empty())
+  if (!left.empty() && left.front() != "--")
     return command.get_name() + ": unexpected argument " + quote_name(left.front()) + "; see " + help;
   std::string what = e.what();
   std::replace(what.begin(), what.end(), '\n', ' ');

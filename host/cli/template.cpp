@@ -27,6 +27,7 @@ class TemplateCommand final : public Command {
   }
 
   int run(Context&) override {
+    if (in_.empty() && !out_.empty()) throw UsageError("template: --out needs --jsonl");
     load();
     if (in_.empty()) {
       fmt::print("{}\n", source_.text);

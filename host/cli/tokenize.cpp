@@ -32,6 +32,8 @@ class TokenizeCommand final : public Command {
   }
 
   int run(Context& context) override {
+    if (in_.empty() && !out_.empty()) throw UsageError("tokenize: --out needs --jsonl");
+    if (!in_.empty() && !words_.empty()) throw UsageError("tokenize: a TEXT or --jsonl, not both");
     const auto tokenizer = text::load_tokenizer(model_);
     if (!in_.empty()) {
       transform_json_lines(in_, out_.empty() ? "-" : out_,

@@ -50,6 +50,12 @@ class TokenizeTest(CommandTest):
         self.refused(1, "standard input:1: ", "tokenize", FOLDER, "--jsonl", "-", stdin=b"{")
         self.refused(1, "none.jsonl", "tokenize", FOLDER, "--jsonl", "none.jsonl")
 
+    def test_options_that_do_not_go_together(self):
+        lines = self.write_lines("in.jsonl", [{"text": "a"}])
+        self.refused(2, "--out needs --jsonl", "tokenize", FOLDER, "a", "--out", "x")
+        self.refused(2, "TEXT or --jsonl, not both", "tokenize", FOLDER, "a", "--jsonl", lines)
+        self.refused(2, "--out needs --jsonl", "template", FOLDER, "--out", "x")
+
     def test_models_without_a_tokenizer(self):
         self.refused(1, "none", "tokenize", self.folder / "none", "a")
         self.refused(1, "tokenizer", "tokenize", self.folder, "a")

@@ -51,6 +51,9 @@ class TypoTest(CommandTest):
         self.refused(2, "show: MODEL is required; see llmhost show --help$", "show")
         self.refused(2, "unexpected argument 'again'; see llmhost show --help$", "show", FOLDER, "again")
         self.refused(2, "--set", "show", FOLDER, "--set")
+        self.refused(2, "show: MODEL is required; see llmhost show --help$", "show", "--")
+        rows = self.output("tokenize", FOLDER, "--", "-5").splitlines()
+        self.assertEqual("".join(row.split()[1] for row in rows), "\u2581-5")  # after -- nothing is an option
         self.refused(2, "'two.*lines'", "show", FOLDER, "two\nlines")
 
     def test_settings(self):

@@ -52,7 +52,16 @@ void report_signal(int number) {
 }
 
 void arm_limits() {
-  for (const int number : {SIGPROF, SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT}) signal(number, report_signal);
+  static char stack[1 << 16];  // of its own: the usual one may be what a deep file has used up
+  stack_t signal_stack{};
+  signal_stack.ss_sp = stack;
+  signal_stack.ss_size = sizeof(stack);
+  sigaltstack(&signal_stack, nullptr);
+  struct sigaction action {};
+  action.sa_handler = report_signal;
+  action.sa_flags = SA_ONSTACK;
+  for (const int number : {SIGPROF, SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT})
+    sigaction(number, &action, nullptr);
   if (kSanitized) return;  // they reserve address space by terabytes
   const rlimit limit{kAddressSpace, kAddressSpace};
   setrlimit(RLIMIT_AS, &limit);

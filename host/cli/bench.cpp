@@ -10,6 +10,7 @@
 #include "cli/model_options.h"
 #include "cli/support.h"
 #include "core/error.h"
+#include "core/log.h"
 #include "engine/model_stack.h"
 #include "engine/pages.h"
 
@@ -119,6 +120,9 @@ class BenchCommand final : public Command {
     limits.max_tokens = std::max(limits.max_tokens, limits.max_sequences);
     limits.max_context = std::max(prompt_, depth_ + generate_) + 1;
     OpenedModel opened(model_, context.settings, limits);
+    const int64_t trained = opened.model().info().context_length;
+    if (limits.max_context - 1 > trained)
+      spdlog::warn("bench: {} positions, the model can attend to {}", limits.max_context - 1, trained);
 
     BenchRunner runner(opened.stack().runner());
     OrderedJson results = OrderedJson::array();

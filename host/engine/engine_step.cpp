@@ -13,13 +13,25 @@ void fail(Sequence& sequence, const std::exception& error) {
   sequence.finish(FinishReason::kError);
 }
 
+// Marks the step as running, until it ends in whatever way.
+class StepMark {
+ public:
+  explicit StepMark(bool& in_step) : in_step_(in_step) { in_step_ = true; }
+  ~StepMark() { in_step_ = false; }
+  StepMark(const StepMark&) = delete;
+  StepMark& operator=(const StepMark&) = delete;
+
+ private:
+  bool& in_step_;
+};
+
 }  // namespace
 
 bool Engine::run_step() {
   if (in_step_) throw_error(ErrorCode::kFailedPrecondition, "engine: run_step was called from a callback");
   plan_step(scheduler_, limits_, pages_.n_free() + kept_.n_pages(), plan_);
   if (plan_.empty()) return false;
-  in_step_ = true;
+  const StepMark mark(in_step_);
   participants_.clear();
   batch_.clear();
   preempt();
@@ -33,7 +45,6 @@ bool Engine::run_step() {
   run_batch();
   update_scheduler();
   retire();
-  in_step_ = false;
   return true;
 }
 
@@ -138,6 +149,8 @@ void Engine::deliver_prompt_logits(const Participant& participant, std::span<con
   chunk.n_rows = end - sequence.logits_delivered;
   chunk.rows = logits.subspan(static_cast<size_t>(participant.first_row) * vocab,
                               static_cast<size_t>(chunk.n_rows) * vocab);
+  for (int64_t row = 0; row < chunk.n_rows; ++row)
+    require_finite(chunk.rows.subspan(static_cast<size_t>(row) * vocab, vocab), chunk.first_position + row);
   sequence.logits_delivered = end;
   sequence.request.on_prompt_logits(chunk);
 }

@@ -76,7 +76,7 @@ std::vector<ActualOutput> run_prompts(const std::filesystem::path& model_path,
   limits.max_tokens = shape.batch_tokens;
   limits.max_sequences = shape.sequences;
   limits.max_outputs = shape.batch_tokens;
-  limits.max_context = 64;
+  limits.max_context = 320;
   limits.kv_dtype = LLMH_DTYPE_F32;
   engine::ModelStack stack(*model, host.device(), limits);
   engine::EngineOptions options;

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "goldens/golden_case.h"
+#include "support/paths.h"
 
 namespace llmhost::test {
 namespace {
@@ -44,6 +45,24 @@ TEST_CASE("logits do not depend on batch, chunks or threads") {
     check_shape(golden, alone, {.batch_tokens = 32, .sequences = 32}, 16);
     check_shape(golden, alone, {.prefill_chunk = 7, .sequences = 32}, 16);
   }
+}
+
+TEST_CASE("long prompts cross pages and tiles with the same bits") {
+  // Ids of a real model's vocabulary in a fixed order; lengths just around the page of 32 positions and far
+  // beyond.
+  GoldenCase story;
+  story.name = "stories260K";
+  story.model = data("models/stories260K/stories260K-q8_0.gguf");
+  for (const int32_t length : {31, 32, 33, 64, 65, 97, 300}) {
+    std::vector<int32_t> ids{1};
+    while (static_cast<int32_t>(ids.size()) < length) ids.push_back(3 + (ids.back() * 31 + length) % 500);
+    story.prompts.emplace_back().ids = ids;
+  }
+  std::vector<std::vector<int32_t>> prompts;
+  for (const GoldenPrompt& prompt : story.prompts) prompts.push_back(prompt.ids);
+  const auto alone = run_prompts(story.model, prompts, 8, {.threads = 1});
+  check_shape(story, alone, {.prefill_chunk = 1}, 1);
+  check_shape(story, alone, {.batch_tokens = 64, .prefill_chunk = 19, .sequences = 32}, 4);
 }
 
 }  // namespace llmhost::test

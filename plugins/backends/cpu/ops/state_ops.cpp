@@ -1,4 +1,5 @@
 // STATE_WRITE, STATE_READ, and the two ops that describe who sees whom in the state.
+#include <algorithm>
 #include <limits>
 #include <string>
 
@@ -53,7 +54,10 @@ void store_element(llmh_dtype dtype, uint8_t* out, float value) {
     std::memcpy(out, &value, sizeof value);
     return;
   }
-  const uint16_t bits = dtype == LLMH_DTYPE_F16 ? f32_to_f16(value) : f32_to_bf16(value);
+  // Saturates: an infinity in one row would reach rows that may not even see it, as 0 * inf.
+  constexpr float kLargestF16 = 65504.0F;
+  const uint16_t bits =
+      dtype == LLMH_DTYPE_F16 ? f32_to_f16(std::clamp(value, -kLargestF16, kLargestF16)) : f32_to_bf16(value);
   std::memcpy(out, &bits, sizeof bits);
 }
 
@@ -104,9 +108,8 @@ void run_state_write(const RunContext& context, const Call& call) {
 }
 
 bool supports_state_read(const NodeView& view) {
-  const auto attrs = attrs_of<llmh_state_attrs>(*view.node);
-  return all_f32(view) && attrs.width > 0 &&
-         (attrs.part == LLMH_STATE_KEYS || attrs.part == LLMH_STATE_VALUES);
+  const auto attrs = llmh::node_attrs<llmh_state_attrs>(*view.node);
+  return all_f32(view) && attrs.width > 0 && (attrs.part == LLMH_PART_KEYS || attrs.part == LLMH_PART_VALUES);
 }
 
 // The row of one position, or zeros where its page was given back.
@@ -124,7 +127,7 @@ void read_row(const StateSlot& slot, bool is_keys, int32_t width, int32_t page, 
 }
 
 void run_state_read(const RunContext& context, const Call& call) {
-  const auto attrs = attrs_of<llmh_state_attrs>(*call.node);
+  const auto attrs = llmh::node_attrs<llmh_state_attrs>(*call.node);
   const StateSlot& slot = *call.state;
   const llmh_step& step = context.step;
   float* out = context.out(call.outputs[0]);
@@ -134,7 +137,7 @@ void run_state_read(const RunContext& context, const Call& call) {
       const int64_t entry = position / slot.page_tokens;
       if (entry >= step.page_table_stride || pages[entry] >= 0)
         check_pages(context, slot, s, position, position + 1);
-      read_row(slot, attrs.part == LLMH_STATE_KEYS, attrs.width, pages[entry], position % slot.page_tokens,
+      read_row(slot, attrs.part == LLMH_PART_KEYS, attrs.width, pages[entry], position % slot.page_tokens,
                out);
     }
   }
@@ -153,7 +156,7 @@ void for_pairs(const RunContext& context, const Body& body) {
 }
 
 void run_mask(const RunContext& context, const Call& call) {
-  const auto attrs = attrs_of<llmh_mask_attrs>(*call.node);
+  const auto attrs = llmh::node_attrs<llmh_mask_attrs>(*call.node);
   float* out = context.out(call.outputs[0]);
   for_pairs(context, [&](int32_t t, int64_t column, int32_t key) {
     const int32_t query = context.step.positions[t];

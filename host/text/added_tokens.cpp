@@ -117,6 +117,7 @@ std::vector<AddedTokens::Segment> AddedTokens::split(std::string_view text, bool
       continue;
     if (token.lstrip) begin = std::max(before_trailing_space(text.substr(0, begin)), covered);
     if (token.rstrip) end += leading_space(text.substr(end));
+    if (begin >= end) continue;  // the token before has taken all of it as its space
     if (covered < begin) out.push_back({text.substr(covered, begin - covered), -1, covered == 0});
     out.push_back({text.substr(begin, end - begin), token.id, begin == 0});
     covered = end;

@@ -8,6 +8,7 @@
 
 #include "text/pre_tokenizer_split.h"
 #include "text/tokenizer_utf8.h"
+#include "text/unicode_age.h"
 
 namespace llmhost::text {
 namespace {
@@ -208,6 +209,8 @@ class ScriptTable {
 };
 
 class UnicodeScripts final : public PreTokenizer {
+  static constexpr int kUnicode = 9;  // of the reference's table
+
  public:
   void apply(Pieces& pieces) const override {
     const std::unique_ptr<pcre2_match_data, decltype(&pcre2_match_data_free)> data(table_.new_data(),
@@ -234,7 +237,7 @@ class UnicodeScripts final : public PreTokenizer {
  private:
   int script(char32_t code, std::string_view character, pcre2_match_data* data) const {
     if (code == 0x30FC) return kHan;
-    if (code == ' ') return kAnyScript;
+    if (code == ' ' || is_newer_than(code, kUnicode)) return kAnyScript;
     const int found = table_.script_of(character, data);
     return found == kHiragana || found == kKatakana ? kHan : found;
   }

@@ -59,7 +59,7 @@ std::vector<int32_t> PipelineTokenizer::encode(std::string_view text, const Enco
   }
   std::vector<int32_t> ids;
   if (options.add_special) ids = parts_.prefix_ids;
-  if (!(options.add_special && parts_.drops_text)) {
+  if (!parts_.drops_text) {
     for (const AddedTokens::Segment& segment : parts_.added.split(text, false, options.parse_special)) {
       if (segment.id >= 0) {
         ids.push_back(segment.id);

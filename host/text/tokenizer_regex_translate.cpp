@@ -1,5 +1,9 @@
 // Rewrites a pattern for PCRE2: the white-space and word classes of Oniguruma and of Rust's regex follow
 // Unicode's binary properties, PCRE2's own \s, \w and \h do not.
+#define PCRE2_CODE_UNIT_WIDTH 8
+#include <pcre2.h>
+
+#include <array>
 #include <cctype>
 #include <vector>
 
@@ -10,6 +14,35 @@ namespace llmhost::text {
 namespace {
 
 constexpr std::string_view kWord = "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}";
+
+// Oniguruma's bracket names where PCRE2 means other characters by them.
+struct Bracket {
+  std::string_view name, members;
+};
+constexpr std::array kBrackets = {
+    Bracket{"[:alpha:]", "\\p{Alphabetic}"},
+    Bracket{"[:^alpha:]", "\\P{Alphabetic}"},
+    Bracket{"[:alnum:]", "\\p{Alphabetic}\\p{Nd}"},
+    Bracket{"[:punct:]", "\\p{P}\\p{S}"},
+    Bracket{"[:space:]", "\\p{White_Space}"},
+    Bracket{"[:^space:]", "\\P{White_Space}"},
+    Bracket{"[:upper:]", "\\p{Uppercase}"},
+    Bracket{"[:^upper:]", "\\P{Uppercase}"},
+    Bracket{"[:lower:]", "\\p{Lowercase}"},
+    Bracket{"[:^lower:]", "\\P{Lowercase}"},
+    Bracket{"[:word:]", kWord},
+};
+
+// PCRE2 reads \p{Han} as a script extension, the other engines as the script alone.
+bool is_script(std::string_view name) {
+  const std::string pattern = "\\p{sc:" + std::string(name) + "}";
+  int error = 0;
+  PCRE2_SIZE offset = 0;
+  pcre2_code* code = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(), PCRE2_UTF,
+                                   &error, &offset, nullptr);
+  pcre2_code_free(code);
+  return code != nullptr;
+}
 
 class Translator {
  public:
@@ -86,7 +119,11 @@ class Translator {
     const char c = in_[i_ + 1];
     i_ += 2;
     const auto word = [&](bool negated) {
-      if (!in_class) return std::string(negated ? "[^" : "[") + std::string(kWord) + "]";
+      if (!in_class) {  // there Oniguruma has a table of its own for Latin-1, with its raised digits and
+                        // fractions
+        const char* latin = oniguruma_ ? "\\xB2\\xB3\\xB9\\xBC-\\xBE]" : "]";
+        return std::string(negated ? "[^" : "[") + std::string(kWord) + latin;
+      }
       if (negated) refuse("\\W inside a character class");
       return std::string(kWord);
     };
@@ -117,7 +154,12 @@ class Translator {
     if (std::string_view("pPxoN").find(c) != std::string_view::npos && next_is("{")) {  // \p{…} is one atom
       const size_t close = in_.find('}', i_);
       if (close == std::string_view::npos) refuse("a brace without its end");
-      text += in_.substr(i_, close + 1 - i_);
+      std::string name(in_.substr(i_ + 1, close - i_ - 1));
+      if ((c == 'p' || c == 'P') && name.size() > 2) {
+        const std::string_view plain = std::string_view(name).substr(name[0] == '^' ? 1 : 0);
+        if (is_script(plain)) name.insert(name.size() - plain.size(), "sc:");
+      }
+      text += '{' + name + '}';
       i_ = close + 1;
     }
     return text;
@@ -139,10 +181,15 @@ class Translator {
         body += escape(true);
       } else if (oniguruma_ && next_is("&&")) {
         guard += intersection();
+      } else if (oniguruma_ && next_is("[:") && bracket(body)) {
+        continue;
       } else if (c == '[' && !next_is("[:")) {
-        if (oniguruma_) refuse("a nested character class");
-        body += "\\[";
-        ++i_;
+        if (oniguruma_) {
+          body += nested_class();
+        } else {
+          body += "\\[";
+          ++i_;
+        }
       } else {
         body += c;
         ++i_;
@@ -151,6 +198,24 @@ class Translator {
     ++i_;
     body += ']';
     return guard.empty() ? body : "(?:" + guard + body + ")";
+  }
+
+  // Appends what a bracket name like [:alpha:] stands for; false where PCRE2 may read it itself.
+  bool bracket(std::string& body) {
+    for (const Bracket& known : kBrackets) {
+      if (!next_is(known.name)) continue;
+      body += known.members;
+      i_ += known.name.size();
+      return true;
+    }
+    return false;
+  }
+
+  // A class in a class adds its characters.
+  std::string nested_class() {
+    const std::string inner = character_class();
+    if (!inner.starts_with('[') || inner[1] == '^') refuse("a negated class or an intersection in a class");
+    return inner.substr(1, inner.size() - 2);
   }
 
   std::string intersection() {

@@ -7,6 +7,7 @@
 #include <memory>
 
 #include "core/error.h"
+#include "text/unicode_age.h"
 
 namespace llmhost::text {
 namespace {
@@ -35,6 +36,23 @@ Lead lead_of(uint8_t b) {
 
 utf8proc_category_t category(char32_t c) {
   return utf8proc_category(static_cast<utf8proc_int32_t>(c));
+}
+
+// The tables of the reference's parts: BERT's clean-up and punctuation, and normalisation with marks.
+constexpr int kBertUnicode = 8;
+constexpr int kNormalizationUnicode = 9;
+
+utf8proc_category_t category_in(char32_t c, int unicode_version) {
+  return is_newer_than(c, unicode_version) ? UTF8PROC_CATEGORY_CN : category(c);
+}
+
+void append_normalized(std::string_view text, utf8proc_option_t options, std::string& out) {
+  utf8proc_uint8_t* result = nullptr;
+  const auto size = utf8proc_map(reinterpret_cast<const utf8proc_uint8_t*>(text.data()),
+                                 static_cast<utf8proc_ssize_t>(text.size()), &result, options);
+  if (size < 0) throw_error(ErrorCode::kInternal, "Unicode normalisation failed: {}", utf8proc_errmsg(size));
+  const std::unique_ptr<utf8proc_uint8_t, decltype(&std::free)> owner(result, &std::free);
+  out.append(reinterpret_cast<const char*>(result), static_cast<size_t>(size));
 }
 
 }  // namespace
@@ -140,17 +158,17 @@ bool is_punctuation(char32_t c) {
   if (c < 0x80)
     return (c > 0x20 && c < 0x30) || (c > 0x39 && c < 0x41) || (c > 0x5A && c < 0x61) ||
            (c > 0x7A && c < 0x7F);
-  const auto k = category(c);
+  const auto k = category_in(c, kBertUnicode);
   return k >= UTF8PROC_CATEGORY_PC && k <= UTF8PROC_CATEGORY_PO;
 }
 
 bool is_mark(char32_t c) {
-  const auto k = category(c);
+  const auto k = category_in(c, kNormalizationUnicode);
   return k == UTF8PROC_CATEGORY_MN || k == UTF8PROC_CATEGORY_MC || k == UTF8PROC_CATEGORY_ME;
 }
 
 bool is_nonspacing_mark(char32_t c) {
-  return category(c) == UTF8PROC_CATEGORY_MN;
+  return category_in(c, kBertUnicode) == UTF8PROC_CATEGORY_MN;
 }
 
 bool is_word(char32_t c) {
@@ -165,7 +183,7 @@ bool is_word(char32_t c) {
 }
 
 bool is_control_or_format(char32_t c) {
-  const auto k = category(c);
+  const auto k = category_in(c, kBertUnicode);
   return k == UTF8PROC_CATEGORY_CC || k == UTF8PROC_CATEGORY_CF || k == UTF8PROC_CATEGORY_CO;
 }
 
@@ -182,13 +200,20 @@ std::string normalize_unicode(std::string_view text, NormalForm form) {
   int options = UTF8PROC_STABLE;
   options |= form == NormalForm::kNfc || form == NormalForm::kNfkc ? UTF8PROC_COMPOSE : UTF8PROC_DECOMPOSE;
   if (form == NormalForm::kNfkc || form == NormalForm::kNfkd) options |= UTF8PROC_COMPAT;
-  utf8proc_uint8_t* result = nullptr;
-  const auto size = utf8proc_map(reinterpret_cast<const utf8proc_uint8_t*>(text.data()),
-                                 static_cast<utf8proc_ssize_t>(text.size()), &result,
-                                 static_cast<utf8proc_option_t>(options));
-  if (size < 0) throw_error(ErrorCode::kInternal, "Unicode normalisation failed: {}", utf8proc_errmsg(size));
-  const std::unique_ptr<utf8proc_uint8_t, decltype(&std::free)> owner(result, &std::free);
-  return {reinterpret_cast<const char*>(result), static_cast<size_t>(size)};
+  // A character that the tables do not know stays as it is and parts the text.
+  std::string out;
+  size_t done = 0;
+  for (size_t i = 0; i < text.size();) {
+    const Utf8Char c = utf8_at(text, i);
+    if (is_newer_than(c.code, kNormalizationUnicode)) {
+      append_normalized(text.substr(done, i - done), static_cast<utf8proc_option_t>(options), out);
+      out.append(text.substr(i, c.length));
+      done = i + c.length;
+    }
+    i += c.length;
+  }
+  append_normalized(text.substr(done), static_cast<utf8proc_option_t>(options), out);
+  return out;
 }
 
 bool is_grapheme_break(char32_t before, char32_t after, int32_t& state) {

@@ -52,7 +52,8 @@ Value force_escape(Runtime&, const Value& value, Arguments&) {
 Value safe(Runtime&, const Value& value, Arguments&) {
   return Value::string(str_of(value), true);
 }
-Value string(Runtime&, const Value& value, Arguments&) {
+Value string(Runtime&, const Value& value, Arguments& arguments) {
+  if (!arguments.positional.empty() || !arguments.named.empty()) fail("the filter string takes no arguments");
   return value.is_string() ? value : text_value(str_of(value));
 }
 

@@ -83,16 +83,13 @@ std::string Interpreter::run_loop(const Stmt& loop, const Value& items, const Sc
 void Interpreter::bind_defaults(const Signature& signature, std::vector<std::optional<Value>>& values,
                                 const ScopePtr& scope) {
   const size_t without = signature.parameters.size() - signature.defaults.size();
+  // A default sees the parameters, also those after it, but not outer variables of the same names.
   for (size_t i = 0; i < values.size(); ++i) {
     const std::string& name = signature.parameters[i];
-    if (values[i]) {
-      scope->set(name, *values[i]);
-    } else if (i >= without) {
-      scope->set(name, evaluate(*signature.defaults[i - without], scope));
-    } else {
-      scope->set(name, Value::undefined("parameter '" + name + "' was not provided"));
-    }
+    scope->set(name, values[i] ? *values[i] : Value::undefined("parameter '" + name + "' was not provided"));
   }
+  for (size_t i = without; i < values.size(); ++i)
+    if (!values[i]) scope->set(signature.parameters[i], evaluate(*signature.defaults[i - without], scope));
 }
 
 void Interpreter::write(std::string& out, std::string_view text) {

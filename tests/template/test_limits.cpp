@@ -87,6 +87,26 @@ TEST_CASE("limits: nesting") {
   CHECK(stops("{% set ns = namespace() %}{% set ns.x = [ns, ns] %}{{ ns }}", "nested"));
 }
 
+TEST_CASE("limits: long chains of objects, functions and macros") {
+  const auto chain = [](const char* link) {
+    return error_of(std::string("{% set o = namespace(x=0) %}{% for i in range(50000) %}") + link +
+                    "{% endfor %}{% set o.x = 0 %}");
+  };
+  chain("{% set o.x = cycler(o.x) %}");
+  chain("{% set o.x = [o.x].count %}");
+  chain("{% set o.x = {'a': o.x}.get %}");
+  chain("{% set o.x = namespace(x=o.x) %}");
+  chain("{% set previous = o.x %}{% macro m() %}{% endmacro %}{% set o.x = m %}");
+  chain("{% set previous = o.x %}{% set o.x = loop %}");
+  CHECK(stops("{% macro m(x, y=m(x)) %}{{ y }}{% endmacro %}{{ m(1) }}", "nested"));
+}
+
+TEST_CASE("limits: functions outlive what they were taken from") {
+  CHECK(error_of("{% block a %}{{ x }}{% endblock %}{% set f = self.a %}{{ f() }}") == "");
+  CHECK(error_of("{% set ns = namespace() %}{% for i in [1] %}{% set ns.f = loop.changed %}{% endfor %}"
+                 "{{ ns.f(1) }}{{ ns.f(ns) }}") == "");
+}
+
 TEST_CASE("limits: deep JSON is refused, deep enough JSON is rendered") {
   const auto nested = [](size_t depth) {
     return OrderedJson::parse(R"({"x": )" + repeated("[", depth) + repeated("]", depth) + "}");
@@ -102,4 +122,7 @@ TEST_CASE("limits: values that hold each other are let go") {  // a leak shows u
             "{% set ns = namespace() %}{% set ns.self = ns %}{% macro m() %}{% endmacro %}{% set ns.m = m %}"
             "{% for i in [1] %}{% macro n() %}{{ n }}{% endmacro %}{% set ns.n = n %}{% set ns.l = loop %}{% "
             "endfor %}") == "");
+  CHECK(error_of("{% for i in [1, 2] %}{{ loop.changed(loop) }}{% endfor %}") == "");
+  CHECK(error_of("{% set ns = namespace() %}{% for i in [1] %}{% set ns.l = loop %}{% endfor %}"
+                 "{{ ns.l.changed(ns.l) }}") == "");
 }

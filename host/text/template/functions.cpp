@@ -157,8 +157,13 @@ Value LoopObject::call(Runtime&, Arguments& arguments) {
 bool LoopObject::changed(const Arguments& arguments) {
   Value now = Value::tuple(arguments.positional);
   if (last_changed_ && equal(*last_changed_, now)) return false;
-  last_changed_ = std::move(now);
+  if (!ended_) last_changed_ = std::move(now);
   return true;
+}
+
+void LoopObject::end() {
+  ended_ = true;
+  last_changed_.reset();
 }
 
 std::optional<Value> LoopObject::attribute(std::string_view name) {
@@ -183,17 +188,20 @@ std::optional<Value> LoopObject::attribute(std::string_view name) {
       return arguments.positional[index % arguments.positional.size()];
     });
   if (name == "changed")
-    return function_value(
-        "changed", [this](Runtime&, Arguments& arguments) { return Value::boolean(changed(arguments)); });
+    return function_value("changed", [self = weak_from_this()](Runtime&, Arguments& arguments) {
+      const auto loop = self.lock();
+      return Value::boolean(loop == nullptr || loop->changed(arguments));
+    });
   return std::nullopt;
 }
 
 std::optional<Value> SelfObject::attribute(std::string_view name) {
   const auto found = parsed_.blocks.find(name);
   if (found == parsed_.blocks.end()) return std::nullopt;
-  return function_value(found->first, [this, block = found->first](Runtime&, Arguments&) {
-    return text_value(interpreter_.run_block(block));
-  });
+  return function_value(found->first,
+                        [&interpreter = interpreter_, block = found->first](Runtime&, Arguments&) {
+                          return text_value(interpreter.run_block(block));
+                        });
 }
 
 }  // namespace llmhost::text::jinja

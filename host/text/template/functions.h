@@ -2,6 +2,7 @@
 // strftime_now; and the objects that the interpreter makes: macros, loops, blocks.
 #pragma once
 
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -30,7 +31,7 @@ class Macro : public Object {
 };
 
 // The variable `loop`.
-class LoopObject : public Object {
+class LoopObject : public Object, public std::enable_shared_from_this<LoopObject> {
  public:
   LoopObject(Interpreter& interpreter, const Stmt& node, ScopePtr outer,
              std::shared_ptr<const ListNode> items, int depth)
@@ -47,6 +48,8 @@ class LoopObject : public Object {
   std::optional<size_t> length() const override { return items_->items.size(); }
   void move_to(size_t index) { index_ = index; }
   bool changed(const Arguments& arguments);
+  // A loop that has ended remembers nothing: what it was given may hold the loop itself.
+  void end();
 
  private:
   Interpreter& interpreter_;
@@ -56,6 +59,7 @@ class LoopObject : public Object {
   int depth_;
   size_t index_ = 0;
   std::optional<Value> last_changed_;
+  bool ended_ = false;
 };
 
 // `self`: self.name() renders a block.

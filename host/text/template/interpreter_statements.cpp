@@ -82,6 +82,7 @@ std::string Interpreter::run_loop(const Stmt& loop, const Value& items, const Sc
 
 void Interpreter::bind_defaults(const Signature& signature, std::vector<std::optional<Value>>& values,
                                 const ScopePtr& scope) {
+  const FunctionDepth deeper(function_depth_, meter_.limits().max_macro_depth, "macros are nested");
   const size_t without = signature.parameters.size() - signature.defaults.size();
   // A default sees the parameters, also those after it, but not outer variables of the same names.
   for (size_t i = 0; i < values.size(); ++i) {
@@ -180,6 +181,10 @@ Interpreter::Flow Interpreter::run_for(const Stmt& node, const Value& items, con
   const auto list = filtered(node, items, scope);
   bool completed = false;  // as in Jinja, the else body runs unless an iteration came to its end
   const auto loop = std::make_shared<LoopObject>(*this, node, scope, list, depth);
+  const struct End {
+    LoopObject& loop;
+    ~End() { loop.end(); }
+  } end{*loop};
   for (size_t i = 0; i < list->items.size(); ++i) {
     meter_.step(2);
     loop->move_to(i);

@@ -45,6 +45,28 @@ Meter*& Meter::current() {
   return meter;
 }
 
+// Nesting is checked for containers alone: cyclers, bound methods and macros can hold each other in chains as
+// long as memory allows. What lies deeper than kMaxNesting waits until the recursion is over.
+void Value::let_go(std::shared_ptr<void> node) {
+  thread_local int depth = 0;
+  thread_local std::vector<std::shared_ptr<void>>* waiting = nullptr;  // outlives no call from outside
+  if (depth > kMaxNesting) {
+    waiting->push_back(std::move(node));
+    return;
+  }
+  const bool is_outermost = depth == 0;
+  std::vector<std::shared_ptr<void>> deeper;
+  if (is_outermost) waiting = &deeper;
+  ++depth;
+  node.reset();
+  while (is_outermost && !deeper.empty()) {
+    node = std::move(deeper.back());
+    deeper.pop_back();
+    node.reset();
+  }
+  --depth;
+}
+
 Value Value::none() {
   Value value;
   value.kind_ = Kind::kNone;

@@ -32,6 +32,13 @@ using Values = std::vector<Value>;
 class Value {
  public:
   Value() = default;  // undefined, with no message
+  Value(const Value&) = default;
+  Value(Value&&) = default;
+  Value& operator=(const Value&) = default;
+  Value& operator=(Value&&) = default;
+  ~Value() {
+    if (node_ != nullptr && node_.use_count() == 1) let_go(std::move(node_));
+  }
   static Value none();
   static Value boolean(bool value);
   static Value integer(Integer value);
@@ -77,6 +84,9 @@ class Value {
     Integer integer;
     double real;
   };
+  // Destroys a node, with bounded recursion however long the chain of values that it holds.
+  static void let_go(std::shared_ptr<void> node);
+
   Number number_ = {0};
   std::shared_ptr<void> node_;
   Kind kind_ = Kind::kUndefined;

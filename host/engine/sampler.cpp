@@ -28,6 +28,15 @@ size_t pick(std::span<const double> weights, double total, double uniform) {
 
 }  // namespace
 
+void require_finite(std::span<const float> logits, int64_t position) {
+  const int64_t bad = find_not_finite(logits);
+  if (bad >= 0)
+    throw_error(ErrorCode::kDataLoss,
+                "the logits after position {} hold {} for token {}: the weights are damaged or the numbers "
+                "overflow; check the checkpoint or use a wider dtype",
+                position, logits[static_cast<size_t>(bad)], bad);
+}
+
 void SamplerState::start(const SamplingParams& params, uint64_t seed, std::span<const int32_t> prompt,
                          size_t max_output) {
   params_ = params;
@@ -48,12 +57,7 @@ void Sampler::sample(std::span<const float> logits, SamplerState& state, int64_t
   if (static_cast<int64_t>(logits.size()) != vocab_size_)
     throw_error(ErrorCode::kInternal, "sampler: got a row of {} logits, expected {}", logits.size(),
                 vocab_size_);
-  const int64_t bad = find_not_finite(logits);
-  if (bad >= 0)
-    throw_error(ErrorCode::kDataLoss,
-                "the logits after position {} hold {} for token {}: the weights are damaged or the numbers "
-                "overflow; check the checkpoint or use a wider dtype",
-                position, logits[static_cast<size_t>(bad)], bad);
+  require_finite(logits, position);
   const SamplingParams& params = state.params_;
   std::span<const float> row = logits;
   if (params.uses_penalties() || !params.logit_bias.empty()) {

@@ -46,12 +46,15 @@ class SamplerState {
   TokenCounts counts_;  // filled only when penalties are on
 };
 
+// Throws kDataLoss for a row with a NaN or an infinity, naming `position`, the position of the token that the
+// row follows.
+void require_finite(std::span<const float> logits, int64_t position);
+
 class Sampler {
  public:
   explicit Sampler(int64_t vocab_size);
 
-  // The next token of the sequence, counted in its state. A row with a NaN or an infinity throws kDataLoss
-  // naming `position`, the position of the token that the row follows.
+  // The next token of the sequence, counted in its state. `position` as in require_finite, which it calls.
   void sample(std::span<const float> logits, SamplerState& state, int64_t position, Choice& choice);
 
  private:

@@ -30,6 +30,8 @@ class Llama {
       throw llmh::Error(LLMH_INVALID_ARGUMENT, "config: 'num_attention_heads' " + std::to_string(n_heads_) +
                                                    " is no multiple of 'num_key_value_heads' " +
                                                    std::to_string(n_kv_heads_));
+    if (model.is_gguf() && !model.has("rms_norm_eps"))
+      throw llmh::Error(LLMH_INVALID_ARGUMENT, "config: 'rms_norm_eps' is missing");
     eps_ = model.float_or("rms_norm_eps", 1e-6);
     activation_ = llmh::activation_kind(model.string_or("hidden_act", "silu"));
     // A stored output layer is used even where the config ties it: the two may differ.

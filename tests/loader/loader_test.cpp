@@ -164,7 +164,15 @@ TEST_CASE("a key of the wrong type is named") {
 TEST_CASE("sizes out of range, unknown scalings and activations are refused") {
   const std::vector<std::pair<std::function<void(Json&)>, std::string>> changes = {
       {[](Json& c) { c["num_hidden_layers"] = 0; }, "num_hidden_layers"},
+      {[](Json& c) { c["num_hidden_layers"] = 2'000'000'000; }, "number of layers"},
       {[](Json& c) { c["num_attention_heads"] = -4; }, "num_attention_heads"},
+      {[](Json& c) { c["num_local_experts"] = 8; }, "mixture of experts"},
+      {[](Json& c) { c["sliding_window"] = 8; }, "sliding_window"},
+      {[](Json& c) { c["partial_rotary_factor"] = 0.5; }, "partial_rotary_factor"},
+      {[](Json& c) {
+         c["layer_types"] = {"full_attention", "sliding_attention"};
+       },
+       "layer_types"},
       {[](Json& c) { c["num_key_value_heads"] = 3; }, "num_key_value_heads"},
       {[](Json& c) { c["hidden_size"] = int64_t{1} << 40; }, "hidden_size"},
       {[](Json& c) { c["hidden_act"] = "swishy"; }, "swishy"},

@@ -100,9 +100,10 @@ void Model::load_weights(const graph::Graph& graph) {
 
 void Model::compile(const graph::Graph& graph, const llmh_limits& limits, const StateShape& state) {
   const graph::ArenaPlan plan = graph::plan_arena(graph, limits);
-  const auto allocate = [&](uint64_t bytes) {
+  const auto allocate = [&](uint64_t bytes, uint32_t uses) {
+    const llmh_buffer_args args{sizeof(llmh_buffer_args), uses, bytes};
     llmh_buffer* buffer = nullptr;
-    plugin::check(backend_->buffer_alloc(instance_, bytes, &buffer));
+    plugin::check(backend_->buffer_alloc(instance_, &args, &buffer));
     buffers_.push_back(buffer);
     return llmh_range{buffer, 0, bytes};
   };
@@ -112,7 +113,8 @@ void Model::compile(const graph::Graph& graph, const llmh_limits& limits, const 
                                state.head_dim,          state.head_dim,      0};
     llmh_state_view view{sizeof(llmh_state_view), slot, kPageTokens, LLMH_DTYPE_F16, 0, {}};
     plugin::check(backend_->state_page_bytes(instance_, &spec, view.dtype, kPageTokens, &view.page_bytes));
-    view.range = allocate(view.page_bytes * static_cast<uint64_t>(limits.max_state / kPageTokens + 1));
+    view.range = allocate(view.page_bytes * static_cast<uint64_t>(limits.max_state / kPageTokens + 1),
+                          LLMH_BUFFER_STATE);
     states.push_back(view);
   }
   llmh_compile_args args{};
@@ -122,11 +124,13 @@ void Model::compile(const graph::Graph& graph, const llmh_limits& limits, const 
   args.limits = &limits;
   args.weights = weights_.data();
   args.arena_offsets = plan.offsets.data();
-  args.arena = allocate(plan.bytes);
+  args.arena = allocate(plan.bytes, LLMH_BUFFER_ARENA);
   uint64_t scratch = 0;
   plugin::check(backend_->scratch_bytes(instance_, &graph.view(), &limits, &scratch));
-  args.scratch = allocate(scratch);
-  args.states = states.data();
+  args.scratch = allocate(scratch, LLMH_BUFFER_SCRATCH);
+  std::vector<const llmh_state_view*> views;
+  for (const llmh_state_view& view : states) views.push_back(&view);
+  args.states = views.data();
   plugin::check(backend_->compile(instance_, &args, &program_));
 }
 

@@ -2,8 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
-
 #include "core/error.h"
 #include "plugin/status.h"
 #include "plugin/thread_tags.h"
@@ -11,17 +9,17 @@
 namespace llmhost::engine {
 namespace {
 
-std::vector<llmh_device_info> list_devices(const llmh_backend& api, const std::string& plugin_id) {
+llmh_device_info describe_device(const llmh_backend& api, const std::string& plugin_id, uint32_t index) {
   uint32_t n = 0;
-  plugin::check(api.devices(nullptr, 0, &n), "listing devices");
-  constexpr uint32_t kMost = 1024;
-  if (n > kMost) throw_error(ErrorCode::kInternal, "plugin {}: says it has {} devices", plugin_id, n);
-  std::vector<llmh_device_info> devices(n);
-  for (llmh_device_info& device : devices) device.struct_size = sizeof(llmh_device_info);
-  uint32_t now = n;
-  if (n > 0) plugin::check(api.devices(devices.data(), n, &now), "listing devices");
-  devices.resize(std::min(n, now));
-  return devices;
+  plugin::check(api.device_count(&n), "counting devices");
+  if (index >= n)
+    throw_error(ErrorCode::kNotFound,
+                "backend {}: it has no device {}; set backend.device to a number below {}", plugin_id, index,
+                n);
+  llmh_device_info info{};
+  info.struct_size = sizeof(info);
+  plugin::check(api.device_info(index, &info), "describing the device");
+  return info;
 }
 
 llmh_str to_str(const std::string& text) {
@@ -34,12 +32,7 @@ Device::Device(const llmh_backend& api, std::string plugin_id, const DeviceOptio
                const llmh_thread_pool* pool)
     : api_(api), plugin_id_(std::move(plugin_id)) {
   const plugin::ControlScope scope(&api, "llmh_backend.open");
-  const std::vector<llmh_device_info> devices = list_devices(api, plugin_id_);
-  if (options.device >= devices.size())
-    throw_error(ErrorCode::kNotFound,
-                "backend {}: it has no device {}; set backend.device to a number below {}", plugin_id_,
-                options.device, devices.size());
-  const llmh_device_info& info = devices[options.device];
+  const llmh_device_info info = describe_device(api, plugin_id_, options.device);
   if (info.name.ptr != nullptr) name_.assign(info.name.ptr, static_cast<size_t>(info.name.len));
   host_visible_ = info.host_visible != 0;
   memory_free_ = info.memory_free;
@@ -59,10 +52,11 @@ Device::~Device() {
   api_.close(instance_);
 }
 
-DeviceBuffer::DeviceBuffer(const Device& device, uint64_t bytes, const char* what)
+DeviceBuffer::DeviceBuffer(const Device& device, uint64_t bytes, uint32_t uses, const char* what)
     : device_(&device), bytes_(bytes) {
   const plugin::ControlScope scope(device.instance(), "llmh_backend.buffer_alloc");
-  plugin::check(device.api().buffer_alloc(device.instance(), bytes, &buffer_),
+  const llmh_buffer_args args{sizeof(args), uses, bytes};
+  plugin::check(device.api().buffer_alloc(device.instance(), &args, &buffer_),
                 fmt::format("allocating {} bytes for the {}", bytes, what));
 }
 

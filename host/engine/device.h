@@ -47,7 +47,8 @@ class Device {
 class DeviceBuffer {
  public:
   DeviceBuffer() = default;
-  DeviceBuffer(const Device& device, uint64_t bytes, const char* what);
+  // `uses` is LLMH_BUFFER_*; `what` it holds is for the error.
+  DeviceBuffer(const Device& device, uint64_t bytes, uint32_t uses, const char* what);
   ~DeviceBuffer();
   DeviceBuffer(DeviceBuffer&& other) noexcept;
   DeviceBuffer& operator=(DeviceBuffer&& other) noexcept;

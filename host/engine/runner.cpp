@@ -94,7 +94,7 @@ ModelRunner::ModelRunner(const Device& device, const RunnerModel& model, const R
                 model.weights.size(), model.arena_offsets.size(), model.graph->n_tensors);
   length_dependent_from_ = length_dependence(*model.graph);
   reserve_state(model);
-  arena_ = DeviceBuffer(device_, model.arena_bytes, "activations");
+  arena_ = DeviceBuffer(device_, model.arena_bytes, LLMH_BUFFER_ARENA, "activations");
   find_logits(model);
   compile(model);
 }
@@ -121,7 +121,7 @@ void ModelRunner::reserve_state(const RunnerModel& model) {
     total = checked_sum(checked_sum(total, view.range.bytes, "state"), kAlign - 1, "state") / kAlign * kAlign;
     states_.push_back(view);
   }
-  state_ = DeviceBuffer(device_, total, "state");
+  state_ = DeviceBuffer(device_, total, LLMH_BUFFER_STATE, "state");
   state_.make_resident();
   for (llmh_state_view& view : states_) view.range.buffer = state_.get();
 }
@@ -155,17 +155,19 @@ void ModelRunner::compile(const RunnerModel& model) {
   uint64_t scratch = 0;
   plugin::check(device_.api().scratch_bytes(device_.instance(), model.graph, &limits, &scratch),
                 "size of the scratch");
-  scratch_ = DeviceBuffer(device_, scratch, "scratch");
+  scratch_ = DeviceBuffer(device_, scratch, LLMH_BUFFER_SCRATCH, "scratch");
+  std::vector<const llmh_state_view*> states;
+  for (const llmh_state_view& state : states_) states.push_back(&state);
   llmh_compile_args args{};
   args.struct_size = sizeof(args);
-  args.n_states = static_cast<uint32_t>(states_.size());
+  args.n_states = static_cast<uint32_t>(states.size());
   args.graph = model.graph;
   args.limits = &limits;
   args.weights = model.weights.data();
   args.arena_offsets = model.arena_offsets.data();
   args.arena = arena_.whole();
   args.scratch = scratch_.whole();
-  args.states = states_.data();
+  args.states = states.data();
   plugin::check(device_.api().compile(device_.instance(), &args, &program_), "compiling the graph");
 }
 

@@ -87,7 +87,7 @@ Fields state_fields(const llmh_node& node) {
   const auto& attrs = attrs_of<llmh_state_attrs>(node);
   Fields fields;
   fields.append("slot", std::to_string(attrs.slot));
-  if (node.op == LLMH_OP_STATE_READ) fields.append("part", attrs.part == LLMH_STATE_KEYS ? "keys" : "values");
+  if (node.op == LLMH_OP_STATE_READ) fields.append("part", attrs.part == LLMH_PART_KEYS ? "keys" : "values");
   return fields;
 }
 

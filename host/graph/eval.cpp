@@ -61,8 +61,8 @@ Operand NodeCall::operand(llmh_tensor tensor) const {
 
 NodeCall::State NodeCall::state(int32_t slot) const {
   for (uint32_t i = 0; i < evaluation_.n_states; ++i)
-    if (evaluation_.states[i].slot == slot)
-      return {&evaluation_.states[i], static_cast<std::byte*>(evaluation_.state_data[i])};
+    if (evaluation_.states[i]->slot == slot)
+      return {evaluation_.states[i], static_cast<std::byte*>(evaluation_.state_data[i])};
   fail(ErrorCode::kInvalidArgument, fmt::format("no state is bound to slot {}", slot));
 }
 

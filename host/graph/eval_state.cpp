@@ -23,7 +23,7 @@ float* row_at(const NodeCall& call, const NodeCall::State& state, int32_t sequen
   const int64_t part_bytes = page_tokens * width * int64_t{sizeof(float)};
   const int64_t in_part = position % page_tokens * width * int64_t{sizeof(float)};
   // Keys come first and values end the page, so one width is enough to find either.
-  const int64_t in_page = part == LLMH_STATE_KEYS ? in_part : page_bytes - part_bytes + in_part;
+  const int64_t in_page = part == LLMH_PART_KEYS ? in_part : page_bytes - part_bytes + in_part;
   const int64_t offset = page * page_bytes + in_page;
   if (part_bytes > page_bytes ||
       static_cast<uint64_t>(offset) + static_cast<uint64_t>(width) * sizeof(float) > state.view->range.bytes)
@@ -52,7 +52,7 @@ void state_write(const NodeCall& call) {
   for (uint32_t i = 0; i < 2; ++i) {
     const Floats rows(call.in(i));
     const int64_t width = call.in(i).sizes[1];
-    const int32_t part = i == 0 ? LLMH_STATE_KEYS : LLMH_STATE_VALUES;
+    const int32_t part = i == 0 ? LLMH_PART_KEYS : LLMH_PART_VALUES;
     for (int64_t token = 0; token < step.n_tokens; ++token) {
       float* row = row_at(call, state, step.token_sequence[token], step.positions[token], part, width);
       if (row == nullptr)

@@ -72,12 +72,12 @@ Tensors attention(const CompositeNode& node) {
   const llmh_tensor split =
       emit.reshape(node.in(0), {heads.tokens, heads.kv, heads.group, constant_dim(attrs.k_head_dim)});
   const llmh_tensor queries = emit.permute(split, {1, 2, 0, 3});
-  const llmh_tensor keys = state_heads(emit, heads, attrs.slot, LLMH_STATE_KEYS, attrs.k_head_dim);
+  const llmh_tensor keys = state_heads(emit, heads, attrs.slot, LLMH_PART_KEYS, attrs.k_head_dim);
   const llmh_tensor scores = masked_scores(emit, node, heads, emit.matmul(queries, keys, true));
   const llmh_tensor shares = node.in(4) != LLMH_NO_TENSOR
                                  ? softmax_with_sinks(emit, heads, scores, node.in(4))
                                  : emit.op(LLMH_OP_SOFTMAX, {scores});
-  const llmh_tensor values = state_heads(emit, heads, attrs.slot, LLMH_STATE_VALUES, attrs.v_head_dim);
+  const llmh_tensor values = state_heads(emit, heads, attrs.slot, LLMH_PART_VALUES, attrs.v_head_dim);
   const llmh_tensor mixed = emit.permute(emit.matmul(shares, values, false), {2, 0, 1, 3});
   return {emit.reshape(mixed, {heads.tokens, constant_dim(int64_t{attrs.n_heads} * attrs.v_head_dim)})};
 }

@@ -144,7 +144,7 @@ int32_t reference_supports(llmh_op op) {
 }
 
 int32_t reference_eval(const llmh_graph* graph, uint32_t node, void* const* tensors, const llmh_step* step,
-                       const llmh_state_view* states, uint32_t n_states, void* const* state_data,
+                       const llmh_state_view* const* states, uint32_t n_states, void* const* state_data,
                        llmh_call* call) {
   try {
     eval_node({*graph, tensors, *step, states, n_states, state_data}, node);

@@ -22,7 +22,7 @@ struct Evaluation {
   // step's own data.
   void* const* tensors;
   const llmh_step& step;
-  const llmh_state_view* states = nullptr;
+  const llmh_state_view* const* states = nullptr;  // [n_states]
   uint32_t n_states = 0;
   void* const* state_data = nullptr;  // [n_states] page 0 of each slot
 };

@@ -135,7 +135,7 @@ Types state_write(const NodeView& node) {
 Types state_read(const NodeView& node) {
   const auto& attrs = node.as<llmh_state_attrs>();
   if (attrs.slot < 0) node.fail("slot is {}", attrs.slot);
-  if (attrs.part != LLMH_STATE_KEYS && attrs.part != LLMH_STATE_VALUES)
+  if (attrs.part != LLMH_PART_KEYS && attrs.part != LLMH_PART_VALUES)
     node.fail("part {} is unknown", attrs.part);
   if (attrs.width <= 0) node.fail("width is {}, it must be positive", attrs.width);
   return {{LLMH_DTYPE_F32, {symbol_dim(LLMH_DIM_STATE), constant_dim(attrs.width)}}};

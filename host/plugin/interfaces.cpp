@@ -26,7 +26,8 @@ constexpr std::array kArchSlots = {
     LLMHOST_SLOT(llmh_arch, describe), LLMHOST_SLOT(llmh_arch, names), LLMHOST_SLOT(llmh_arch, build),
 };
 constexpr std::array kBackendSlots = {
-    LLMHOST_SLOT(llmh_backend, devices),
+    LLMHOST_SLOT(llmh_backend, device_count),
+    LLMHOST_SLOT(llmh_backend, device_info),
     LLMHOST_SLOT(llmh_backend, open),
     LLMHOST_SLOT(llmh_backend, close),
     LLMHOST_SLOT(llmh_backend, supports),

@@ -119,6 +119,14 @@ Model::~Model() {
   for (llmh_buffer* buffer : buffers_) backend.buffer_free(instance_.handle, buffer);
 }
 
+llmh_buffer* Model::allocate(uint64_t bytes, uint32_t uses) {
+  const llmh_buffer_args args{sizeof(llmh_buffer_args), uses, bytes};
+  llmh_buffer* buffer = nullptr;
+  plugin::check(instance_.backend.buffer_alloc(instance_.handle, &args, &buffer));
+  buffers_.push_back(buffer);
+  return buffer;
+}
+
 // Every activation gets a place of its own, so that all of them can be read after a run.
 void Model::place_tensors() {
   const graph::SymbolValues most{kMaxTokens, kMaxSequences, kMaxSequences, kMaxTokens + 512};
@@ -129,8 +137,7 @@ void Model::place_tensors() {
     offsets_[i] = arena_.bytes;
     arena_.bytes += (graph::byte_count(info.dtype, graph::dims_of(info), most) + 63) / 64 * 64;
   }
-  plugin::check(instance_.backend.buffer_alloc(instance_.handle, arena_.bytes, &arena_.buffer));
-  buffers_.push_back(arena_.buffer);
+  arena_.buffer = allocate(arena_.bytes, LLMH_BUFFER_ARENA);
 }
 
 void Model::compile(std::vector<StateShape> states) {
@@ -146,8 +153,7 @@ void Model::compile(std::vector<StateShape> states) {
     plugin::check(
         backend.state_page_bytes(instance_.handle, &spec, shape.dtype, shape.page_tokens, &state.page_bytes));
     state.range.bytes = state.page_bytes * kPagesPerSequence * kMaxSequences;
-    plugin::check(backend.buffer_alloc(instance_.handle, state.range.bytes, &state.range.buffer));
-    buffers_.push_back(state.range.buffer);
+    state.range.buffer = allocate(state.range.bytes, LLMH_BUFFER_STATE);
     // What was in a page before must not matter, not even NaN.
     std::memset(backend.buffer_map(instance_.handle, state.range.buffer), 0xFF, state.range.bytes);
     views.push_back(state);
@@ -161,9 +167,10 @@ void Model::compile(std::vector<StateShape> states) {
   args.arena_offsets = offsets_.data();
   args.arena = arena_;
   plugin::check(backend.scratch_bytes(instance_.handle, &view, &limits_, &args.scratch.bytes));
-  plugin::check(backend.buffer_alloc(instance_.handle, args.scratch.bytes, &args.scratch.buffer));
-  buffers_.push_back(args.scratch.buffer);
-  args.states = views.data();
+  args.scratch.buffer = allocate(args.scratch.bytes, LLMH_BUFFER_SCRATCH);
+  std::vector<const llmh_state_view*> pointers;
+  for (const llmh_state_view& state : views) pointers.push_back(&state);
+  args.states = pointers.data();
   plugin::check(backend.compile(instance_.handle, &args, &program_));
 }
 

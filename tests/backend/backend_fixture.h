@@ -84,6 +84,7 @@ class Model {
   llmh_program* program() { return program_; }
 
  private:
+  llmh_buffer* allocate(uint64_t bytes, uint32_t uses);  // given back at the end
   void place_tensors();
   void compile(std::vector<StateShape> states);
 

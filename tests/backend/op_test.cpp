@@ -342,10 +342,10 @@ TEST_CASE("GATHER, state and visibility ops agree with the reference") {
   auto write = graph::make_attrs<llmh_state_attrs>();
   write.slot = 3;
   state.node(LLMH_OP_STATE_WRITE, write);
-  for (const int32_t part : {LLMH_STATE_KEYS, LLMH_STATE_VALUES}) {
+  for (const int32_t part : {LLMH_PART_KEYS, LLMH_PART_VALUES}) {
     auto read = write;
     read.part = part;
-    read.width = part == LLMH_STATE_KEYS ? 10 : 14;
+    read.width = part == LLMH_PART_KEYS ? 10 : 14;
     const std::vector<llmh_tensor> none;
     state.outputs.push_back(state.graph.add_node(LLMH_OP_STATE_READ, "", none, &read, sizeof read)[0]);
   }

@@ -38,12 +38,13 @@ TEST_CASE("open refuses unknown options and instruction sets with the known ones
   CHECK(std::string(error.what()).find("unknown option 'threads'; known: isa") != std::string::npos);
 }
 
-TEST_CASE("devices names the processor and its memory") {
+TEST_CASE("device_info names the processor and its memory") {
   llmh_device_info info{};
   info.struct_size = sizeof info;
   uint32_t n = 0;
-  plugin::check(cpu_backend().devices(&info, 1, &n));
+  plugin::check(cpu_backend().device_count(&n));
   CHECK(n == 1);
+  plugin::check(cpu_backend().device_info(0, &info));
   CHECK(info.host_visible == 1);
   CHECK(info.name.len > 3);
   CHECK(info.memory_bytes >= info.memory_free);

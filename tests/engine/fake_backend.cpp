@@ -6,6 +6,7 @@
 #include <string>
 
 #include "engine/random.h"
+#include "llmhost/plugin.hpp"
 #include "plugin/status.h"
 
 namespace llmhost::test {
@@ -50,12 +51,14 @@ llmh_status* error(const char* message) {
   return plugin::new_status("fake", LLMH_INVALID_ARGUMENT, message);
 }
 
-llmh_status* devices(llmh_device_info* out, uint32_t capacity, uint32_t* n) {
+llmh_status* device_count(uint32_t* n) {
   *n = 1;
-  if (capacity > 0) {
-    out->host_visible = 1;
-    out->name = LLMH_STR("hash");
-  }
+  return nullptr;
+}
+
+llmh_status* device_info(uint32_t, llmh_device_info* out) {
+  out->host_visible = 1;
+  out->name = LLMH_STR("hash");
   return nullptr;
 }
 
@@ -83,8 +86,8 @@ int32_t supports(llmh_instance*, const llmh_graph*, uint32_t) {
   return 1;
 }
 
-llmh_status* buffer_alloc(llmh_instance*, uint64_t bytes, llmh_buffer** out) {
-  *out = reinterpret_cast<llmh_buffer*>(new Buffer{std::vector<uint8_t>(bytes, 0)});
+llmh_status* buffer_alloc(llmh_instance*, const llmh_buffer_args* args, llmh_buffer** out) {
+  *out = reinterpret_cast<llmh_buffer*>(new Buffer{std::vector<uint8_t>(args->bytes, 0)});
   return nullptr;
 }
 
@@ -133,10 +136,11 @@ llmh_status* compile(llmh_instance* instance, const llmh_compile_args* args, llm
   if (args->n_states != kSlots) return error("expected two slots");
   auto* program = new Program;
   program->instance = of(instance);
-  program->limits = *args->limits;
+  program->limits = llmh::copy_struct(*args->limits);
   program->arena = args->arena;
   program->logits_offset = args->arena.offset + args->arena_offsets[args->graph->outputs[0]->tensor];
-  program->states.assign(args->states, args->states + args->n_states);
+  for (uint32_t i = 0; i < args->n_states; ++i)
+    program->states.push_back(llmh::copy_struct(*args->states[i]));
   *out = reinterpret_cast<llmh_program*>(program);
   return nullptr;
 }
@@ -240,7 +244,8 @@ int32_t run(llmh_program* handle, const llmh_step* step, llmh_call* call) {
 
 const llmh_backend& fake_backend() {
   static const llmh_backend backend = {sizeof(llmh_backend),
-                                       devices,
+                                       device_count,
+                                       device_info,
                                        open,
                                        close,
                                        supports,

@@ -115,7 +115,7 @@ class Run {
     return *this;
   }
   Run& bind(SlotState& state) {
-    states_.push_back(state.view);
+    states_.push_back(&state.view);
     state_data_.push_back(state.pages.data());
     return *this;
   }
@@ -142,7 +142,7 @@ class Run {
   llmh_step step_;
   std::vector<std::vector<std::byte>> memory_;
   std::vector<void*> pointers_;
-  std::vector<llmh_state_view> states_;
+  std::vector<const llmh_state_view*> states_;
   std::vector<void*> state_data_;
 };
 

@@ -4,6 +4,8 @@
 
 #include <doctest/doctest.h>
 
+#include <cstddef>
+
 #include "core/error.h"
 #include "graph/lifetimes.h"
 #include "graph_run.h"
@@ -19,7 +21,7 @@ int own_calls = 0;
 
 void own_scale(const llmh::OpCall& call) {
   ++own_calls;
-  const float value = call.attrs<llmh_scalar_attrs>().value;
+  const float value = llmh::node_attrs<llmh_scalar_attrs>(call.node()).value;
   for (int64_t i = 0; i < call.count(call.output()); ++i) call.out()[i] = call.in(0)[i] * value;
 }
 
@@ -70,12 +72,14 @@ class Engine {
     open.struct_size = sizeof open;
     plugin::check(backend.open(&open, &instance_));
     const ArenaPlan plan = plan_arena(model.graph, limits_);
-    plugin::check(backend.buffer_alloc(instance_, plan.bytes, &arena_));
+    const llmh_buffer_args arena{sizeof(llmh_buffer_args), LLMH_BUFFER_ARENA, plan.bytes};
+    plugin::check(backend.buffer_alloc(instance_, &arena, &arena_));
     uint64_t page_bytes = 0;
     plugin::check(
         backend.state_page_bytes(instance_, &model.spec, LLMH_DTYPE_F16, StepData::kPageTokens, &page_bytes));
     const uint64_t state_bytes = page_bytes * 2 * StepData::kPagesPerSequence;
-    plugin::check(backend.buffer_alloc(instance_, state_bytes, &state_));
+    const llmh_buffer_args state{sizeof(llmh_buffer_args), LLMH_BUFFER_STATE, state_bytes};
+    plugin::check(backend.buffer_alloc(instance_, &state, &state_));
 
     llmh_weight_source source{};
     source.struct_size = sizeof source;
@@ -93,6 +97,7 @@ class Engine {
     weights[static_cast<size_t>(model.table)] = weight_;
     const llmh_state_view view{sizeof(llmh_state_view), 3,          StepData::kPageTokens,
                                LLMH_DTYPE_F32,          page_bytes, {state_, 0, state_bytes}};
+    const llmh_state_view* const views[] = {&view};
     llmh_compile_args args{};
     args.struct_size = sizeof args;
     args.n_states = 1;
@@ -101,7 +106,7 @@ class Engine {
     args.weights = weights.data();
     args.arena_offsets = plan.offsets.data();
     args.arena = {arena_, 0, plan.bytes};
-    args.states = &view;
+    args.states = views;
     plugin::check(backend.compile(instance_, &args, &program_));
     out_offset_ = plan.offsets[static_cast<size_t>(model.out)];
   }
@@ -165,11 +170,44 @@ TEST_CASE("a backend with one op of its own runs it, and the rest in the evaluat
   CHECK(own_calls == 3);
 }
 
+TEST_CASE("structs of an older side are read as far as they go, the rest is 0") {
+  // What lies behind a shorter struct is somebody else's.
+  llmh_limits limits{offsetof(llmh_limits, max_outputs), 16, 2, -1, -1};
+  const llmh_limits copy = llmh::copy_struct(limits);
+  CHECK(copy.max_tokens == 16);
+  CHECK(copy.max_sequences == 2);
+  CHECK(copy.max_outputs == 0);
+  CHECK(copy.max_state == 0);
+  CHECK(LLMH_HAS(&copy, max_sequences));
+  CHECK_FALSE(LLMH_HAS(&copy, max_outputs));
+
+  llmh_norm_attrs attrs{sizeof attrs, 0.5F, 1.0F};
+  llmh_node node{};
+  node.struct_size = sizeof node;
+  CHECK(llmh::node_attrs<llmh_norm_attrs>(node).eps == 0.0F);
+  node.attrs = &attrs;
+  node.attrs_size = sizeof attrs;
+  CHECK(llmh::node_attrs<llmh_norm_attrs>(node).weight_offset == 1.0F);
+  CHECK(llmh::node_attrs<llmh_scalar_attrs>(node).value == 0.5F);  // a reader that knows less
+  attrs.struct_size = offsetof(llmh_norm_attrs, weight_offset);
+  CHECK(llmh::node_attrs<llmh_norm_attrs>(node).eps == 0.5F);
+  CHECK(llmh::node_attrs<llmh_norm_attrs>(node).weight_offset == 0.0F);
+  attrs.struct_size = sizeof attrs;
+  node.attrs_size = offsetof(llmh_norm_attrs, weight_offset);
+  CHECK(llmh::node_attrs<llmh_norm_attrs>(node).weight_offset == 0.0F);
+}
+
 TEST_CASE("errors of the table and of a step") {
   const llmh_backend& backend = *reference_backend();
   uint32_t n = 0;
-  plugin::check(backend.devices(nullptr, 0, &n));
+  plugin::check(backend.device_count(&n));
   CHECK(n == 1);
+  llmh_device_info info{};
+  info.struct_size = sizeof info;
+  CHECK_THROWS_WITH_AS(plugin::check(backend.device_info(1, &info)),
+                       doctest::Contains("there is one device, 0"), Error);
+  plugin::check(backend.device_info(0, &info));
+  CHECK(to_view(info.name) == "reference");
   llmh_open_args args{};
   args.struct_size = sizeof args;
   const llmh_option option = {to_str("thread"), to_str("4")};

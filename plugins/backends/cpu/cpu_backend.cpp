@@ -48,17 +48,26 @@ uint64_t available_memory() {
   return uint64_t{kilobytes} * 1024;
 }
 
-llmh_status* devices(llmh_device_info* out, uint32_t capacity, uint32_t* n) noexcept {
+void check_device(uint32_t index) {
+  if (index != 0)
+    throw llmh::Error(LLMH_NOT_FOUND, "[cpu] no device " + std::to_string(index) + "; there is only 0");
+}
+
+llmh_status* device_count(uint32_t* n) noexcept {
+  *n = 1;
+  return nullptr;
+}
+
+llmh_status* device_info(uint32_t index, llmh_device_info* out) noexcept {
   return llmh::guard([&] {
+    check_device(index);
     static const std::string name = device_name();
-    *n = 1;
-    if (capacity == 0) return;
     struct sysinfo memory {};
     sysinfo(&memory);
-    out[0].host_visible = 1;
-    out[0].name = llmh::str(name);
-    out[0].memory_bytes = uint64_t{memory.totalram} * memory.mem_unit;
-    out[0].memory_free = available_memory();
+    out->host_visible = 1;
+    out->name = llmh::str(name);
+    out->memory_bytes = uint64_t{memory.totalram} * memory.mem_unit;
+    out->memory_free = available_memory();
   });
 }
 
@@ -71,9 +80,7 @@ llmh_status* open(const llmh_open_args* args, llmh_instance** out) noexcept {
         throw llmh::Error(LLMH_INVALID_ARGUMENT, "[cpu] unknown option '" + key + "'; known: isa");
       isa = llmh::view(args->options[i].value);
     }
-    if (args->device != 0)
-      throw llmh::Error(LLMH_NOT_FOUND,
-                        "[cpu] no device " + std::to_string(args->device) + "; there is only 0");
+    check_device(args->device);
     auto instance = std::make_unique<llmh_instance>();
     instance->kernels = choose_kernels(isa.c_str());
     instance->pool = args->thread_pool;
@@ -94,10 +101,10 @@ int32_t supports(llmh_instance*, const llmh_graph* graph, uint32_t node) noexcep
 // --- Buffers
 // -----------------------------------------------------------------------------------------------------
 
-llmh_status* buffer_alloc(llmh_instance*, uint64_t bytes, llmh_buffer** out) noexcept {
+llmh_status* buffer_alloc(llmh_instance*, const llmh_buffer_args* args, llmh_buffer** out) noexcept {
   return llmh::guard([&] {
     auto buffer = std::make_unique<llmh_buffer>();
-    *buffer = allocate_pages(bytes);
+    *buffer = allocate_pages(args->bytes);
     *out = buffer.release();
   });
 }
@@ -204,7 +211,8 @@ int32_t run(llmh_program* program, const llmh_step* step, llmh_call* call) noexc
 
 constexpr llmh_backend kBackend = {
     .struct_size = sizeof(llmh_backend),
-    .devices = devices,
+    .device_count = device_count,
+    .device_info = device_info,
     .open = open,
     .close = close,
     .supports = supports,

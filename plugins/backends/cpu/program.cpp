@@ -52,8 +52,8 @@ Operand resolve(const llmh_compile_args& args, llmh_tensor tensor) {
 }
 
 int32_t slot_of(const llmh_node& node) {
-  if (node.op == LLMH_OP_ATTENTION) return attrs_of<llmh_attention_attrs>(node).slot;
-  return attrs_of<llmh_state_attrs>(node).slot;
+  if (node.op == LLMH_OP_ATTENTION) return llmh::node_attrs<llmh_attention_attrs>(node).slot;
+  return llmh::node_attrs<llmh_state_attrs>(node).slot;
 }
 
 bool uses_state(llmh_op op) {
@@ -119,8 +119,8 @@ uint64_t program_scratch_bytes(const llmh_instance& instance, const llmh_graph& 
 
 void compile_program(const llmh_instance& instance, const llmh_compile_args& args, llmh_program& program) {
   program.instance = &instance;
-  program.limits = *args.limits;
-  for (uint32_t i = 0; i < args.n_states; ++i) program.states.push_back(state_slot(args.states[i]));
+  program.limits = llmh::copy_struct(*args.limits);
+  for (uint32_t i = 0; i < args.n_states; ++i) program.states.push_back(state_slot(*args.states[i]));
   for (uint32_t i = 0; i < args.graph->n_nodes; ++i)
     program.calls.push_back(make_call(args, program.states, i));
   const uint64_t needed = program_scratch_bytes(instance, *args.graph, *args.limits);

@@ -37,7 +37,7 @@ void linear(const llmh::OpCall& call) {
 
 // x [..., D], weight? [D] -> [..., D].
 void rms_norm(const llmh::OpCall& call) {
-  const auto& attrs = call.attrs<llmh_norm_attrs>();
+  const auto attrs = llmh::node_attrs<llmh_norm_attrs>(call.node());
   const int64_t d = call.size(call.input(0), call.input(0).rank - 1);
   const float* weight = call.has(1) ? call.in(1) : nullptr;
   for_each_row(call, call.count(call.output()) / d, [&](int64_t i) {
@@ -52,7 +52,7 @@ void rms_norm(const llmh::OpCall& call) {
 
 // SiLU alone; other activations are the host's.
 bool is_silu(const llmh_graph&, const llmh_node& node) {
-  return static_cast<const llmh_activation_attrs*>(node.attrs)->kind == LLMH_ACT_SILU;
+  return llmh::node_attrs<llmh_activation_attrs>(node).kind == LLMH_ACT_SILU;
 }
 void gated_silu(const llmh::OpCall& call) {
   const int64_t n = call.count(call.output());

@@ -1,6 +1,6 @@
 /* Backend plugins: devices that hold weights and state and run whole graphs. Plain C11.
  *
- * For one model the host calls: devices, open, supports (while it decomposes and fuses the graph), weight_bytes and
+ * For one model the host calls: device_count, device_info, open, supports (while it decomposes and fuses the graph), weight_bytes and
  * state_page_bytes (to plan memory before anything is loaded), prepare_weight for each weight, buffer_alloc for state
  * and arena, scratch_bytes, compile, then run once a step. Whole graphs are handed over, not single ops, so that a
  * backend is free to fuse, to capture and to plan threads.
@@ -40,12 +40,27 @@ typedef struct llmh_option {
 
 typedef struct llmh_open_args {
   uint32_t struct_size;
-  uint32_t device;            /* index into devices() */
+  uint32_t device;            /* below device_count() */
   const llmh_option* options; /* [n_options]; valid during open */
   uint32_t n_options;
   uint32_t reserved;                   /* 0 */
   const llmh_thread_pool* thread_pool; /* valid until close; NULL: run on the calling thread */
 } llmh_open_args;
+
+/* What a buffer will hold. Bits; a hint for where to put it: any buffer may still be written, read and mapped. */
+enum {
+  LLMH_BUFFER_WEIGHTS = 1,
+  LLMH_BUFFER_STATE = 2,   /* pages that outlive a step */
+  LLMH_BUFFER_ARENA = 4,   /* activations of one step */
+  LLMH_BUFFER_SCRATCH = 8, /* a program's own */
+  LLMH_BUFFER_STAGING = 16 /* bytes on their way between host and device */
+};
+
+typedef struct llmh_buffer_args {
+  uint32_t struct_size;
+  uint32_t uses; /* LLMH_BUFFER_*; bits that the backend does not know are ignored */
+  uint64_t bytes;
+} llmh_buffer_args;
 
 /* How a weight is used, which decides how a backend may lay it out. Bits. */
 enum {
@@ -100,10 +115,11 @@ typedef struct llmh_compile_args {
   const llmh_limits* limits;     /* valid during compile */
   llmh_weight* const* weights;   /* [graph->n_tensors]; NULL where the tensor is no weight; valid as the graph */
   const uint64_t* arena_offsets; /* [n_tensors] bytes from arena.offset at which an activation of the largest size
-                                         has its place while it lives; UINT64_MAX for other tensors */
+                                         has its place while it lives; UINT64_MAX for other tensors; valid during
+                                         compile */
   llmh_range arena;              /* activations */
   llmh_range scratch;            /* of scratch_bytes() bytes, the program's own */
-  const llmh_state_view* states; /* [n_states] */
+  const llmh_state_view* const* states; /* [n_states]; valid during compile */
 } llmh_compile_args;
 
 /* One step: ragged tokens of several sequences. Sequence s owns tokens [sequence_begin[s], sequence_begin[s+1]), which
@@ -130,18 +146,21 @@ typedef struct llmh_step {
 typedef struct llmh_backend {
   uint32_t struct_size;
 
-  /* Lists devices; *n is how many there are, at most `capacity` are written (struct_size set by the caller). No device
-   * is not an error: *n is 0. [control] */
-  llmh_status* (*devices)(llmh_device_info* out, uint32_t capacity, uint32_t* n);
+  /* How many devices there are; none is not an error: *n is 0. [control] */
+  llmh_status* (*device_count)(uint32_t* n);
+  /* Describes a device below device_count(). `out` comes zeroed with struct_size set; nothing beyond it is written.
+   * [control] */
+  llmh_status* (*device_info)(uint32_t index, llmh_device_info* out);
 
   llmh_status* (*open)(const llmh_open_args* args, llmh_instance** out); /* [control] */
   void (*close)(llmh_instance*);                                         /* after everything made from it [control] */
 
-  /* 1 when the backend runs this node of the graph itself (dtypes and attributes included), else 0. [thread-safe] */
+  /* 1 when the backend runs this node of the graph itself, else 0. It looks at dtypes and at every attribute: 0 for an
+   * op or an enum value that it does not know. [thread-safe] */
   int32_t (*supports)(llmh_instance*, const llmh_graph* graph, uint32_t node);
 
   /* Device memory, aligned to at least 256 bytes, zeroed. 0 bytes is allowed. [control] */
-  llmh_status* (*buffer_alloc)(llmh_instance*, uint64_t bytes, llmh_buffer** out);
+  llmh_status* (*buffer_alloc)(llmh_instance*, const llmh_buffer_args* args, llmh_buffer** out);
   void (*buffer_free)(llmh_instance*, llmh_buffer*); /* [control] */
   /* A pointer for the CPU to offset 0, or NULL when the device's memory is not host visible. [thread-safe] */
   void* (*buffer_map)(llmh_instance*, llmh_buffer*);
@@ -187,7 +206,7 @@ typedef struct llmh_reference {
    * and the step have. `states` as in compile, in host memory, with the layout that state_page_bytes describes;
    * state_data[i] points at page 0 of states[i]. Returns a code. [engine] */
   int32_t (*eval)(const llmh_graph* graph, uint32_t node, void* const* tensors, const llmh_step* step,
-                  const llmh_state_view* states, uint32_t n_states, void* const* state_data, llmh_call* call);
+                  const llmh_state_view* const* states, uint32_t n_states, void* const* state_data, llmh_call* call);
   /* Page size of the evaluator's own state layout: keys then values, [page_tokens, Hkv*Dk], [page_tokens, Hkv*Dv], of
    * f32, whatever the dtype asked for. [thread-safe] */
   uint64_t (*state_page_bytes)(const llmh_state_spec* spec, int32_t page_tokens);

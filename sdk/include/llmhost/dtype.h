@@ -12,39 +12,39 @@
 extern "C" {
 #endif
 
-typedef int32_t llmh_dtype;
+typedef int32_t llmh_dtype; /* LLMH_DTYPE_*; int32_t, so that its size is the same for every compiler */
 
 enum {
-  LLMH_DTYPE_INVALID = 0,
-  LLMH_DTYPE_F32 = 1,
-  LLMH_DTYPE_F16 = 2,  /* IEEE 754 binary16 */
-  LLMH_DTYPE_BF16 = 3, /* upper half of an f32 */
-  LLMH_DTYPE_F64 = 4,
-  LLMH_DTYPE_I8 = 5,
+  LLMH_DTYPE_INVALID = 0, /* no type: a field that nobody filled */
+  LLMH_DTYPE_F32 = 1,     /* IEEE 754 binary32 */
+  LLMH_DTYPE_F16 = 2,     /* IEEE 754 binary16 */
+  LLMH_DTYPE_BF16 = 3,    /* upper half of an f32 */
+  LLMH_DTYPE_F64 = 4,     /* IEEE 754 binary64 */
+  LLMH_DTYPE_I8 = 5,      /* two's complement, as all I* */
   LLMH_DTYPE_I16 = 6,
   LLMH_DTYPE_I32 = 7,
   LLMH_DTYPE_I64 = 8,
-  LLMH_DTYPE_U8 = 9,
-  LLMH_DTYPE_BOOL = 10, /* one byte, 0 or 1 */
-  LLMH_DTYPE_Q4_0 = 11,
-  LLMH_DTYPE_Q4_1 = 12,
-  LLMH_DTYPE_Q5_0 = 13,
-  LLMH_DTYPE_Q5_1 = 14,
-  LLMH_DTYPE_Q8_0 = 15,
-  LLMH_DTYPE_Q2_K = 16,
-  LLMH_DTYPE_Q3_K = 17,
-  LLMH_DTYPE_Q4_K = 18,
-  LLMH_DTYPE_Q5_K = 19,
-  LLMH_DTYPE_Q6_K = 20,
-  LLMH_DTYPE_IQ4_NL = 21,
-  LLMH_DTYPE_IQ4_XS = 22,
-  LLMH_DTYPE_COUNT_ = 23 /* one past the last id known to this header; never stored */
+  LLMH_DTYPE_U8 = 9,      /* bytes */
+  LLMH_DTYPE_BOOL = 10,   /* one byte, 0 or 1 */
+  LLMH_DTYPE_Q4_0 = 11,   /* 4 bits, blocks of 32: d (q - 8), d an f16 of the block */
+  LLMH_DTYPE_Q4_1 = 12,   /* 4 bits, blocks of 32: d q + m, d and m f16 */
+  LLMH_DTYPE_Q5_0 = 13,   /* 5 bits, blocks of 32: d (q - 16) */
+  LLMH_DTYPE_Q5_1 = 14,   /* 5 bits, blocks of 32: d q + m */
+  LLMH_DTYPE_Q8_0 = 15,   /* 8 bits, blocks of 32: d q */
+  LLMH_DTYPE_Q2_K = 16,   /* 2 bits, blocks of 256 in 16 parts: 4-bit scale and minimum each */
+  LLMH_DTYPE_Q3_K = 17,   /* 3 bits, blocks of 256 in 16 parts: 6-bit scale each */
+  LLMH_DTYPE_Q4_K = 18,   /* 4 bits, blocks of 256 in 8 parts: 6-bit scale and minimum each */
+  LLMH_DTYPE_Q5_K = 19,   /* 5 bits, as Q4_K */
+  LLMH_DTYPE_Q6_K = 20,   /* 6 bits, blocks of 256 in 16 parts: 8-bit scale each */
+  LLMH_DTYPE_IQ4_NL = 21, /* 4 bits, blocks of 32: d times one of 16 fixed values */
+  LLMH_DTYPE_IQ4_XS = 22, /* as IQ4_NL, blocks of 256 in 8 parts: 6-bit scale each */
+  LLMH_DTYPE_COUNT_ = 23  /* one past the last id known to this header; never stored */
 };
 
 /* Layout of one dtype. [thread-safe] */
 typedef struct llmh_dtype_layout {
   const char* name;        /* as written in configs and listings: "f32", "q4_k"; static lifetime */
-  uint32_t block_elements; /* 1 for plain types */
+  uint32_t block_elements; /* elements that share a block; 1 for plain types; a row holds whole blocks */
   uint32_t block_bytes;    /* bytes of one block (of one element for plain types) */
 } llmh_dtype_layout;
 

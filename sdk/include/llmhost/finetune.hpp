@@ -9,6 +9,10 @@
 //     std::string config_json() override;
 //   };
 //   LLMH_FINETUNE_PLUGIN(MyMethod);
+//
+// The host calls schema() before there is an object, makes one object for each job from the job's settings, asks
+// selects() about linears and rewrite() for those that were selected, and ends with close, where the macro's table
+// deletes the object: the plugin itself never frees it. All of it [control], one call at a time.
 #pragma once
 
 #include <algorithm>
@@ -27,14 +31,17 @@
 
 namespace llmh {
 
-// Declares config keys. An empty default makes a key required; `documentation` is one line with the unit.
+// Declares config keys. An empty default makes a key required; `documentation` is one line with the unit. Texts
+// are copied. Valid during schema() only.
 class Schema {
  public:
   explicit Schema(llmh_schema_sink* sink) : sink_(sink) {}
 
+  // `default_value`: "true" or "false".
   void add_bool(std::string_view name, std::string_view default_value, std::string_view documentation) {
     add(key(LLMH_KEY_BOOL, name, default_value, documentation));
   }
+  // A whole number from `minimum` to `maximum`, both included.
   void add_int(std::string_view name, std::string_view default_value, std::string_view documentation, int64_t minimum,
                int64_t maximum) {
     llmh_key_spec spec = key(LLMH_KEY_INT, name, default_value, documentation);
@@ -42,6 +49,7 @@ class Schema {
     spec.maximum = static_cast<double>(maximum);
     add(spec);
   }
+  // A finite number from `minimum` to `maximum`, both included; without them any.
   void add_float(std::string_view name, std::string_view default_value, std::string_view documentation,
                  double minimum = std::numeric_limits<double>::lowest(),
                  double maximum = std::numeric_limits<double>::max()) {
@@ -63,6 +71,7 @@ class Schema {
   }
 
  private:
+  // The parts that every key has.
   static llmh_key_spec key(int32_t type, std::string_view name, std::string_view default_value,
                            std::string_view documentation) {
     llmh_key_spec spec{};
@@ -80,7 +89,9 @@ class Schema {
   llmh_schema_sink* sink_;
 };
 
-// The validated config of a job.
+// The validated config of a job: types and ranges are as declared, absent keys have their defaults. Asking for a key
+// that schema() did not declare throws. Valid as long as the method that is made from
+// it, so it may be kept. [control]
 class Settings {
  public:
   explicit Settings(const llmh_config* config) : config_(config) {}
@@ -96,11 +107,13 @@ class Settings {
     check(config_->get_float(config_, str(key), &value));
     return value;
   }
+  // One of the choices, when the key has any.
   std::string get_string(std::string_view key) const {
     llmh_str value{};
     check(config_->get_string(config_, str(key), &value));
     return std::string(view(value));
   }
+  // In the order of the config; may be empty.
   std::vector<std::string> get_list(std::string_view key) const {
     std::vector<std::string> values;
     uint32_t n = 0;
@@ -117,20 +130,21 @@ class Settings {
   const llmh_config* config_;
 };
 
-// A linear node that may be rewritten. Tensors are absent while a method only selects.
+// A linear node that may be rewritten. Tensors are absent while a method only selects; in rewrite() they belong to the
+// graph that is passed with them and mean nothing in another.
 struct Linear {
-  std::string path;
-  int64_t in_features = 0;
-  int64_t out_features = 0;
-  llmh_dtype weight_dtype = LLMH_DTYPE_INVALID;
-  Tensor x;       // [..., in_features]
-  Tensor weight;  // [out_features, in_features]
-  Tensor bias;    // [out_features] or absent
-  Tensor y;       // [..., out_features]: what the untouched linear gives
+  std::string path;                              // Hub module path: "model.layers.3.self_attn.q_proj"
+  int64_t in_features = 0;                       // K
+  int64_t out_features = 0;                      // N
+  llmh_dtype weight_dtype = LLMH_DTYPE_INVALID;  // of the base weight as stored; may be quantised
+  Tensor x;                                      // [..., in_features]
+  Tensor weight;                                 // [out_features, in_features]
+  Tensor bias;                                   // [out_features] or absent
+  Tensor y;                                      // [..., out_features]: what the untouched linear gives
 };
 
 // Whether `path` is one of the modules that `targets` names: a whole path, its end after a dot, or
-// "all-linear".
+// "all-linear". "proj" is no match for "q_proj": only whole names count.
 inline bool is_target(std::string_view path, const std::vector<std::string>& targets) {
   return std::any_of(targets.begin(), targets.end(), [path](const std::string& target) {
     if (target == "all-linear" || path == target) return true;
@@ -138,7 +152,8 @@ inline bool is_target(std::string_view path, const std::vector<std::string>& tar
   });
 }
 
-// JSON text of a string and of a list of strings, for config_json().
+// JSON text of a string and of a list of strings, for config_json(). The text is UTF-8 and stays so; quotes,
+// backslashes and control characters are escaped.
 inline std::string json(std::string_view text) {
   std::string quoted = "\"";
   for (const char c : text) {
@@ -159,7 +174,8 @@ inline std::string json(const std::vector<std::string>& list) {
   return text + "]";
 }
 
-// What a method does; see llmh_finetune. Functions may throw llmh::Error. [control]
+// What a method does; see llmh_finetune. Functions may throw llmh::Error, which refuses the job with its message; every
+// other exception is reported as an internal error. Made by open() from the settings, deleted by close(). [control]
 class Method {
  public:
   Method() = default;
@@ -167,17 +183,23 @@ class Method {
   Method& operator=(const Method&) = delete;
   virtual ~Method() = default;
 
+  // Whether this linear is to be rewritten, by its path (is_target), sizes or type. There is no graph yet.
   virtual bool selects(const Linear& linear) = 0;
-  // Returns the replacement of linear.y, of the same shape. Parameters are named "<path>.<something>".
+  // Returns the replacement of linear.y, of the same shape [..., out_features]. New tensors are made with
+  // graph.parameter() and named "<path>.<something>". The untouched linear (linear.y) may be part of the result:
+  // y + something is what most methods return.
   virtual Tensor rewrite(Graph& graph, const Linear& linear) = 0;
-  // The tensor's name in the adapter file; by default the one that PEFT gives it.
+  // The tensor's name in the adapter file, for a name that was given to parameter(); by default the one that PEFT
+  // gives it. Different for different parameters.
   virtual std::string file_name(std::string_view parameter) {
     return std::string("base_model.model.").append(parameter);
   }
+  // The adapter's config file: one JSON object with what another program needs to apply the adapter.
   virtual std::string config_json() = 0;
 };
 
-// The C table over a class as sketched at the top of this file.
+// The C table over a class as sketched at the top of this file. Every function has the contract of the field of
+// llmh_finetune that it fills; nothing thrown in `M` passes it.
 template <typename M>
 class FinetuneTable {
  public:
@@ -187,10 +209,11 @@ class FinetuneTable {
   }
 
  private:
+  // What llmh_method stands for: made by open(), deleted by close().
   struct Held {
     explicit Held(const Settings& settings) : method(settings) {}
     M method;
-    std::string json;
+    std::string json;  // what config_json() gave last; the host may read it until close
   };
 
   static Held& held(llmh_method* self) { return *reinterpret_cast<Held*>(self); }
@@ -208,6 +231,7 @@ class FinetuneTable {
     return table;
   }
 
+  // `graph` null: a linear to select, without tensors.
   static Linear linear_of(const llmh_linear_info& info, Graph* graph) {
     Linear linear;
     linear.path = view(info.path);
@@ -246,7 +270,7 @@ class FinetuneTable {
                                 uint64_t* length) {
     return guard([&] {
       const std::string text = held(self).method.file_name(view(parameter));
-      *length = text.size();
+      *length = text.size();  // also when it does not fit, so that the host can ask again
       if (text.size() > capacity)
         throw Error(LLMH_OUT_OF_RANGE,
                     "the name of " + std::string(view(parameter)) + " needs " + std::to_string(text.size()) + " bytes");

@@ -138,7 +138,12 @@ enum {
   LLMH_OP_ATTENTION_DISTANCE = 50 /* P  -> f32 [T,L]. Key position minus query position; 0 in other sequences. */
 };
 
-/* --- Attributes. Each struct starts with its size and is only appended to; fields not present read as 0. ---------- */
+/* --- Attributes. Each struct starts with its size and is only appended to; fields not present read as 0. ----------
+ *
+ * A reader takes the fields that it knows (node_attrs() of op.hpp), so a field appended later must mean "as before" when
+ * it is 0. A backend may be older than the host: the host never offers it a node whose attributes hold a byte other
+ * than 0 beyond the struct as it was in the backend's minor. Such a node is decomposed, or the model is refused. Enum
+ * values are not covered by this: `supports` answers 0 for a node with one that the backend does not know. */
 
 typedef struct llmh_norm_attrs {
   uint32_t struct_size;
@@ -281,12 +286,12 @@ typedef struct llmh_cast_attrs {
   llmh_dtype dtype;
 } llmh_cast_attrs;
 
-enum { LLMH_STATE_KEYS = 1, LLMH_STATE_VALUES = 2 };
+enum { LLMH_PART_KEYS = 1, LLMH_PART_VALUES = 2 };
 
 typedef struct llmh_state_attrs {
   uint32_t struct_size;
   int32_t slot;
-  int32_t part;  /* STATE_READ: LLMH_STATE_KEYS or LLMH_STATE_VALUES */
+  int32_t part;  /* STATE_READ: LLMH_PART_KEYS or LLMH_PART_VALUES */
   int32_t width; /* STATE_READ: elements of a row, Hkv * D */
 } llmh_state_attrs;
 

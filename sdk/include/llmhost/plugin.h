@@ -9,7 +9,13 @@
  *
  * Rules that hold for every function of every table:
  *  - Growth: structs start with `struct_size` and are only appended to. A reader tests LLMH_HAS(ptr, field) before it
- *    reads a field that was added after minor 0. Tables are held by pointer and never copied.
+ *    reads a field that was added after minor 0; a writer writes no field beyond the struct_size it was given. Such a
+ *    struct crosses by pointer only: a list of them is an array of pointers, a copy takes struct_size bytes and zeroes
+ *    the rest, and tables are never copied.
+ *  - Frozen: llmh_str, llmh_dim, llmh_option, llmh_range and llmh_dtype_layout have no struct_size. They are values,
+ *    may lie in arrays and in other structs, and never change.
+ *  - Enum values and bits are appended to as well. What a side does with one that it does not know is said where the
+ *    enum is used; where nothing is said, it is an error that names the value.
  *  - Errors: `llmh_status*`, NULL for success, created with llmh_host.status_new and owned by the host from then on.
  *    Functions of the hot path return an int32_t code and may leave one message in their llmh_call.
  *  - No C++ exception, abort, exit or longjmp crosses the boundary. No type of any C++ library crosses it.
@@ -82,7 +88,7 @@ struct llmh_host {
   /* One log line, copied; the host adds the plugin's id. [thread-safe] */
   void (*log)(const llmh_host* host, int32_t level, llmh_str message);
 
-  /* A host extension by id and revision ("llmhost.thread-pool/1"), or NULL when the host has none: then the caller
+  /* A host extension by id and revision ("llmhost.reference/1"), or NULL when the host has none: then the caller
    * takes the default that the extension's documentation states. Valid until the process ends. [thread-safe] */
   const void* (*get_extension)(const llmh_host* host, llmh_str id);
 };
@@ -144,16 +150,16 @@ typedef struct llmh_call {
   const volatile int32_t* cancel; /* not 0: stop soon and return LLMH_CANCELLED; NULL: cannot be cancelled */
 } llmh_call;
 
-#define LLMH_THREAD_POOL_EXTENSION "llmhost.thread-pool/1"
-
-/* The host's threads, lent to plugins, which start none of their own. Without the extension: run on the caller. */
+/* The host's threads, lent to plugins, which start none of their own: a backend is given them when it opens a device
+ * (llmh_open_args.thread_pool). */
 typedef struct llmh_thread_pool llmh_thread_pool;
 struct llmh_thread_pool {
   uint32_t struct_size;
   int32_t n_threads; /* the caller's included; `thread` below is in [0, n_threads) */
 
   /* Runs body(context, i, thread) for every i in [0, n_items) and returns when all have returned. Which thread takes
-   * which item is not fixed, so results must not depend on it. Not re-entrant: a body does not call it. [engine] */
+   * which item is not fixed, so results must not depend on it. [control] or [engine], never from a body: it is not
+   * re-entrant. */
   void (*parallel_for)(const llmh_thread_pool* pool, int64_t n_items,
                        void (*body)(void* context, int64_t item, int32_t thread), void* context);
 };

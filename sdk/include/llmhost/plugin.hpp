@@ -30,13 +30,28 @@ namespace llmh {
 // --- Strings
 // ----------------------------------------------------------------------------------------------------
 
-// Does not copy: the result lives as long as what `text` refers to.
+// Does not copy: the result lives as long as what `text` refers to. [thread-safe]
 inline llmh_str str(std::string_view text) noexcept {
   return {text.data(), text.size()};
 }
 
+// The same way back; {NULL, 0} becomes the empty view.
 inline std::string_view view(llmh_str text) noexcept {
   return text.ptr == nullptr ? std::string_view() : std::string_view(text.ptr, static_cast<size_t>(text.len));
+}
+
+// --- Structs that grow
+// ------------------------------------------------------------------------------------------
+
+// A copy to keep of a struct with struct_size: the fields that its writer knows, the rest 0. An assignment would read
+// past the end of an older writer's struct. [thread-safe]
+template <typename T>
+T copy_struct(const T& from) noexcept {
+  T copy{};
+  const size_t size = std::min<size_t>(from.struct_size, sizeof copy);
+  std::memcpy(&copy, &from, size);
+  copy.struct_size = static_cast<uint32_t>(size);  // LLMH_HAS tells what was there
+  return copy;
 }
 
 // --- The host
@@ -47,22 +62,22 @@ namespace detail {
 __attribute__((visibility("hidden"))) inline const llmh_host* host_pointer = nullptr;
 }  // namespace detail
 
-// The host's table; null before init. [thread-safe]
+// The host's table; null before init, then valid until the process ends. Never freed by the plugin. [thread-safe]
 inline const llmh_host* host() noexcept {
   return detail::host_pointer;
 }
 
-// Keeps the host's table. LLMH_DEFINE_PLUGIN calls it; a plugin with its own init calls it first.
+// Keeps the host's table. LLMH_DEFINE_PLUGIN calls it; a plugin with its own init calls it first. [control]
 inline void set_host(const llmh_host* host) noexcept {
   detail::host_pointer = host;
 }
 
-// One log line; the host adds the plugin's id. `level` is LLMH_LOG_*. [thread-safe]
+// One log line, copied; the host adds the plugin's id. `level` is LLMH_LOG_*. Before init it is dropped. [thread-safe]
 inline void log(int32_t level, std::string_view message) noexcept {
   if (host() != nullptr) host()->log(host(), level, str(message));
 }
 
-// A host extension, e.g. extension<llmh_thread_pool>(LLMH_THREAD_POOL_EXTENSION), or null. [thread-safe]
+// A host extension, e.g. extension<llmh_reference>(LLMH_REFERENCE_EXTENSION), or null. [thread-safe]
 template <typename Table>
 const Table* extension(std::string_view id) noexcept {
   return host() == nullptr ? nullptr : static_cast<const Table*>(host()->get_extension(host(), str(id)));
@@ -93,16 +108,18 @@ class StatusError : public std::exception {
   llmh_status* status_;
 };
 
-// Throws what a host function returned, if it is an error.
+// Throws what a host function returned, if it is an error. For plugin code below guard(). [thread-safe]
 inline void check(llmh_status* status) {
   if (status != nullptr) throw StatusError(status);
 }
 
+// An error for the host, which owns it from then on: return it, do not keep it. `message` is copied. [thread-safe]
 inline llmh_status* new_status(int32_t code, std::string_view message) noexcept {
   return host()->status_new(host(), code, str(message));
 }
 
-// Runs fn and turns whatever it throws into a status; null on success. Nothing escapes.
+// Runs fn and turns whatever it throws into a status; null on success. Nothing escapes. What fn made before it threw is
+// fn's to free: hold it in owners (std::unique_ptr) and release() into the out parameter last.
 template <typename Fn>
 llmh_status* guard(Fn&& fn) noexcept {
   try {
@@ -131,7 +148,8 @@ inline int32_t fail(llmh_call* call, int32_t code, std::string_view message) noe
   return code == LLMH_OK ? LLMH_INTERNAL : code;
 }
 
-// For the hot path: runs fn and turns whatever it throws into a code, with the message in `call`.
+// For the hot path: runs fn and turns whatever it throws into a code, with the message in `call`. The way of success
+// allocates nothing. StatusError is not expected here: host functions that return a status are [control].
 template <typename Fn>
 int32_t guard_code(llmh_call* call, Fn&& fn) noexcept {
   try {
@@ -148,14 +166,15 @@ int32_t guard_code(llmh_call* call, Fn&& fn) noexcept {
   }
 }
 
+// Whether the host wants this call to end soon with LLMH_CANCELLED. Cheap: one load. [thread-safe]
 inline bool is_cancelled(const llmh_call* call) noexcept {
   return call != nullptr && call->cancel != nullptr && *call->cancel != 0;
 }
 
 }  // namespace llmh
 
-// Defines the exported table of a plugin with one interface and nothing of its own to initialise. At file
-// scope.
+// Defines the exported table of a plugin with one interface and nothing of its own to initialise. At file scope,
+// outside every namespace, once a plugin. `interface_ptr` has static lifetime.
 #define LLMH_DEFINE_PLUGIN(kind, interface_id, interface_ptr)              \
   static llmh_status* llmh_plugin_init(const llmh_host* host) {            \
     ::llmh::set_host(host);                                                \

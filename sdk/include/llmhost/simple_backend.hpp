@@ -6,8 +6,11 @@
 // place where the host allows it and copied otherwise, in the checkpoint's layout; state has the evaluator's
 // layout.
 //
+// How to go on from there: take the op that costs most, add it to the list, compare. A backend with memory of its
+// own, or one that captures whole graphs, outgrows this header and fills the table of backend.h itself.
+//
 //     void my_scale(const llmh::OpCall& call) {
-//       const float value = call.attrs<llmh_scalar_attrs>().value;
+//       const float value = llmh::node_attrs<llmh_scalar_attrs>(call.node()).value;
 //       for (int64_t i = 0; i < call.count(call.output()); ++i) call.out()[i] = call.in(0)[i] * value;
 //     }
 //     const llmh::SimpleBackend& backend() {
@@ -30,35 +33,39 @@
 #include <vector>
 
 #include "llmhost/backend.h"
+#include "llmhost/op.hpp"
 #include "llmhost/plugin.hpp"
 
 namespace llmh {
 
 // One node in one step, given to a backend's own op. Tensors are dense and row-major.
+//
+// Made anew for each call: the object and every pointer that it gives are valid until `run` returns, and no longer.
+// What is to be kept from step to step is keyed by the node, whose address stays the same until the program is
+// released. Functions may be called from several threads at once (inside parallel_for).
 class OpCall {
  public:
   OpCall(const llmh_graph& graph, const llmh_node& node, void* const* tensors, const llmh_step& step,
          const llmh_thread_pool* pool)
       : graph_(graph), node_(node), tensors_(tensors), step_(step), pool_(pool) {}
 
+  // With the op's attributes: node_attrs<llmh_norm_attrs>(call.node()).
   const llmh_node& node() const { return node_; }
+  // The ragged tokens: which sequence and position each of the T rows belongs to.
   const llmh_step& step() const { return step_; }
   const llmh_thread_pool* pool() const { return pool_; }  // null: run on this thread
-  // The op's attributes. Fields that the host does not know yet are 0.
-  template <typename Attrs>
-  Attrs attrs() const {
-    Attrs attrs{};
-    if (node_.attrs != nullptr) std::memcpy(&attrs, node_.attrs, std::min<size_t>(node_.attrs_size, sizeof attrs));
-    return attrs;
-  }
 
+  // Whether the optional input is there. The functions below are for inputs that are.
   bool has(uint32_t input) const { return input < node_.n_inputs && node_.inputs[input] != LLMH_NO_TENSOR; }
+  // Type and shape; symbolic dimensions are resolved by size().
   const llmh_tensor_info& input(uint32_t index) const { return *graph_.tensors[node_.inputs[index]]; }
   const llmh_tensor_info& output(uint32_t index = 0) const { return *graph_.tensors[node_.outputs[index]]; }
+  // The elements, count(input(index)) of them. Cast the pointer for other types than f32 (token ids are i32).
   const float* in(uint32_t index) const { return static_cast<const float*>(tensors_[node_.inputs[index]]); }
+  // Where the op writes; never the memory of one of its inputs. Holds anything before.
   float* out(uint32_t index = 0) const { return static_cast<float*>(tensors_[node_.outputs[index]]); }
 
-  // In this step.
+  // Elements along dimension `dim`, counted from 0 at the outermost, in this step.
   int64_t size(const llmh_tensor_info& tensor, int32_t dim) const {
     const llmh_dim& d = tensor.dims[dim];
     if (d.symbol == LLMH_DIM_TOKENS) return d.size * step_.n_tokens;
@@ -67,6 +74,7 @@ class OpCall {
     if (d.symbol == LLMH_DIM_STATE) return d.size * step_.n_state;
     return d.size;
   }
+  // Elements in all, in this step; 1 for a scalar, 0 when a dimension is empty.
   int64_t count(const llmh_tensor_info& tensor) const {
     int64_t count = 1;
     for (int32_t i = 0; i < tensor.rank; ++i) count *= size(tensor, i);
@@ -81,17 +89,21 @@ class OpCall {
   const llmh_thread_pool* pool_;
 };
 
+// A line of the list: one op and how it is run. Several lines may share an op; the first that accepts a node has it.
 struct SimpleOp {
-  llmh_op op;
-  void (*run)(const OpCall& call);  // [engine]; may throw llmh::Error
-  // Whether this node is one for `run`; null: every node of the op whose tensors are all f32.
+  llmh_op op;  // LLMH_OP_*
+  // Writes every element of every output. Allocates nothing after the first step; may throw llmh::Error before it
+  // hands work to the pool, nothing may leave a body that runs there. [engine]
+  void (*run)(const OpCall& call);
+  // Whether this node is one for `run`; null: every node of the op whose tensors are all f32. An op whose attributes
+  // hold an enum needs it, to leave values that `run` does not know to the host.
   bool (*accepts)(const llmh_graph& graph, const llmh_node& node) = nullptr;
 };
 
 // What the table below works from; immutable, alive as long as the plugin.
 class SimpleBackend {
  public:
-  // `reference`: null for the host's extension, asked for when a device is opened.
+  // `device_name` is what users see ("my device, 16 cores"). `reference`: null for the host's extension, asked for when a device is opened.
   SimpleBackend(std::string device_name, std::vector<SimpleOp> ops, const llmh_reference* reference = nullptr)
       : device_name_(std::move(device_name)), ops_(std::move(ops)), reference_(reference) {}
 
@@ -99,6 +111,7 @@ class SimpleBackend {
   const llmh_reference* reference() const {
     return reference_ != nullptr ? reference_ : extension<llmh_reference>(LLMH_REFERENCE_EXTENSION);
   }
+  // The line that runs this node; null: the reference evaluator does. [thread-safe]
   const SimpleOp* find(const llmh_graph& graph, const llmh_node& node) const {
     for (const SimpleOp& op : ops_)
       if (op.op == node.op && (op.accepts != nullptr ? op.accepts(graph, node) : all_f32(graph, node))) return &op;
@@ -106,6 +119,7 @@ class SimpleBackend {
   }
 
  private:
+  // Absent inputs do not count.
   static bool all_f32(const llmh_graph& graph, const llmh_node& node) {
     const auto is_f32 = [&](llmh_tensor tensor) {
       return tensor == LLMH_NO_TENSOR || graph.tensors[tensor]->dtype == LLMH_DTYPE_F32;
@@ -119,13 +133,16 @@ class SimpleBackend {
   const llmh_reference* reference_;
 };
 
-// The functions of the llmh_backend table for the SimpleBackend that `Get` returns.
+// The functions of the llmh_backend table for the SimpleBackend that `Get` returns. Each has the contract and the thread
+// tag of the field of llmh_backend that it fills; comments here only say what this backend makes of it. The handles that
+// the host keeps are the structs below, cast: what is made here is deleted here.
 template <const SimpleBackend& (*Get)()>
 class SimpleBackendTable {
  public:
   static const llmh_backend* get() {
     static const llmh_backend table = {sizeof(llmh_backend),
-                                       devices,
+                                       device_count,
+                                       device_info,
                                        open,
                                        close,
                                        supports,
@@ -152,25 +169,30 @@ class SimpleBackendTable {
   };
   using Memory = std::unique_ptr<std::byte, Free>;
 
+  // What llmh_instance stands for. Deleted by close().
   struct Instance {
-    const llmh_reference* reference;
-    const llmh_thread_pool* pool;
+    const llmh_reference* reference;  // the host's, static lifetime
+    const llmh_thread_pool* pool;     // the host's, valid until close; may be null
   };
+  // What llmh_buffer stands for. Deleted by buffer_free().
   struct Buffer {
     Memory memory;
     uint64_t bytes;
   };
+  // What llmh_weight stands for. Deleted by release_weight().
   struct Weight {
-    const void* data;
-    Memory copy;
+    const void* data;  // in the checkpoint's layout: the host's memory, or `copy`
+    Memory copy;       // null: used in place
   };
+  // What llmh_program stands for. Deleted by release_program().
   struct Program {
     Instance* instance;
-    const llmh_graph* graph;
+    const llmh_graph* graph;           // the host's, valid until release_program
     std::vector<const SimpleOp*> ops;  // by node; null: the reference
     std::vector<void*> tensors;        // weights, constants and activations in their places
     std::vector<llmh_state_view> states;
-    std::vector<void*> state_data;
+    std::vector<const llmh_state_view*> state_views;  // into `states`
+    std::vector<void*> state_data;                    // page 0 of each
   };
 
   static Instance* self(llmh_instance* handle) { return reinterpret_cast<Instance*>(handle); }
@@ -187,23 +209,31 @@ class SimpleBackendTable {
     return memory;
   }
 
+  // The address of a place in a buffer; device memory is host memory here.
   static std::byte* at(const llmh_range& range, uint64_t offset) {
     return self(range.buffer)->memory.get() + range.offset + offset;
   }
 
-  static llmh_status* devices(llmh_device_info* out, uint32_t capacity, uint32_t* n) noexcept {
+  static void check_device(uint32_t index) {
+    if (index != 0) throw Error(LLMH_NOT_FOUND, "there is one device, 0");
+  }
+  static llmh_status* device_count(uint32_t* n) noexcept {
     *n = 1;
-    if (capacity == 0) return nullptr;
-    out->host_visible = 1;
-    out->name = str(Get().device_name());
-    out->memory_bytes = 0;
-    out->memory_free = 0;
     return nullptr;
   }
+  // How much memory there is stays unknown.
+  static llmh_status* device_info(uint32_t index, llmh_device_info* out) noexcept {
+    return guard([&] {
+      check_device(index);
+      out->host_visible = 1;
+      out->name = str(Get().device_name());
+    });
+  }
 
+  // Without the reference evaluator most graphs could not run: that is said here, not in the middle of one.
   static llmh_status* open(const llmh_open_args* args, llmh_instance** out) noexcept {
     return guard([&] {
-      if (args->device != 0) throw Error(LLMH_INVALID_ARGUMENT, "there is one device, 0");
+      check_device(args->device);
       if (args->n_options > 0)
         throw Error(LLMH_INVALID_ARGUMENT,
                     "unknown option '" + std::string(view(args->options[0].key)) + "': this backend has none");
@@ -214,20 +244,23 @@ class SimpleBackendTable {
   }
   static void close(llmh_instance* instance) noexcept { delete self(instance); }
 
+  // Ops that neither the list nor the evaluator runs come decomposed.
   static int32_t supports(llmh_instance* instance, const llmh_graph* graph, uint32_t node) noexcept {
     const llmh_node& n = *graph->nodes[node];
     return Get().find(*graph, n) != nullptr || self(instance)->reference->supports(n.op) == 1 ? 1 : 0;
   }
 
-  static llmh_status* buffer_alloc(llmh_instance*, uint64_t bytes, llmh_buffer** out) noexcept {
+  // What a buffer is for makes no difference: there is one kind of memory.
+  static llmh_status* buffer_alloc(llmh_instance*, const llmh_buffer_args* args, llmh_buffer** out) noexcept {
     return guard([&] {
-      auto buffer = std::make_unique<Buffer>(Buffer{allocate(bytes), bytes});
+      auto buffer = std::make_unique<Buffer>(Buffer{allocate(args->bytes), args->bytes});
       *out = reinterpret_cast<llmh_buffer*>(buffer.release());
     });
   }
   static void buffer_free(llmh_instance*, llmh_buffer* buffer) noexcept { delete self(buffer); }
   static void* buffer_map(llmh_instance*, llmh_buffer* buffer) noexcept { return self(buffer)->memory.get(); }
 
+  // Throws unless the bytes [offset, offset + bytes) lie in the buffer.
   static void check_range(const Buffer& buffer, uint64_t offset, uint64_t bytes) {
     if (offset > buffer.bytes || bytes > buffer.bytes - offset)
       throw Error(LLMH_OUT_OF_RANGE, "bytes [" + std::to_string(offset) + ", +" + std::to_string(bytes) +
@@ -270,11 +303,13 @@ class SimpleBackendTable {
   }
   static void release_weight(llmh_instance*, llmh_weight* weight) noexcept { delete reinterpret_cast<Weight*>(weight); }
 
+  // The evaluator stores f32 whatever type is asked for.
   static llmh_status* state_page_bytes(llmh_instance* instance, const llmh_state_spec* spec, llmh_dtype,
                                        int32_t page_tokens, uint64_t* out) noexcept {
     *out = self(instance)->reference->state_page_bytes(spec, page_tokens);
     return nullptr;
   }
+  // An op that needs scratch keeps it itself.
   static llmh_status* scratch_bytes(llmh_instance*, const llmh_graph*, const llmh_limits*, uint64_t* out) noexcept {
     *out = 0;
     return nullptr;
@@ -293,6 +328,7 @@ class SimpleBackendTable {
     throw Error(LLMH_INTERNAL, "tensor '" + std::string(view(info.name)) + "' has no place");
   }
 
+  // Everything that stays from step to step is looked up once, here.
   static llmh_status* compile(llmh_instance* instance, const llmh_compile_args* args, llmh_program** out) noexcept {
     return guard([&] {
       auto program = std::make_unique<Program>();
@@ -302,9 +338,10 @@ class SimpleBackendTable {
         program->ops.push_back(Get().find(*args->graph, *args->graph->nodes[i]));
       for (uint32_t i = 0; i < args->graph->n_tensors; ++i) program->tensors.push_back(place_of(*args, i));
       for (uint32_t i = 0; i < args->n_states; ++i) {
-        program->states.push_back(args->states[i]);
-        program->state_data.push_back(at(args->states[i].range, 0));
+        program->states.push_back(copy_struct(*args->states[i]));
+        program->state_data.push_back(at(args->states[i]->range, 0));
       }
+      for (const llmh_state_view& state : program->states) program->state_views.push_back(&state);
       *out = reinterpret_cast<llmh_program*>(program.release());
     });
   }
@@ -312,6 +349,7 @@ class SimpleBackendTable {
     delete reinterpret_cast<Program*>(program);
   }
 
+  // place_of() has refused every other kind of step input.
   static void bind_inputs(Program& program, const llmh_step& step) {
     for (uint32_t i = 0; i < program.graph->n_tensors; ++i) {
       const llmh_tensor_info& info = *program.graph->tensors[i];
@@ -324,6 +362,7 @@ class SimpleBackendTable {
     }
   }
 
+  // One node after the other, in the graph's order. Cancellation is looked at between nodes.
   static int32_t run(llmh_program* handle, const llmh_step* step, llmh_call* call) noexcept {
     auto& program = *reinterpret_cast<Program*>(handle);
     const Instance& instance = *program.instance;
@@ -337,8 +376,9 @@ class SimpleBackendTable {
               OpCall(*program.graph, *program.graph->nodes[i], program.tensors.data(), *step, instance.pool));
         });
       else
-        code = instance.reference->eval(program.graph, i, program.tensors.data(), step, program.states.data(),
-                                        static_cast<uint32_t>(program.states.size()), program.state_data.data(), call);
+        code = instance.reference->eval(program.graph, i, program.tensors.data(), step, program.state_views.data(),
+                                        static_cast<uint32_t>(program.state_views.size()), program.state_data.data(),
+                                        call);
       if (code != LLMH_OK) return code;
     }
     return LLMH_OK;

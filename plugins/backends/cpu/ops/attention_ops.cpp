@@ -9,13 +9,13 @@ namespace llmhost::cpu {
 namespace {
 
 bool supports_attention(const NodeView& view) {
-  const auto a = attrs_of<llmh_attention_attrs>(*view.node);
+  const auto a = llmh::node_attrs<llmh_attention_attrs>(*view.node);
   return view.node->n_inputs >= 3 && all_f32(view) && a.n_heads > 0 && a.n_kv_heads > 0 &&
          a.n_heads % a.n_kv_heads == 0 && a.k_head_dim > 0 && a.v_head_dim > 0 && a.window >= 0;
 }
 
 ScratchNeed attention_scratch(const NodeView& view, const llmh_limits& limits) {
-  const auto attrs = attrs_of<llmh_attention_attrs>(*view.node);
+  const auto attrs = llmh::node_attrs<llmh_attention_attrs>(*view.node);
   return {.per_thread = static_cast<uint64_t>(attention_scratch_floats(attrs.v_head_dim)) * sizeof(float),
           .shared = (static_cast<uint64_t>(limits.max_sequences) + 1) * sizeof(int64_t)};
 }
@@ -97,7 +97,7 @@ void check_visible(const RunContext& context, const StateSlot& slot, int32_t win
 
 void run_attention(const RunContext& context, const Call& call) {
   const llmh_step& step = context.step;
-  const auto attrs = attrs_of<llmh_attention_attrs>(*call.node);
+  const auto attrs = llmh::node_attrs<llmh_attention_attrs>(*call.node);
   const StateSlot& slot = *call.state;
   write_state(context, slot, context.floats(call.inputs[1]), int64_t{attrs.n_kv_heads} * attrs.k_head_dim,
               context.floats(call.inputs[2]), int64_t{attrs.n_kv_heads} * attrs.v_head_dim);

@@ -12,12 +12,12 @@ void for_elements(const RunContext& context, const Call& call, const Body& body)
 }
 
 bool supports_activation(const NodeView& view) {
-  const int32_t kind = attrs_of<llmh_activation_attrs>(*view.node).kind;
+  const int32_t kind = llmh::node_attrs<llmh_activation_attrs>(*view.node).kind;
   return all_f32(view) && kind >= LLMH_ACT_SILU && kind <= LLMH_ACT_GELU_QUICK;
 }
 
 void run_activation(const RunContext& context, const Call& call) {
-  const int32_t kind = attrs_of<llmh_activation_attrs>(*call.node).kind;
+  const int32_t kind = llmh::node_attrs<llmh_activation_attrs>(*call.node).kind;
   const float* x = context.floats(call.inputs[0]);
   float* y = context.out(call.outputs[0]);
   for_elements(context, call, [&](int64_t at, int64_t n) {
@@ -26,7 +26,7 @@ void run_activation(const RunContext& context, const Call& call) {
 }
 
 void run_gated(const RunContext& context, const Call& call) {
-  const int32_t kind = attrs_of<llmh_activation_attrs>(*call.node).kind;
+  const int32_t kind = llmh::node_attrs<llmh_activation_attrs>(*call.node).kind;
   const float* gate = context.floats(call.inputs[0]);
   const float* up = context.floats(call.inputs[1]);
   float* y = context.out(call.outputs[0]);
@@ -36,12 +36,12 @@ void run_gated(const RunContext& context, const Call& call) {
 }
 
 bool supports_unary(const NodeView& view) {
-  const int32_t kind = attrs_of<llmh_unary_attrs>(*view.node).kind;
+  const int32_t kind = llmh::node_attrs<llmh_unary_attrs>(*view.node).kind;
   return all_f32(view) && kind >= LLMH_UNARY_NEG && kind <= LLMH_UNARY_COS;
 }
 
 void run_unary(const RunContext& context, const Call& call) {
-  const int32_t kind = attrs_of<llmh_unary_attrs>(*call.node).kind;
+  const int32_t kind = llmh::node_attrs<llmh_unary_attrs>(*call.node).kind;
   const float* x = context.floats(call.inputs[0]);
   float* y = context.out(call.outputs[0]);
   for_elements(context, call,
@@ -49,7 +49,7 @@ void run_unary(const RunContext& context, const Call& call) {
 }
 
 void run_softcap(const RunContext& context, const Call& call) {
-  const float cap = attrs_of<llmh_scalar_attrs>(*call.node).value;
+  const float cap = llmh::node_attrs<llmh_scalar_attrs>(*call.node).value;
   const float* x = context.floats(call.inputs[0]);
   float* y = context.out(call.outputs[0]);
   for_elements(context, call,
@@ -57,7 +57,7 @@ void run_softcap(const RunContext& context, const Call& call) {
 }
 
 void run_scale(const RunContext& context, const Call& call) {
-  const float factor = attrs_of<llmh_scalar_attrs>(*call.node).value;
+  const float factor = llmh::node_attrs<llmh_scalar_attrs>(*call.node).value;
   const float* x = context.floats(call.inputs[0]);
   float* y = context.out(call.outputs[0]);
   for_elements(context, call,

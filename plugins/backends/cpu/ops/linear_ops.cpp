@@ -102,7 +102,7 @@ void run_linear(const RunContext& context, const Call& call) {
 
 // A matrix [N, K] of any stored type: then it is a linear layer without a bias.
 bool is_linear(const NodeView& view) {
-  return attrs_of<llmh_matmul_attrs>(*view.node).transpose_b != 0 && view.input(1).rank == 2 &&
+  return llmh::node_attrs<llmh_matmul_attrs>(*view.node).transpose_b != 0 && view.input(1).rank == 2 &&
          view.input(0).rank >= 2 && supports_linear(view);
 }
 
@@ -133,7 +133,7 @@ int64_t matrix_index(const Shape& result, const Shape& operand, int64_t index) {
 }
 
 void run_matmul(const RunContext& context, const Call& call) {
-  const bool transposed = attrs_of<llmh_matmul_attrs>(*call.node).transpose_b != 0;
+  const bool transposed = llmh::node_attrs<llmh_matmul_attrs>(*call.node).transpose_b != 0;
   if (transposed && call.inputs[1].rank == 2 && call.inputs[1].dims[1].symbol == LLMH_DIM_CONST)
     return run_linear(context, call);
   const Shape a = context.shape(call.inputs[0]);

@@ -18,7 +18,7 @@ void for_rows(const RunContext& context, const Shape& shape, const Body& body) {
 }
 
 void run_rms_norm(const RunContext& context, const Call& call) {
-  const auto attrs = attrs_of<llmh_norm_attrs>(*call.node);
+  const auto attrs = llmh::node_attrs<llmh_norm_attrs>(*call.node);
   const Shape shape = context.shape(call.inputs[0]);
   const int64_t n = shape.last();
   const float* x = context.floats(call.inputs[0]);
@@ -30,7 +30,7 @@ void run_rms_norm(const RunContext& context, const Call& call) {
 }
 
 void run_add_rms_norm(const RunContext& context, const Call& call) {
-  const auto attrs = attrs_of<llmh_norm_attrs>(*call.node);
+  const auto attrs = llmh::node_attrs<llmh_norm_attrs>(*call.node);
   const Shape shape = context.shape(call.inputs[0]);
   const int64_t n = shape.last();
   const float* a = context.floats(call.inputs[0]);
@@ -56,7 +56,7 @@ bool supports_add_rms_norm(const NodeView& view) {
 }
 
 void run_layer_norm(const RunContext& context, const Call& call) {
-  const auto attrs = attrs_of<llmh_norm_attrs>(*call.node);
+  const auto attrs = llmh::node_attrs<llmh_norm_attrs>(*call.node);
   const Shape shape = context.shape(call.inputs[0]);
   const int64_t n = shape.last();
   const float* x = context.floats(call.inputs[0]);
@@ -77,12 +77,12 @@ void run_softmax(const RunContext& context, const Call& call) {
 }
 
 bool supports_reduce(const NodeView& view) {
-  const int32_t kind = attrs_of<llmh_reduce_attrs>(*view.node).kind;
+  const int32_t kind = llmh::node_attrs<llmh_reduce_attrs>(*view.node).kind;
   return supports_rows(view) && kind >= LLMH_REDUCE_SUM && kind <= LLMH_REDUCE_MAX;
 }
 
 void run_reduce(const RunContext& context, const Call& call) {
-  const int32_t kind = attrs_of<llmh_reduce_attrs>(*call.node).kind;
+  const int32_t kind = llmh::node_attrs<llmh_reduce_attrs>(*call.node).kind;
   const Shape shape = context.shape(call.inputs[0]);
   const int64_t n = shape.last();
   const float* x = context.floats(call.inputs[0]);

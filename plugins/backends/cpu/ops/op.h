@@ -11,6 +11,7 @@
 
 #include "instance.h"
 #include "llmhost/backend.h"
+#include "llmhost/op.hpp"
 #include "llmhost/plugin.hpp"
 
 namespace llmhost::cpu {
@@ -26,21 +27,6 @@ struct NodeView {
   const llmh_tensor_info& input(uint32_t i) const { return *graph->tensors[node->inputs[i]]; }
   const llmh_tensor_info& output(uint32_t i) const { return *graph->tensors[node->outputs[i]]; }
 };
-
-// The node's attributes; fields that its builder did not know are 0.
-template <typename Attrs>
-Attrs attrs_of(const llmh_node& node) {
-  Attrs attrs{};
-  if (node.attrs == nullptr) return attrs;
-  uint32_t size = node.attrs_size;
-  uint32_t stated = 0;
-  if (size >= sizeof stated) {
-    std::memcpy(&stated, node.attrs, sizeof stated);
-    if (stated < size) size = stated;
-  }
-  std::memcpy(&attrs, node.attrs, size < sizeof attrs ? size : sizeof attrs);
-  return attrs;
-}
 
 struct ScratchNeed {
   uint64_t per_thread = 0;  // bytes

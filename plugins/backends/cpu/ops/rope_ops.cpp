@@ -12,14 +12,14 @@ namespace {
 // --------------------------------------------------------------------------------------------------------
 
 bool supports_rope(const NodeView& view) {
-  const auto a = attrs_of<llmh_rope_attrs>(*view.node);
+  const auto a = llmh::node_attrs<llmh_rope_attrs>(*view.node);
   return view.node->n_inputs == 3 && all_f32(view) && a.n_heads > 0 && a.head_dim > 0 && a.rotary_dim >= 0 &&
          a.rotary_dim % 2 == 0 && a.rotary_dim <= a.head_dim &&
          (a.style == LLMH_ROPE_HALVES || a.style == LLMH_ROPE_INTERLEAVED);
 }
 
 void run_rope(const RunContext& context, const Call& call) {
-  const auto a = attrs_of<llmh_rope_attrs>(*call.node);
+  const auto a = llmh::node_attrs<llmh_rope_attrs>(*call.node);
   const float* x = context.floats(call.inputs[0]);
   const float* cos = context.floats(call.inputs[1]);
   const float* sin = context.floats(call.inputs[2]);
@@ -104,7 +104,7 @@ void dynamic_frequencies(const llmh_rope_angles_attrs& a, int32_t length, float*
 }
 
 bool supports_angles(const NodeView& view) {
-  const auto a = attrs_of<llmh_rope_angles_attrs>(*view.node);
+  const auto a = llmh::node_attrs<llmh_rope_angles_attrs>(*view.node);
   if (view.node->n_inputs < 2 || view.node->n_outputs != 2) return false;
   if (view.input(0).dtype != LLMH_DTYPE_I32 || view.input(1).dtype != LLMH_DTYPE_I32) return false;
   if (view.has_input(2) && view.input(2).dtype != LLMH_DTYPE_F32) return false;
@@ -116,7 +116,7 @@ bool supports_angles(const NodeView& view) {
 
 // prepared: the frequencies within the original context, then those beyond it (longrope; else the same).
 void prepare_angles(Call& call) {
-  const auto a = attrs_of<llmh_rope_angles_attrs>(*call.node);
+  const auto a = llmh::node_attrs<llmh_rope_angles_attrs>(*call.node);
   const auto n = static_cast<size_t>(a.rotary_dim) / 2;
   const bool is_long = a.scaling == LLMH_ROPE_SCALING_LONGROPE;
   call.prepared.resize(2 * n);
@@ -126,7 +126,8 @@ void prepare_angles(Call& call) {
 
 ScratchNeed angles_scratch(const NodeView& view, const llmh_limits&) {
   return {.per_thread =
-              static_cast<uint64_t>(attrs_of<llmh_rope_angles_attrs>(*view.node).rotary_dim) * sizeof(float)};
+              static_cast<uint64_t>(llmh::node_attrs<llmh_rope_angles_attrs>(*view.node).rotary_dim) *
+              sizeof(float)};
 }
 
 // The frequencies of a token's length; `scratch` keeps those of a grown base until the length changes.
@@ -141,7 +142,7 @@ const float* frequencies_for(const llmh_rope_angles_attrs& a, const Call& call, 
 }
 
 void run_angles(const RunContext& context, const Call& call) {
-  const auto a = attrs_of<llmh_rope_angles_attrs>(*call.node);
+  const auto a = llmh::node_attrs<llmh_rope_angles_attrs>(*call.node);
   const int64_t n = a.rotary_dim / 2;
   const float factor = a.attention_factor == 0.0F ? 1.0F : a.attention_factor;
   const int32_t* positions = context.ints(call.inputs[0]);

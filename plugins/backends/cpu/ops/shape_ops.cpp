@@ -60,7 +60,7 @@ void run_reshape(const RunContext& context, const Call& call) {
 }
 
 void run_permute(const RunContext& context, const Call& call) {
-  const auto attrs = attrs_of<llmh_permute_attrs>(*call.node);
+  const auto attrs = llmh::node_attrs<llmh_permute_attrs>(*call.node);
   const Shape input = context.shape(call.inputs[0]);
   const Shape output = context.shape(call.outputs[0]);
   int64_t own[LLMH_MAX_RANK] = {};
@@ -84,7 +84,7 @@ void run_broadcast(const RunContext& context, const Call& call) {
 }
 
 void run_slice(const RunContext& context, const Call& call) {
-  const auto attrs = attrs_of<llmh_slice_attrs>(*call.node);
+  const auto attrs = llmh::node_attrs<llmh_slice_attrs>(*call.node);
   const Shape input = context.shape(call.inputs[0]);
   int64_t strides[LLMH_MAX_RANK] = {};
   strides_of(input, strides);
@@ -94,12 +94,12 @@ void run_slice(const RunContext& context, const Call& call) {
 }
 
 bool supports_slice(const NodeView& view) {
-  const auto attrs = attrs_of<llmh_slice_attrs>(*view.node);
+  const auto attrs = llmh::node_attrs<llmh_slice_attrs>(*view.node);
   return supports_moves(view) && attrs.axis >= 0 && attrs.axis < view.input(0).rank && attrs.begin >= 0;
 }
 
 bool supports_permute(const NodeView& view) {
-  const auto attrs = attrs_of<llmh_permute_attrs>(*view.node);
+  const auto attrs = llmh::node_attrs<llmh_permute_attrs>(*view.node);
   if (!supports_moves(view) || attrs.rank != view.input(0).rank) return false;
   for (int32_t i = 0; i < attrs.rank; ++i)
     if (attrs.axes[i] < 0 || attrs.axes[i] >= attrs.rank) return false;
@@ -107,12 +107,12 @@ bool supports_permute(const NodeView& view) {
 }
 
 bool supports_concat(const NodeView& view) {
-  const auto attrs = attrs_of<llmh_axis_attrs>(*view.node);
+  const auto attrs = llmh::node_attrs<llmh_axis_attrs>(*view.node);
   return supports_moves(view) && attrs.axis >= 0 && attrs.axis < view.input(0).rank;
 }
 
 void run_concat(const RunContext& context, const Call& call) {
-  const int32_t axis = attrs_of<llmh_axis_attrs>(*call.node).axis;
+  const int32_t axis = llmh::node_attrs<llmh_axis_attrs>(*call.node).axis;
   const Shape output = context.shape(call.outputs[0]);
   const int64_t size = element_bytes(call.outputs[0]);
   int64_t outer = 1;

@@ -155,9 +155,11 @@ class RunTest(ProgramTest):
         begin = 8 + int.from_bytes(weights[:8], "little") + header["model.norm.weight"]["data_offsets"][0]
         weights[begin:begin + 4] = b"\x00\x00\xc0\x7f"
         (model / "model.safetensors").write_bytes(weights)
-        code, out, err = self.run_program("run", model, PROMPT)
-        self.assertEqual((code, out), (1, ""), err)
-        self.assertRegex(err.splitlines()[-1], "(?i)llmhost: .*nan")
+        text = FOLDER.parents[1] / "text" / "stories_sample.txt"
+        for arguments in (("run", model, PROMPT), ("perplexity", model, text)):
+            code, out, err = self.run_program(*arguments)
+            self.assertEqual((code, out), (1, ""), err)
+            self.assertRegex(err.splitlines()[-1], "(?i)llmhost: .*nan")
 
     def test_a_reader_that_leaves(self):
         for extra in ((), ("--json",)):

@@ -27,7 +27,7 @@ std::optional<Integer> truncated(double value) {
 
 Value to_int(Runtime&, const Value& value, Arguments& arguments) {
   const auto given = arguments.take("int", {"default", "base"});
-  const Value fallback = given[0].value_or(Value::integer(0));
+  Value fallback = given[0].value_or(Value::integer(0));
   const Integer base = given[1] ? python_index(*given[1], "base") : 10;
   if (base != 0 && (base < 2 || base > 36)) return fallback;
   if (value.is_undefined()) fail("{}", value.undefined_message());

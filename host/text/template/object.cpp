@@ -132,7 +132,7 @@ std::optional<Value> Cycler::attribute(std::string_view name) {
                             *position = 0;
                             return Value::none();
                           }
-                          const Value current = values[*position];
+                          Value current = values[*position];
                           *position = (*position + 1) % values.size();
                           return current;
                         });

@@ -78,7 +78,7 @@ std::optional<Value> container_method(const Value& self, std::string_view name) 
 }
 
 std::optional<Value> number_attribute(const Value& self, std::string_view name) {
-  const Value plain = self.is(Kind::kFloat) ? self : Value::integer(self.as_integer());
+  Value plain = self.is(Kind::kFloat) ? self : Value::integer(self.as_integer());
   if (name == "real") return plain;
   if (name == "imag") return self.is(Kind::kFloat) ? Value::real(0) : Value::integer(0);
   if (name == "conjugate")

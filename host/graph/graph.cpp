@@ -212,7 +212,7 @@ std::vector<llmh_tensor> Graph::add_node(llmh_op op, std::string_view path,
   node.attrs = record->attrs.bytes.get();
   node.attrs_size = spec->attrs_size;
   node.path = to_str(record->path);
-  const std::vector<llmh_tensor> result = record->outputs;
+  std::vector<llmh_tensor> result = record->outputs;
   node_view_.push_back(&node);
   nodes_.push_back(std::move(record));
   refresh_view();

@@ -11,6 +11,7 @@
 #include "core/json.h"
 #include "core/log.h"
 #include "graph/builder.h"
+#include "llmhost/plugin.hpp"
 #include "model/config_audit.h"
 #include "model/model_view.h"
 #include "model/weights.h"
@@ -54,11 +55,11 @@ struct StateCollector {
                         spec->k_head_dim > 0 && spec->v_head_dim > 0 && spec->window >= 0;
       if (!sane)
         throw_invalid("state of slot {}: kind, slot, heads, sizes or window out of range", spec->slot);
-      auto& specs = reinterpret_cast<StateCollector*>(sink)->specs;
-      if (specs.size() == kMaxStates)
+      auto& collected = reinterpret_cast<StateCollector*>(sink)->specs;
+      if (collected.size() == kMaxStates)
         throw_invalid("more than {} layers with a state: check the number of layers in the config",
                       kMaxStates);
-      specs.push_back(*spec);
+      collected.push_back(llmh::copy_struct(*spec));
     });
   }
 };

@@ -22,15 +22,12 @@
 #include "model/gguf_config.h"
 #include "model/safetensors.h"
 #include "support/paths.h"
+#include "support/sanitizer.h"
 
 namespace llmhost::model {
 namespace {
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr double kMaxMilliseconds = 1000;  // instrumented code is several times slower
-#else
-constexpr double kMaxMilliseconds = 100;
-#endif
+constexpr double kMaxMilliseconds = 100 * llmhost::test::kSanitizerFactor;
 constexpr size_t kMaxAllocated = size_t{64} << 20;
 constexpr size_t kMaxMessageBytes = 1000;
 
@@ -224,7 +221,7 @@ TEST_CASE("files that are refused leave no mapping and no memory behind") {
   for (size_t i = 0; i < 200; ++i) open_cut_short(i * 3);
   const auto [pages_after, mappings_after] = memory_in_use();
   CHECK(mappings_after <= mappings + 2);  // the allocator may grow by one or two
-  CHECK(pages_after <= pages + 256);      // 1 MiB
+  CHECK(pages_after <= pages + 256 * llmhost::test::kSanitizerFactor);  // 1 MiB
   std::filesystem::remove(path);
 }
 

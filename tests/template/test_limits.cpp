@@ -4,6 +4,7 @@
 #include <chrono>
 #include <string>
 
+#include "support/sanitizer.h"
 #include "text/template/chat_prompt.h"
 
 using namespace llmhost;
@@ -30,7 +31,7 @@ bool stops(const std::string& source, const char* why) {
   const auto begin = std::chrono::steady_clock::now();
   const std::string message = error_of(source);
   const auto elapsed = std::chrono::steady_clock::now() - begin;
-  CHECK(elapsed < std::chrono::seconds(2));  // far above the usual 50 ms, for loaded machines and sanitizers
+  CHECK(elapsed < std::chrono::seconds(2 * test::kSanitizerFactor));  // far above the usual 50 ms
   CAPTURE(message);
   return message.find(why) != std::string::npos;
 }

@@ -16,10 +16,15 @@ namespace llmhost::model {
 // A tensor as the architecture knows it, and where its bytes are.
 struct HubTensor {
   const CheckpointTensor* stored = nullptr;
-  std::vector<int64_t> shape;         // after the layout
-  int32_t layout = LLMH_LAYOUT_SAME;  // LLMH_LAYOUT_*: from stored to Hub
-  int64_t arg0 = 0;
-  int64_t arg1 = 0;
+  std::vector<int64_t> shape;           // after the steps
+  std::vector<llmh_layout_step> steps;  // from stored to Hub, in order
+};
+
+// The digits that "{i}" and "{j}" stand for; empty where the pattern has none.
+struct NameIndices {
+  std::string i;
+  std::string j;
+  bool operator==(const NameIndices&) const = default;
 };
 
 // Collects rules through the llmh_name_sink table [control], then maps.
@@ -41,9 +46,7 @@ class NameMap {
   struct Rule {
     std::string hub;
     std::string stored;
-    int32_t layout;
-    int64_t arg0;
-    int64_t arg1;
+    std::vector<llmh_layout_step> steps;
   };
   struct Table {
     llmh_name_sink base;
@@ -51,14 +54,14 @@ class NameMap {
   };
   struct Thunks;
 
-  void add_rule(Rule rule);
+  void add_rule(const llmh_name_rule& rule);
 
   std::vector<Rule> rules_;
   std::vector<std::string> ignored_;
   Table table_;
 };
 
-// The digits that "{i}" stands for when `name` fits `pattern`; an empty string when the pattern has no "{i}".
-std::optional<std::string> match_pattern(std::string_view pattern, std::string_view name);
+// Nothing when `name` does not fit `pattern`.
+std::optional<NameIndices> match_pattern(std::string_view pattern, std::string_view name);
 
 }  // namespace llmhost::model

@@ -1,8 +1,10 @@
 #include "model/weights.h"
 
+#include <algorithm>
 #include <cstring>
 #include <functional>
 #include <numeric>
+#include <utility>
 
 #include "core/dequantize.h"
 #include "core/error.h"
@@ -24,37 +26,72 @@ uint64_t byte_count(llmh_dtype dtype, const std::vector<int64_t>& shape) {
               stored.stored_type, why);
 }
 
-// Row (head, half, i) of the result is row (head, i, half) of the stored tensor.
-std::vector<std::byte> unpair_rows(const HubTensor& tensor) {
-  const std::span<const std::byte> bytes = tensor.stored->data();
-  const auto rows = static_cast<size_t>(tensor.shape[0]);
-  const auto heads = static_cast<size_t>(tensor.arg0);
-  const size_t half_rows = rows / heads / 2;
-  if (bytes.size() % rows != 0) refuse(*tensor.stored, "its rows do not start at whole blocks");
-  const size_t row_bytes = bytes.size() / rows;
-  std::vector<std::byte> result(bytes.size());
+// Bytes of one of shape[0] rows.
+size_t row_bytes(const CheckpointTensor& stored, const WeightData& weight) {
+  const llmh_dtype_layout layout = llmh_dtype_layout_of(weight.dtype);
+  const std::vector<int64_t> row(weight.shape.begin() + 1, weight.shape.end());
+  if (element_count(row) % layout.block_elements != 0)
+    refuse(stored, "its rows do not start at whole blocks");
+  return static_cast<size_t>(byte_count(weight.dtype, row));
+}
+
+void keep(WeightData& weight, std::vector<std::byte> bytes) {
+  weight.owned = std::move(bytes);
+  weight.bytes = weight.owned;
+}
+
+// Row (head, half, i) of the result is row (head, i, half) of what was there.
+void unpair_rows(const CheckpointTensor& stored, int64_t n_heads, WeightData& weight) {
+  const auto heads = static_cast<size_t>(n_heads);
+  const size_t half_rows = static_cast<size_t>(weight.shape[0]) / heads / 2;
+  const size_t size = row_bytes(stored, weight);
+  std::vector<std::byte> result(weight.bytes.size());
   for (size_t head = 0; head < heads; ++head)
     for (size_t half = 0; half < 2; ++half)
       for (size_t i = 0; i < half_rows; ++i) {
         const size_t to = (head * 2 + half) * half_rows + i;
         const size_t from = (head * half_rows + i) * 2 + half;
-        std::memcpy(result.data() + to * row_bytes, bytes.data() + from * row_bytes, row_bytes);
+        std::memcpy(result.data() + to * size, weight.bytes.data() + from * size, size);
       }
-  return result;
+  keep(weight, std::move(result));
 }
 
-std::vector<std::byte> transpose(const HubTensor& tensor) {
-  const llmh_dtype_layout layout = llmh_dtype_layout_of(tensor.stored->dtype);
-  if (layout.block_elements != 1) refuse(*tensor.stored, "quantised matrices cannot be transposed");
-  const std::span<const std::byte> bytes = tensor.stored->data();
-  const auto rows = static_cast<size_t>(tensor.shape[0]);
-  const auto columns = static_cast<size_t>(tensor.shape[1]);
+void transpose(const CheckpointTensor& stored, WeightData& weight) {
+  if (weight.shape.size() != 2) return;
+  const llmh_dtype_layout layout = llmh_dtype_layout_of(weight.dtype);
+  if (layout.block_elements != 1) refuse(stored, "quantised matrices cannot be transposed");
+  std::swap(weight.shape[0], weight.shape[1]);
+  const auto rows = static_cast<size_t>(weight.shape[0]);
+  const auto columns = static_cast<size_t>(weight.shape[1]);
   const size_t size = layout.block_bytes;
-  std::vector<std::byte> result(bytes.size());
+  std::vector<std::byte> result(weight.bytes.size());
   for (size_t r = 0; r < rows; ++r)
     for (size_t c = 0; c < columns; ++c)
-      std::memcpy(result.data() + (r * columns + c) * size, bytes.data() + (c * rows + r) * size, size);
-  return result;
+      std::memcpy(result.data() + (r * columns + c) * size, weight.bytes.data() + (c * rows + r) * size,
+                  size);
+  keep(weight, std::move(result));
+}
+
+// Of a copy only the rows stay in memory.
+void take_rows(const CheckpointTensor& stored, int64_t begin, int64_t end, WeightData& weight) {
+  const size_t size = row_bytes(stored, weight);
+  weight.bytes =
+      weight.bytes.subspan(size * static_cast<size_t>(begin), size * static_cast<size_t>(end - begin));
+  weight.shape[0] = end - begin;
+  if (!weight.owned.empty()) keep(weight, {weight.bytes.begin(), weight.bytes.end()});
+}
+
+void apply(const CheckpointTensor& stored, const llmh_layout_step& step, WeightData& weight) {
+  switch (step.layout) {
+    case LLMH_LAYOUT_ROTARY_PAIRS:
+      return unpair_rows(stored, step.arg0, weight);
+    case LLMH_LAYOUT_TRANSPOSED:
+      return transpose(stored, weight);
+    case LLMH_LAYOUT_ROWS:
+      return take_rows(stored, step.arg0, step.arg1, weight);
+    default:
+      return;
+  }
 }
 
 std::vector<std::byte> decode(const CheckpointTensor& stored, llmh_dtype dtype,
@@ -67,8 +104,10 @@ std::vector<std::byte> decode(const CheckpointTensor& stored, llmh_dtype dtype,
 }
 
 bool needs_copy(const HubTensor& tensor) {
-  return tensor.layout == LLMH_LAYOUT_ROTARY_PAIRS ||
-         (tensor.layout == LLMH_LAYOUT_TRANSPOSED && tensor.shape.size() == 2);
+  return std::any_of(tensor.steps.begin(), tensor.steps.end(), [&](const llmh_layout_step& step) {
+    return step.layout == LLMH_LAYOUT_ROTARY_PAIRS ||
+           (step.layout == LLMH_LAYOUT_TRANSPOSED && tensor.shape.size() == 2);
+  });
 }
 
 }  // namespace
@@ -84,20 +123,13 @@ uint64_t copied_bytes(const HubTensor& tensor, uint32_t uses) {
 
 WeightData load_weight(const HubTensor& tensor, uint32_t uses) {
   WeightData weight;
-  weight.dtype = loaded_dtype(tensor, uses);
-  weight.shape = tensor.shape;
+  weight.dtype = tensor.stored->dtype;
+  weight.shape = tensor.stored->shape;
   weight.bytes = tensor.stored->data();
-  if (tensor.layout == LLMH_LAYOUT_ROWS) {
-    const uint64_t row_bytes = weight.bytes.size() / static_cast<uint64_t>(tensor.stored->shape[0]);
-    weight.bytes = weight.bytes.subspan(row_bytes * static_cast<uint64_t>(tensor.arg0),
-                                        row_bytes * static_cast<uint64_t>(tensor.arg1 - tensor.arg0));
-  } else if (needs_copy(tensor)) {
-    weight.owned = tensor.layout == LLMH_LAYOUT_TRANSPOSED ? transpose(tensor) : unpair_rows(tensor);
-    weight.bytes = weight.owned;
-  }
-  if (weight.dtype != tensor.stored->dtype) {
-    weight.owned = decode(*tensor.stored, tensor.stored->dtype, weight.bytes, element_count(weight.shape));
-    weight.bytes = weight.owned;
+  for (const llmh_layout_step& step : tensor.steps) apply(*tensor.stored, step, weight);
+  if (const llmh_dtype wanted = loaded_dtype(tensor, uses); wanted != weight.dtype) {
+    keep(weight, decode(*tensor.stored, weight.dtype, weight.bytes, element_count(weight.shape)));
+    weight.dtype = wanted;
   }
   return weight;
 }

@@ -26,7 +26,7 @@ llmh_dtype loaded_dtype(const HubTensor& tensor, uint32_t uses);
 // Bytes of the copy that load_weight makes; 0 when the mapping is used in place.
 uint64_t copied_bytes(const HubTensor& tensor, uint32_t uses);
 
-// Applies the layout, and decodes to f32 where loaded_dtype says so. `uses` are LLMH_USE_* bits.
+// Applies the layout steps, and decodes to f32 where loaded_dtype says so. `uses` are LLMH_USE_* bits.
 WeightData load_weight(const HubTensor& tensor, uint32_t uses);
 
 }  // namespace llmhost::model

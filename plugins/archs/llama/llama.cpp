@@ -74,8 +74,8 @@ class Llama {
     names.gguf_module("model.norm", "output_norm");
     names.gguf_module("lm_head", "output");
     names.gguf_module(layer + "input_layernorm", "blk.{i}.attn_norm");
-    names.gguf_module(layer + "self_attn.q_proj", "blk.{i}.attn_q", LLMH_LAYOUT_ROTARY_PAIRS, n_heads_);
-    names.gguf_module(layer + "self_attn.k_proj", "blk.{i}.attn_k", LLMH_LAYOUT_ROTARY_PAIRS, n_kv_heads_);
+    names.gguf_module(layer + "self_attn.q_proj", "blk.{i}.attn_q", {llmh::rotary_pairs(n_heads_)});
+    names.gguf_module(layer + "self_attn.k_proj", "blk.{i}.attn_k", {llmh::rotary_pairs(n_kv_heads_)});
     names.gguf_module(layer + "self_attn.v_proj", "blk.{i}.attn_v");
     names.gguf_module(layer + "self_attn.o_proj", "blk.{i}.attn_output");
     names.gguf_module(layer + "post_attention_layernorm", "blk.{i}.ffn_norm");

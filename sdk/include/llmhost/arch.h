@@ -1,8 +1,8 @@
 /* Architecture plugins: how a family of models turns its config and checkpoint into a graph. Plain C11.
  *
  * The host reads the files; the plugin sees a read-only view of the config and of the tensors' names and shapes. It
- * never sees a file handle. For one model the host calls: match, open, describe, names, build (any number of times),
- * close. The same graph serves prefill, decode, every backend, every quantisation and every adapter.
+ * never sees a file handle. For one model the host calls, in this order: match, open, names, describe, build (any
+ * number of times), close. The same graph serves prefill, decode, every backend, every quantisation and every adapter.
  *
  * Config keys have the names of a Hub config.json whatever the file format (GGUF metadata is translated). Keys that
  * the plugin reads through llmh_model count as understood; every other key that may change the maths makes the load
@@ -48,8 +48,9 @@ struct llmh_model {
   /* Marks a key (and what is below it) as understood to have no effect on the maths. */
   void (*ignore_key)(const llmh_model*, llmh_str key);
 
-  /* Whether the checkpoint holds the tensor with this Hub name (after the mapping of names()); shape row-major, rank
-   * up to LLMH_MAX_RANK; both outputs may be NULL. Returns 1 or 0. */
+  /* Whether the checkpoint holds the tensor with this name: the Hub's once names() has given the rules, before that (in
+   * match and open) the stored one. Shape row-major, rank up to LLMH_MAX_RANK; both outputs may be NULL. Returns 1 or
+   * 0. */
   int32_t (*has_tensor)(const llmh_model*, llmh_str name, int64_t* shape, int32_t* rank);
 };
 
@@ -86,25 +87,44 @@ typedef struct llmh_model_info {
   int32_t tied_embeddings; /* the output head is the embedding table */
 } llmh_model_info;
 
-/* How the stored tensor becomes the Hub's one. The host applies it when it loads. */
+/* One change on the way from the stored tensor to the Hub's. The host applies them when it loads. */
 enum {
-  LLMH_LAYOUT_SAME = 0,
+  LLMH_LAYOUT_SAME = 0, /* no change */
   /* Rows of each head are stored with rotary pairs adjacent (2i, 2i+1) where the Hub has halves (i, i + Dh/2).
-   * arg0: number of heads; the row count must be a multiple of 2 * arg0. Weight or bias. */
+   * arg0: number of heads; the row count must be a multiple of 2 * arg0. Of a vector the elements are the rows. */
   LLMH_LAYOUT_ROTARY_PAIRS = 1,
-  LLMH_LAYOUT_TRANSPOSED = 2, /* stored [in,out]; the Hub name wants [out,in] */
-  LLMH_LAYOUT_ROWS = 3        /* rows [arg0, arg1) of a fused tensor */
+  LLMH_LAYOUT_TRANSPOSED = 2, /* stored [in,out]; the Hub name wants [out,in]. A vector stays as it is. */
+  LLMH_LAYOUT_ROWS = 3        /* rows [arg0, arg1) of a fused tensor; of a vector the elements are the rows */
 };
 
-/* Receives the name rules. Patterns contain at most one "{i}" (a decimal index, the same on both sides). Every rule that
- * fits a stored name applies, so that a fused tensor serves several Hub names; a stored name that no rule fits is itself
- * the Hub name. [control] */
+/* A LLMH_LAYOUT_* with its arguments. A frozen value: a layout that needs more gets a struct of its own. */
+typedef struct llmh_layout_step {
+  int32_t layout;   /* LLMH_LAYOUT_*; one that the host does not know is an error */
+  int32_t reserved; /* 0 */
+  int64_t arg0;     /* 0 where the layout has none */
+  int64_t arg1;
+} llmh_layout_step;
+
+/* How a stored tensor is found and what becomes of it. Names are patterns: each may hold "{i}" (the layer) and "{j}" (the
+ * expert) once, which stand for the same decimal index on both sides; the Hub's holds none that the stored one lacks.
+ * What follows an index in a pattern is not a digit. Everything is copied. */
+typedef struct llmh_name_rule {
+  uint32_t struct_size;
+  uint32_t n_steps;
+  llmh_str hub_name;             /* "model.layers.{i}.mlp.experts.{j}.up_proj.weight" */
+  llmh_str stored_name;          /* "blk.{i}.ffn_up.{j}.weight" */
+  const llmh_layout_step* steps; /* [n_steps], applied one after the other, the first to the stored tensor; none: as
+                                    stored */
+} llmh_name_rule;
+
+/* Receives the name rules. Every rule that fits a stored name applies, so that a fused tensor serves several Hub names; a
+ * stored name that no rule fits is itself the Hub name. [control] */
 typedef struct llmh_name_sink llmh_name_sink;
 struct llmh_name_sink {
   uint32_t struct_size;
-  llmh_status* (*map)(llmh_name_sink*, llmh_str hub_name, llmh_str stored_name, int32_t layout, int64_t arg0,
-                      int64_t arg1);
-  /* Stored tensors that may be there and are not needed (masks, inv_freq, a second copy of tied embeddings). */
+  llmh_status* (*map)(llmh_name_sink*, const llmh_name_rule* rule);
+  /* Stored tensors, by pattern, that may be there and are not needed (masks, inv_freq, a second copy of tied
+   * embeddings). */
   llmh_status* (*ignore)(llmh_name_sink*, llmh_str stored_name);
 };
 
@@ -134,7 +154,8 @@ typedef struct llmh_arch {
   /* Hyperparameters (`info` is zeroed, struct_size set) and state. [control] */
   llmh_status* (*describe)(llmh_arch_model* self, llmh_model_info* info, llmh_state_sink* states);
 
-  /* How stored names map to Hub names, for the checkpoint's format (model->format). Called right after open. [control] */
+  /* How stored names map to Hub names, for the checkpoint's format (model->format). Called right after open, before
+   * describe: from then on has_tensor goes by Hub names. [control] */
   llmh_status* (*names)(llmh_arch_model* self, const llmh_model* model, llmh_name_sink* sink);
 
   /* Adds the whole model to the graph and marks its outputs (at least LLMH_OUTPUT_LOGITS). [control] */

@@ -9,6 +9,10 @@
 //     void build(llmh::Graph& graph) const;
 //   };
 //   LLMH_ARCH_PLUGIN(MyArch);
+//
+// The functions are called in this order, all of them [control]. The macro's table makes the object in open and deletes
+// it in close: the plugin itself never frees it. Whatever a function throws becomes the message of a refused load;
+// nothing thrown leaves the plugin.
 #pragma once
 
 #include <cstdint>
@@ -25,18 +29,25 @@
 namespace llmh {
 
 // Typed access to the config and the tensors of a checkpoint. A key of another type than asked for has been
-// reported to the host, which fails the load; the getters treat it as absent.
+// reported to the host, which fails the load; the getters treat it as absent. Keys may be dotted paths
+// ("rope_scaling.factor", "layer_types.3"). What is read counts as understood: a key that nobody reads and that may
+// change the maths makes the load fail, so read or ignore() every key that matters.
+//
+// The host's view stays valid until the object that was opened with it is closed; what the getters return is copied.
+// [control]
 class Model {
  public:
   explicit Model(const llmh_model* model) : model_(model) {}
 
   bool is_gguf() const { return model_->format == LLMH_FORMAT_GGUF; }
 
+  // The value, or nothing when the key is absent or null.
   std::optional<int64_t> find_int(std::string_view key) const {
     int64_t value = 0;
     if (model_->get_int(model_, str(key), &value) != LLMH_VALUE_OK) return std::nullopt;
     return value;
   }
+  // Integers count as well.
   std::optional<double> find_float(std::string_view key) const {
     double value = 0;
     if (model_->get_float(model_, str(key), &value) != LLMH_VALUE_OK) return std::nullopt;
@@ -52,6 +63,7 @@ class Model {
     if (model_->get_string(model_, str(key), &value) != LLMH_VALUE_OK) return std::nullopt;
     return std::string(view(value));
   }
+  // A list of numbers, rounded to f32.
   std::optional<std::vector<float>> find_floats(std::string_view key) const {
     int64_t n = 0;
     if (model_->get_floats(model_, str(key), nullptr, 0, &n) != LLMH_VALUE_OK) return std::nullopt;
@@ -59,9 +71,10 @@ class Model {
     if (model_->get_floats(model_, str(key), values.data(), n, &n) != LLMH_VALUE_OK) return std::nullopt;
     return std::vector<float>(values.begin(), values.end());
   }
-  // True when the key is there and not null.
+  // True when the key is there and not null. Asking does not count as reading.
   bool has(std::string_view key) const { return model_->has_key(model_, str(key)) == 1; }
 
+  // The value, or `fallback` when the key is absent or null: the default of the reference implementation belongs here.
   int64_t int_or(std::string_view key, int64_t fallback) const { return find_int(key).value_or(fallback); }
   float float_or(std::string_view key, double fallback) const {
     return static_cast<float>(find_float(key).value_or(fallback));
@@ -76,17 +89,20 @@ class Model {
     if (!value) throw Error(LLMH_INVALID_ARGUMENT, "config: '" + std::string(key) + "' is missing");
     return checked_size(key, *value);
   }
+  // The same with a default; `fallback` is checked as well.
   int64_t size_or(std::string_view key, int64_t fallback) const {
     return checked_size(key, find_int(key).value_or(fallback));
   }
+  // Keys (with what is below them) that have no effect on the maths. Say why beside the call.
   void ignore(std::initializer_list<std::string_view> keys) const {
     for (const std::string_view key : keys) model_->ignore_key(model_, str(key));
   }
-  bool has_tensor(std::string_view hub_name) const {
-    return model_->has_tensor(model_, str(hub_name), nullptr, nullptr) == 1;
-  }
+  // Whether the checkpoint holds the tensor. In match() and the constructor the rules of names() are not known yet: the
+  // name is then the stored one.
+  bool has_tensor(std::string_view name) const { return model_->has_tensor(model_, str(name), nullptr, nullptr) == 1; }
 
  private:
+  // What does not fit is refused before anything is allocated by it.
   static int64_t checked_size(std::string_view key, int64_t value) {
     if (value < 1 || value > INT32_MAX)
       throw Error(LLMH_INVALID_ARGUMENT,
@@ -96,22 +112,45 @@ class Model {
   const llmh_model* model_;
 };
 
-// Collects name rules; see llmh_name_sink.
+// Changes on the way from a stored tensor to the Hub's, in the order in which they are applied; see LLMH_LAYOUT_*.
+//   {llmh::transposed(), llmh::rows(0, n)}   the first n rows of the transposed matrix
+using LayoutSteps = std::vector<llmh_layout_step>;
+
+// Rotary pairs stored adjacent become the Hub's halves, in each of `n_heads` heads.
+inline llmh_layout_step rotary_pairs(int64_t n_heads) {
+  return {LLMH_LAYOUT_ROTARY_PAIRS, 0, n_heads, 0};
+}
+// [in, out] becomes [out, in]; vectors stay as they are.
+inline llmh_layout_step transposed() {
+  return {LLMH_LAYOUT_TRANSPOSED, 0, 0, 0};
+}
+// Rows [begin, end) of a fused tensor; of a vector its elements.
+inline llmh_layout_step rows(int64_t begin, int64_t end) {
+  return {LLMH_LAYOUT_ROWS, 0, begin, end};
+}
+
+// Collects name rules; see llmh_name_rule for what patterns may hold. Valid during names() only. [control]
 class Names {
  public:
   Names(llmh_name_sink* sink, bool gguf) : sink_(sink), gguf_(gguf) {}
   bool is_gguf() const { return gguf_; }
   // Only for GGUF files: the Hub module `hub` is stored as `stored`, its `.weight` and `.bias` alike.
-  void gguf_module(std::string_view hub, std::string_view stored, int32_t layout = LLMH_LAYOUT_SAME, int64_t arg0 = 0,
-                   int64_t arg1 = 0) {
+  void gguf_module(std::string_view hub, std::string_view stored, const LayoutSteps& steps = {}) {
     if (!gguf_) return;
     for (const std::string_view part : {".weight", ".bias"})
-      map(std::string(hub).append(part), std::string(stored).append(part), layout, arg0, arg1);
+      map(std::string(hub).append(part), std::string(stored).append(part), steps);
   }
-  void map(std::string_view hub, std::string_view stored, int32_t layout = LLMH_LAYOUT_SAME, int64_t arg0 = 0,
-           int64_t arg1 = 0) {
-    check(sink_->map(sink_, str(hub), str(stored), layout, arg0, arg1));
+  // One tensor, in files of every format.
+  void map(std::string_view hub, std::string_view stored, const LayoutSteps& steps = {}) {
+    llmh_name_rule rule{};
+    rule.struct_size = sizeof rule;
+    rule.n_steps = static_cast<uint32_t>(steps.size());
+    rule.hub_name = str(hub);
+    rule.stored_name = str(stored);
+    rule.steps = steps.data();
+    check(sink_->map(sink_, &rule));
   }
+  // Stored tensors that may be there and are not needed.
   void ignore(std::string_view stored) { check(sink_->ignore(sink_, str(stored))); }
 
  private:
@@ -119,10 +158,12 @@ class Names {
   bool gguf_;
 };
 
-// Collects the per-sequence state.
+// Collects the per-sequence state. Valid during describe() only. [control]
 class States {
  public:
   explicit States(llmh_state_sink* sink) : sink_(sink) {}
+  // Keys and values of every token of one layer. `slot` is the number that its attention uses (AttentionConfig::layer);
+  // `window` the positions that it looks back, 0 for all: pages beyond it may be given back.
   void paged_kv(int64_t slot, int64_t n_kv_heads, int64_t k_head_dim, int64_t v_head_dim, int64_t window = 0) {
     llmh_state_spec spec{};
     spec.struct_size = sizeof spec;
@@ -139,7 +180,8 @@ class States {
   llmh_state_sink* sink_;
 };
 
-// The C table over a class as sketched at the top of this file.
+// The C table over a class as sketched at the top of this file. Each function has the contract of the field of llmh_arch
+// that it fills.
 template <typename Arch>
 class ArchTable {
  public:
@@ -166,6 +208,7 @@ class ArchTable {
   static llmh_status* open(const llmh_model* model, llmh_arch_model** out) {
     return guard([&] { *out = reinterpret_cast<llmh_arch_model*>(new Arch(Model(model))); });
   }
+  // Nothing of the model is used after this.
   static void close(llmh_arch_model* model) { delete self(model); }
   static llmh_status* describe(llmh_arch_model* model, llmh_model_info* info, llmh_state_sink* sink) {
     return guard([&] {

@@ -1,6 +1,16 @@
 // The block vocabulary of decoder language models: rotary embeddings, self-attention, gated MLPs, output
 // heads. Small builders that an architecture composes; each reads its settings from a plain struct.
 // Header-only.
+//
+// In the shapes below T is the tokens of a step, R the rows whose logits are wanted, D the hidden size, V the
+// vocabulary. Every builder adds nodes to the graph that its tensors belong to, and throws what the host reports of
+// them (a weight that is missing or of another shape, with its name). Readers of configs throw with the key. All of it
+// [control]: called while a model is opened or built, never in a step. A layer of a usual decoder:
+//
+//   llmh::Tensor h = at.rms_norm("input_layernorm", x, eps);
+//   x = x + llmh::self_attention(at.scope("self_attn"), h, attention, angles);
+//   h = at.rms_norm("post_attention_layernorm", x, eps);
+//   x = x + llmh::gated_mlp(at.scope("mlp"), h, intermediate_size, act);
 #pragma once
 
 #include <cmath>
@@ -14,21 +24,24 @@ namespace llmh {
 // --- Rotary position embeddings
 // ---------------------------------------------------------------------------------
 
-// How angles are made; shared by all layers that use the same base and scaling.
+// How angles are made; shared by all layers that use the same base and scaling. A value: copy it as you like.
 struct RopeConfig {
+  // Base, scaling and its numbers. The two pointers in it stay null: rope_angles() fills them from the lists below.
   llmh_rope_angles_attrs angles = make_attrs<llmh_rope_angles_attrs>();
-  std::vector<float> short_factors;  // longrope
-  std::vector<float> long_factors;
+  std::vector<float> short_factors;  // longrope: [rotary_dim / 2], up to the original context; else empty
+  std::vector<float> long_factors;   // longrope: [rotary_dim / 2], beyond it; else empty
 };
 
+// What rotate() needs: one set of angles serves every layer that is built from it.
 struct RopeAngles {
-  Tensor cos;  // f32 [T, rotary_dim / 2]
-  Tensor sin;  // f32 [T, rotary_dim / 2]
-  int64_t rotary_dim = 0;
+  Tensor cos;              // f32 [T, rotary_dim / 2]
+  Tensor sin;              // f32 [T, rotary_dim / 2]
+  int64_t rotary_dim = 0;  // elements of a head that are rotated; even
 };
 
 namespace detail {
 
+// A number that the scaling cannot do without.
 inline float require_float(const Model& model, const std::string& key) {
   const std::optional<double> value = model.find_float(key);
   if (!value) throw Error(LLMH_INVALID_ARGUMENT, "config: '" + key + "' is missing");
@@ -46,6 +59,8 @@ inline float yarn_mscale(float factor, float mscale) {
   return factor <= 1.0F ? 1.0F : 0.1F * mscale * std::log(factor) + 1.0F;
 }
 
+// The numbers of YaRN. Without a factor it is the ratio of the two context lengths; attention_factor, when it is not
+// given, follows from the factor, or from the two mscale keys when both are there.
 inline void read_yarn(const Model& model, const std::string& section, int64_t max_positions, RopeConfig& rope) {
   auto& a = rope.angles;
   a.factor = model.float_or(section + "factor", static_cast<double>(max_positions) / a.original_context);
@@ -60,6 +75,7 @@ inline void read_yarn(const Model& model, const std::string& section, int64_t ma
   a.attention_factor = model.float_or(section + "attention_factor", attention_factor);
 }
 
+// The numbers of LongRoPE: two lists of factors, and an attention factor that grows with the ratio of the contexts.
 inline void read_longrope(const Model& model, const std::string& section, int64_t max_positions, RopeConfig& rope) {
   auto& a = rope.angles;
   rope.short_factors = model.find_floats(section + "short_factor").value_or(std::vector<float>{});
@@ -77,7 +93,8 @@ inline void read_longrope(const Model& model, const std::string& section, int64_
 }  // namespace detail
 
 // Reads rope_theta and rope_scaling, or the rope_parameters of newer configs, with the reference
-// implementation's order of precedence. Throws on a scaling it does not know.
+// implementation's order of precedence. Throws on a scaling it does not know. `rotary_dim` is even: the elements of a
+// head that are rotated. `default_theta` is the base of configs that name none.
 inline RopeConfig read_rope(const Model& model, int64_t rotary_dim, double default_theta = 10000.0) {
   RopeConfig rope;
   auto& a = rope.angles;
@@ -123,7 +140,8 @@ inline RopeConfig read_rope(const Model& model, int64_t rotary_dim, double defau
   return rope;
 }
 
-// Angles of the step's tokens. `freq_factors` [rotary_dim / 2] divides the frequencies when present.
+// Angles of the step's tokens: cos and sin, f32 [T, rotary_dim / 2] each. `freq_factors` f32 [rotary_dim / 2] divides the
+// frequencies when present. Build them once and share them: each call adds a node.
 inline RopeAngles rope_angles(Graph& graph, const RopeConfig& rope, Tensor freq_factors = {}) {
   llmh_rope_angles_attrs attrs = rope.angles;
   attrs.short_factors = rope.short_factors.empty() ? nullptr : rope.short_factors.data();
@@ -134,7 +152,8 @@ inline RopeAngles rope_angles(Graph& graph, const RopeConfig& rope, Tensor freq_
   return {made[0], made[1], attrs.rotary_dim};
 }
 
-// Rotates x [T, n_heads * head_dim].
+// Rotates the first angles.rotary_dim elements of each head: x [T, n_heads * head_dim] -> the same shape. `style` says
+// which two elements are a pair, LLMH_ROPE_*.
 inline Tensor rotate(Tensor x, const RopeAngles& angles, int64_t n_heads, int64_t head_dim,
                      int32_t style = LLMH_ROPE_HALVES) {
   auto attrs = make_attrs<llmh_rope_attrs>();
@@ -148,19 +167,21 @@ inline Tensor rotate(Tensor x, const RopeAngles& angles, int64_t n_heads, int64_
 // --- Attention
 // ----------------------------------------------------------------------------------------------------
 
+// One layer's attention. The state that it names is declared by describe() (States::paged_kv) with the same numbers.
 struct AttentionConfig {
-  int64_t layer = 0;  // also the state slot
-  int64_t n_heads = 0;
-  int64_t n_kv_heads = 0;
-  int64_t head_dim = 0;
-  Bias qkv_bias = Bias::kNone;
-  Bias out_bias = Bias::kNone;
-  float scale = 0.0F;  // 0: 1 / sqrt(head_dim)
-  float softcap = 0.0F;
-  int64_t window = 0;
+  int64_t layer = 0;            // from 0; also the state slot
+  int64_t n_heads = 0;          // of queries
+  int64_t n_kv_heads = 0;       // of keys and values; divides n_heads
+  int64_t head_dim = 0;         // elements of a head of q, k and v alike
+  Bias qkv_bias = Bias::kNone;  // of q_proj, k_proj and v_proj
+  Bias out_bias = Bias::kNone;  // of o_proj
+  float scale = 0.0F;           // multiplies q k^T; 0: 1 / sqrt(head_dim)
+  float softcap = 0.0F;         // cap * tanh(score / cap) of the scores; 0: none
+  int64_t window = 0;           // positions that a query sees, its own included; 0: all
 };
 
-// Causal attention of already projected and rotated q, k, v.
+// Causal attention of already projected and rotated q [T, n_heads * head_dim] and k, v [T, n_kv_heads * head_dim] ->
+// [T, n_heads * head_dim]. Appends k and v to the layer's state. `at` gives the node its path.
 inline Tensor attend(const Scope& at, Tensor q, Tensor k, Tensor v, const AttentionConfig& c) {
   auto attrs = make_attrs<llmh_attention_attrs>();
   attrs.slot = static_cast<int32_t>(c.layer);
@@ -175,7 +196,8 @@ inline Tensor attend(const Scope& at, Tensor q, Tensor k, Tensor v, const Attent
   return at.op(LLMH_OP_ATTENTION, {q, k, v, Tensor{}, Tensor{}}, attrs);
 }
 
-// q_proj, k_proj, v_proj, rotation, attention, o_proj. x [T, D] -> [T, D].
+// q_proj, k_proj, v_proj, rotation, attention, o_proj, under those names below `at`. x [T, D] -> [T, D]. Models that put
+// something between (norms of q and k, scales) write these lines themselves, around attend().
 inline Tensor self_attention(const Scope& at, Tensor x, const AttentionConfig& c, const RopeAngles& angles) {
   Tensor q = at.linear("q_proj", x, c.n_heads * c.head_dim, c.qkv_bias);
   Tensor k = at.linear("k_proj", x, c.n_kv_heads * c.head_dim, c.qkv_bias);
@@ -202,7 +224,8 @@ inline int32_t activation_kind(const std::string& name) {
                   "' is not known; known are silu, gelu, gelu_new, gelu_pytorch_tanh, quick_gelu, relu, relu2");
 }
 
-// down_proj(act(gate_proj(x)) * up_proj(x)). x [T, D] -> [T, D].
+// down_proj(act(gate_proj(x)) * up_proj(x)), under those names below `at`. x [T, D] -> [T, D], through two of
+// [T, intermediate_size]. `act` is LLMH_ACT_*; `bias` is that of all three.
 inline Tensor gated_mlp(const Scope& at, Tensor x, int64_t intermediate_size, int32_t act, Bias bias = Bias::kNone) {
   const Tensor gate = at.linear("gate_proj", x, intermediate_size, bias);
   const Tensor up = at.linear("up_proj", x, intermediate_size, bias);
@@ -212,12 +235,14 @@ inline Tensor gated_mlp(const Scope& at, Tensor x, int64_t intermediate_size, in
 // --- Ends
 // ---------------------------------------------------------------------------------------------------------
 
-// Picks the rows whose logits are wanted.
+// Picks the rows whose logits are wanted: x [T, D] -> [R, D]. Everything after it costs R rows rather than T, so it comes
+// before the final norm.
 inline Tensor output_rows(Tensor x) {
   return gather_rows(x, x.graph().input(LLMH_INPUT_OUTPUT_ROWS));
 }
 
-// The logits of the wanted rows: `lm_head`, or the embedding table when the two are tied.
+// The logits of the wanted rows, x [R, D] -> [R, V]: `lm_head`, or, when the two are tied, the embedding table, whose
+// weight has the name `embedding_weight` and the shape [V, D].
 inline Tensor lm_head(Graph& graph, Tensor x, int64_t vocab_size, bool tied, std::string_view embedding_weight) {
   if (!tied) return graph.root().linear("lm_head", x, vocab_size);
   return graph.root().linear_with("lm_head", x, graph.weight(embedding_weight, {vocab_size, x.width()}));

@@ -10,6 +10,16 @@
 //   };
 //   LLMH_FINETUNE_PLUGIN(MyMethod);
 //
+// A method that scales what a linear gives, one factor an output feature:
+//
+//   void MyMethod::schema(llmh::Schema& schema) {
+//     schema.add_list("target_modules", "[k_proj, v_proj]", "Modules to scale, by name");
+//   }
+//   bool MyMethod::selects(const llmh::Linear& linear) { return llmh::is_target(linear.path, targets_); }
+//   llmh::Tensor MyMethod::rewrite(llmh::Graph& graph, const llmh::Linear& linear) {
+//     return linear.y * graph.parameter(linear.path + ".scale", {linear.out_features}, LLMH_INIT_ONES);
+//   }
+//
 // The host calls schema() before there is an object, makes one object for each job from the job's settings, asks
 // selects() about linears and rewrite() for those that were selected, and ends with close, where the macro's table
 // deletes the object: the plugin itself never frees it. All of it [control], one call at a time.

@@ -18,6 +18,13 @@
 //       return simple;
 //     }
 //     LLMH_DEFINE_SIMPLE_BACKEND(backend);
+//
+// An op that is to run some of its nodes says which in a third field:
+//
+//     bool is_silu(const llmh_graph&, const llmh_node& node) {
+//       return llmh::node_attrs<llmh_activation_attrs>(node).kind == LLMH_ACT_SILU;
+//     }
+//     {LLMH_OP_ACTIVATION, my_silu, is_silu}
 #pragma once
 
 #include <algorithm>
@@ -139,6 +146,7 @@ class SimpleBackend {
 template <const SimpleBackend& (*Get)()>
 class SimpleBackendTable {
  public:
+  // Static lifetime; one table for each `Get`.
   static const llmh_backend* get() {
     static const llmh_backend table = {sizeof(llmh_backend),
                                        device_count,
@@ -164,6 +172,7 @@ class SimpleBackendTable {
   }
 
  private:
+  // Memory is from aligned_alloc, which operator delete does not know.
   struct Free {
     void operator()(void* memory) const { std::free(memory); }
   };
@@ -266,6 +275,7 @@ class SimpleBackendTable {
       throw Error(LLMH_OUT_OF_RANGE, "bytes [" + std::to_string(offset) + ", +" + std::to_string(bytes) +
                                          ") are outside a buffer of " + std::to_string(buffer.bytes));
   }
+  // Host and device share their memory: both copies are done on return.
   static llmh_status* buffer_write(llmh_instance*, llmh_buffer* buffer, uint64_t offset, const void* data,
                                    uint64_t bytes) noexcept {
     return guard([&] {
@@ -289,6 +299,7 @@ class SimpleBackendTable {
     *out = in_place(*source) ? 0 : source->bytes;
     return nullptr;
   }
+  // In the checkpoint's own layout and type, which is what the evaluator reads.
   static llmh_status* prepare_weight(llmh_instance*, const llmh_weight_source* source, llmh_weight** out) noexcept {
     return guard([&] {
       auto weight = std::make_unique<Weight>();
@@ -341,6 +352,7 @@ class SimpleBackendTable {
         program->states.push_back(copy_struct(*args->states[i]));
         program->state_data.push_back(at(args->states[i]->range, 0));
       }
+      // Only now: while `states` grew, its elements moved.
       for (const llmh_state_view& state : program->states) program->state_views.push_back(&state);
       *out = reinterpret_cast<llmh_program*>(program.release());
     });

@@ -51,6 +51,57 @@ TEST_CASE("device_info names the processor and its memory") {
   CHECK(info.memory_free > 0);
 }
 
+// Whether the backend claims the graph's node 0 with this op and these attributes. A newer host may offer
+// such nodes; the graph of this one would refuse them.
+template <typename Attrs>
+bool is_claimed(const graph::Graph& graph, llmh_op op, const Attrs& attrs) {
+  Instance instance(cpu_backend());
+  llmh_node node = graph.node(0);
+  node.op = op;
+  node.attrs = &attrs;
+  node.attrs_size = sizeof attrs;
+  const llmh_node* const nodes[] = {&node};
+  llmh_graph view = graph.view();
+  view.nodes = nodes;
+  return cpu_backend().supports(instance.handle, &view, 0) == 1;
+}
+
+// `attrs` is valid; `field` is its enum.
+template <typename Attrs>
+void check_unknown_value(llmh_op op, size_t n_inputs, Attrs attrs, int32_t Attrs::*field) {
+  CAPTURE(op);
+  graph::Graph graph;
+  const graph::Dims dims{{1, LLMH_DIM_TOKENS, 0}, {4, LLMH_DIM_CONST, 0}};
+  std::vector<llmh_tensor> inputs;
+  for (size_t i = 0; i < n_inputs; ++i) inputs.push_back(graph.add_placeholder({LLMH_DTYPE_F32, dims}));
+  if (op == LLMH_OP_ROPE_ANGLES)
+    inputs = {graph.add_input(LLMH_INPUT_POSITIONS), graph.add_input(LLMH_INPUT_ROPE_LENGTHS)};
+  graph.add_node(op, "m", inputs, &attrs, sizeof attrs);
+  CHECK(is_claimed(graph, op, attrs));
+  CHECK_FALSE(is_claimed(graph, 1000, attrs));
+  for (const int32_t unknown : {99, -1, INT32_MAX}) {
+    attrs.*field = unknown;
+    CHECK_FALSE(is_claimed(graph, op, attrs));
+  }
+}
+
+TEST_CASE("ops and attribute values of a newer host are not claimed") {
+  auto activation = graph::make_attrs<llmh_activation_attrs>();
+  activation.kind = LLMH_ACT_SILU;
+  check_unknown_value(LLMH_OP_ACTIVATION, 1, activation, &llmh_activation_attrs::kind);
+  check_unknown_value(LLMH_OP_GATED_ACTIVATION, 2, activation, &llmh_activation_attrs::kind);
+  auto unary = graph::make_attrs<llmh_unary_attrs>();
+  unary.kind = LLMH_UNARY_EXP;
+  check_unknown_value(LLMH_OP_UNARY, 1, unary, &llmh_unary_attrs::kind);
+  auto reduce = graph::make_attrs<llmh_reduce_attrs>();
+  reduce.kind = LLMH_REDUCE_SUM;
+  check_unknown_value(LLMH_OP_REDUCE, 1, reduce, &llmh_reduce_attrs::kind);
+  auto angles = graph::make_attrs<llmh_rope_angles_attrs>();
+  angles.rotary_dim = 4;
+  angles.theta = 10000.0F;
+  check_unknown_value(LLMH_OP_ROPE_ANGLES, 0, angles, &llmh_rope_angles_attrs::scaling);
+}
+
 TEST_CASE("weights are used in place when they outlive, copied otherwise, refused when they do not fit") {
   Instance instance(cpu_backend());
   std::vector<std::byte> data(2 * 20 + 1);

@@ -124,7 +124,7 @@ class RunTest(ProgramTest):
                  ((), "the prompt is empty"),
                  ((PROMPT, "again"), "quotes"),
                  ((PROMPT, "--temperature", -1), "--temperature.* 0 to 100"),
-                 ((PROMPT, "--top-p", 0), "top_p: got 0"),
+                 ((PROMPT, "--top-p", 0), "--top-p.* from 1e-06 to 1"),
                  ((PROMPT, "--set", "sampling.temprature=1"), "did you mean 'sampling.temperature'"),
                  ((PROMPT, "-n", -2), "--max-tokens is -2"),
                  ((PROMPT, "--stop", ""), "--stop"),

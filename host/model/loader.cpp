@@ -161,7 +161,9 @@ class Loader {
     plugin::Plugin* best = nullptr;
     int32_t best_score = LLMH_MATCH_NONE;
     for (plugin::Plugin* candidate : registry_.for_provides(plugin::Kind::kArch, name)) {
-      const int32_t score = plugin::arch(*candidate).match(view_.table());
+      const llmh_arch& arch = plugin::arch(*candidate);
+      const plugin::ControlScope scope(&arch, "llmh_arch.match");
+      const int32_t score = arch.match(view_.table());
       if (score > best_score) std::tie(best, best_score) = std::pair(candidate, score);
     }
     if (best == nullptr)

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <iterator>
 #include <limits>
 #include <string>
 
@@ -87,6 +88,9 @@ int32_t supports(llmh_instance*, const llmh_graph*, uint32_t) {
 }
 
 llmh_status* buffer_alloc(llmh_instance*, const llmh_buffer_args* args, llmh_buffer** out) {
+  constexpr uint32_t kUses[] = {LLMH_BUFFER_STATE, LLMH_BUFFER_ARENA, LLMH_BUFFER_SCRATCH};
+  if (std::find(std::begin(kUses), std::end(kUses), args->uses) == std::end(kUses))
+    return error("a buffer for state, arena or scratch");
   *out = reinterpret_cast<llmh_buffer*>(new Buffer{std::vector<uint8_t>(args->bytes, 0)});
   return nullptr;
 }

@@ -52,8 +52,9 @@ void Options::list(const std::string& names, std::vector<std::string>& target, c
 void Options::setting(const std::string& names, const std::string& path) {
   const ConfigKey& key = key_of(path);
   const std::string option = long_name(names);
-  const auto take = [this, path, option](const std::string& value) {
-    settings_.push_back({path, value, option});
+  // This object is gone by the time the command line is parsed; what it refers to is not.
+  const auto take = [&settings = settings_, path, option](const std::string& value) {
+    settings.push_back({path, value, option});
   };
   app_.add_option_function<std::string>(names, take, key.doc + " [" + path + "]")
       ->default_str(to_string(key.fallback));
@@ -61,7 +62,9 @@ void Options::setting(const std::string& names, const std::string& path) {
 
 void Options::setting_flag(const std::string& names, const std::string& path) {
   const std::string option = long_name(names);
-  const auto take = [this, path, option](int64_t) { settings_.push_back({path, "true", option}); };
+  const auto take = [&settings = settings_, path, option](int64_t) {
+    settings.push_back({path, "true", option});
+  };
   app_.add_flag_function(names, take, key_of(path).doc + " [" + path + "]");
 }
 

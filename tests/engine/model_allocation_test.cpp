@@ -7,7 +7,8 @@
 using namespace llmhost;
 using namespace llmhost::engine;
 
-TEST_CASE("a decode step of a real model allocates nothing") {
+TEST_CASE("a decode step of a real model allocates nothing" *
+          doctest::skip(llmhost::test::kThreadTagsChecked)) {
   test::StoryModel model(test::story_options(), 2);
   Engine engine(model.runner());
   for (int i = 0; i < 8; ++i) {

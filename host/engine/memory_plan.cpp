@@ -20,15 +20,9 @@ void add_weights(const model::LoadedModel& model, const graph::Graph& lowered, c
                  MemoryPlan& plan) {
   for (const model::GraphWeight& weight : model.weights_of(lowered)) {
     const uint64_t copied = model::copied_bytes(*weight.source, weight.uses);
-    llmh_weight_source source{};
-    source.struct_size = sizeof source;
-    source.dtype = model::loaded_dtype(*weight.source, weight.uses);
-    source.rank = static_cast<int32_t>(weight.source->shape.size());
-    source.uses = weight.uses;
-    std::copy(weight.source->shape.begin(), weight.source->shape.end(), source.shape);
-    source.name = {weight.name.data(), weight.name.size()};
-    source.bytes = copied > 0 ? copied : weight.source->stored->bytes.size();
-    source.data_outlives = 1;
+    const uint64_t bytes = copied > 0 ? copied : weight.source->stored->bytes.size();
+    const llmh_weight_source source =
+        model::weight_source(weight.name, *weight.source, weight.uses, nullptr, bytes);
     uint64_t prepared = 0;
     plugin::check(device.api().weight_bytes(device.instance(), &source, &prepared), weight.name);
     plan.weights_copied += copied;

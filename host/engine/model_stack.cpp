@@ -33,20 +33,6 @@ const llmh_backend& find_backend(const plugin::Registry& registry, const std::st
   return plugin::backend(registry.require(plugin::Kind::kBackend, name));
 }
 
-llmh_weight_source source_of(const model::GraphWeight& weight, const model::WeightData& data) {
-  llmh_weight_source source{};
-  source.struct_size = sizeof source;
-  source.dtype = data.dtype;
-  source.rank = static_cast<int32_t>(data.shape.size());
-  source.uses = weight.uses;
-  std::copy(data.shape.begin(), data.shape.end(), source.shape);
-  source.name = {weight.name.data(), weight.name.size()};
-  source.data = data.bytes.data();
-  source.bytes = data.bytes.size();
-  source.data_outlives = 1;  // the mapping, or a copy that DeviceWeights keeps
-  return source;
-}
-
 // The lowered graph, once the memory for running it is known to be there: better a refusal with both numbers
 // than a process that the system kills.
 graph::Graph planned_graph(const model::LoadedModel& model, const Device& device,
@@ -112,7 +98,8 @@ void DeviceWeights::prepare(const model::LoadedModel& model, const graph::Graph&
   const plugin::ControlScope scope(device_.instance(), "llmh_backend.prepare_weight");
   for (const model::GraphWeight& weight : model.weights_of(graph)) {
     model::WeightData data = model::load_weight(*weight.source, weight.uses);
-    const llmh_weight_source source = source_of(weight, data);
+    const llmh_weight_source source =
+        model::weight_source(weight.name, *weight.source, weight.uses, data.bytes.data(), data.bytes.size());
     plugin::check(device_.api().prepare_weight(device_.instance(), &source,
                                                &weights_[static_cast<size_t>(weight.tensor)]),
                   weight.name);

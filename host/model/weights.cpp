@@ -134,4 +134,19 @@ WeightData load_weight(const HubTensor& tensor, uint32_t uses) {
   return weight;
 }
 
+llmh_weight_source weight_source(std::string_view name, const HubTensor& tensor, uint32_t uses,
+                                 const std::byte* data, uint64_t bytes) {
+  llmh_weight_source source{};
+  source.struct_size = sizeof source;
+  source.dtype = loaded_dtype(tensor, uses);
+  source.rank = static_cast<int32_t>(tensor.shape.size());
+  source.uses = uses;
+  std::copy(tensor.shape.begin(), tensor.shape.end(), source.shape);
+  source.name = {name.data(), name.size()};
+  source.data = data;
+  source.bytes = bytes;
+  source.data_outlives = 1;  // the mapping, or a copy that the host keeps
+  return source;
+}
+
 }  // namespace llmhost::model

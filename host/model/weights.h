@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <string_view>
 #include <vector>
 
 #include "llmhost/backend.h"
@@ -28,5 +29,10 @@ uint64_t copied_bytes(const HubTensor& tensor, uint32_t uses);
 
 // Applies the layout steps, and decodes to f32 where loaded_dtype says so. `uses` are LLMH_USE_* bits.
 WeightData load_weight(const HubTensor& tensor, uint32_t uses);
+
+// The weight as a backend is told of it, for planning and for loading alike. `data` is null while only sizes
+// are asked for; name, tensor and data must outlive the result.
+llmh_weight_source weight_source(std::string_view name, const HubTensor& tensor, uint32_t uses,
+                                 const std::byte* data, uint64_t bytes);
 
 }  // namespace llmhost::model

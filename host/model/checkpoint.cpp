@@ -126,6 +126,9 @@ std::span<const std::byte> CheckpointTensor::data() const {
     throw_error(ErrorCode::kUnimplemented,
                 "{}: tensor '{}' has type '{}', which is not supported; convert the model", file,
                 printable(name), printable(stored_type));
+  if (decoder != nullptr)
+    throw_error(ErrorCode::kInternal, "{}: tensor '{}' of type {} has to be decoded", file, printable(name),
+                stored_type);
   return bytes;
 }
 
@@ -177,7 +180,7 @@ const CheckpointTensor* Checkpoint::find(std::string_view name) const {
 
 uint64_t Checkpoint::weight_bytes() const {
   uint64_t total = 0;
-  for (const CheckpointTensor& tensor : state_->tensors) total += tensor.bytes.size();
+  for (const CheckpointTensor& tensor : state_->tensors) total += tensor.stored_bytes();
   return total;
 }
 

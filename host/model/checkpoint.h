@@ -1,6 +1,7 @@
 // One view of a stored model, whatever its format: a folder with config.json and safetensors (one file or
 // shards with an index), a single .safetensors file, or GGUF (single or split; a file, or a folder that holds
-// just one model). Weights are views of the mapping: nothing is copied.
+// just one model). Weights are views of the mapping: nothing is copied. Those that a quantised Hub checkpoint
+// stores in parts are decoded when they are loaded.
 //
 // Views and references live as long as the Checkpoint (moving it is fine). All const functions are
 // thread-safe.
@@ -26,16 +27,29 @@ class GgufFile;
 
 enum class CheckpointFormat { kSafetensors, kGguf };
 
+// Makes the data of a tensor that is stored in several parts (packed integers, scales, zero points).
+// [thread-safe]
+class TensorDecoder {
+ public:
+  virtual ~TensorDecoder() = default;
+  // `out` is as long as the tensor in its dtype.
+  virtual void decode(std::span<std::byte> out) const = 0;
+};
+
 struct CheckpointTensor {
   std::string_view name;  // as stored
   std::string_view file;
-  std::string stored_type;                // "BF16", "q4_k", "ggml type 16"
-  llmh_dtype dtype = LLMH_DTYPE_INVALID;  // INVALID: listed, but data() refuses it
-  std::vector<int64_t> shape;             // row-major: the contiguous dimension last
-  std::span<const std::byte> bytes;       // any alignment; of no use when dtype is INVALID
+  std::string stored_type;                                 // "BF16", "q4_k", "ggml type 16"
+  llmh_dtype dtype = LLMH_DTYPE_INVALID;                   // INVALID: listed, but data() refuses it
+  std::vector<int64_t> shape;                              // row-major: the contiguous dimension last
+  std::span<const std::byte> bytes;                        // any alignment; of no use when dtype is INVALID
+  std::shared_ptr<const TensorDecoder> decoder = nullptr;  // null: the data are `bytes`
+  uint64_t part_bytes = 0;                                 // of all parts that the decoder reads
 
   int64_t element_count() const;
-  // Throws kUnimplemented with the stored type when dtype is INVALID.
+  // In the files.
+  uint64_t stored_bytes() const { return decoder != nullptr ? part_bytes : bytes.size(); }
+  // Throws kUnimplemented with the stored type when dtype is INVALID or a decoder is needed.
   std::span<const std::byte> data() const;
 };
 

@@ -103,7 +103,20 @@ std::vector<std::byte> decode(const CheckpointTensor& stored, llmh_dtype dtype,
   return result;
 }
 
+void take_data(const CheckpointTensor& stored, WeightData& weight) {
+  weight.dtype = stored.dtype;
+  weight.shape = stored.shape;
+  if (stored.decoder == nullptr) {
+    weight.bytes = stored.data();
+    return;
+  }
+  std::vector<std::byte> decoded(byte_count(stored.dtype, stored.shape));
+  stored.decoder->decode(decoded);
+  keep(weight, std::move(decoded));
+}
+
 bool needs_copy(const HubTensor& tensor) {
+  if (tensor.stored->decoder != nullptr) return true;
   return std::any_of(tensor.steps.begin(), tensor.steps.end(), [&](const llmh_layout_step& step) {
     return step.layout == LLMH_LAYOUT_ROTARY_PAIRS ||
            (step.layout == LLMH_LAYOUT_TRANSPOSED && tensor.shape.size() == 2);
@@ -123,9 +136,7 @@ uint64_t copied_bytes(const HubTensor& tensor, uint32_t uses) {
 
 WeightData load_weight(const HubTensor& tensor, uint32_t uses) {
   WeightData weight;
-  weight.dtype = tensor.stored->dtype;
-  weight.shape = tensor.stored->shape;
-  weight.bytes = tensor.stored->data();
+  take_data(*tensor.stored, weight);
   for (const llmh_layout_step& step : tensor.steps) apply(*tensor.stored, step, weight);
   if (const llmh_dtype wanted = loaded_dtype(tensor, uses); wanted != weight.dtype) {
     keep(weight, decode(*tensor.stored, weight.dtype, weight.bytes, element_count(weight.shape)));

@@ -84,8 +84,16 @@ class WeightTable final : public graph::WeightLookup {
   mutable std::set<const CheckpointTensor*> used_;
 };
 
+std::vector<std::string_view> names_of(const Checkpoint& checkpoint) {
+  std::vector<std::string_view> names;
+  names.reserve(checkpoint.tensors().size());
+  for (const CheckpointTensor& tensor : checkpoint.tensors()) names.push_back(tensor.name);
+  return names;
+}
+
 uint32_t use_of(const llmh_node& node, size_t input) {
-  const bool is_matrix_product = node.op == LLMH_OP_LINEAR || node.op == LLMH_OP_MATMUL;
+  const bool is_matrix_product =
+      node.op == LLMH_OP_LINEAR || node.op == LLMH_OP_MATMUL || node.op == LLMH_OP_EXPERT_LINEAR;
   if (is_matrix_product && input == 1) return LLMH_USE_LINEAR;
   const bool is_lookup = node.op == LLMH_OP_EMBEDDING || node.op == LLMH_OP_GATHER;
   if (is_lookup && input == 0) return LLMH_USE_TABLE;
@@ -113,9 +121,10 @@ class Loader {
       : model_(new LoadedModel(std::move(checkpoint))),
         registry_(registry),
         options_(options),
-        view_(model_->checkpoint_.config(), model_->checkpoint_.config_file(),
-              model_->checkpoint_.format() == CheckpointFormat::kGguf ? LLMH_FORMAT_GGUF : LLMH_FORMAT_HUB,
-              [this](std::string_view name) { return shape_of(name); }) {}
+        view_(
+            model_->checkpoint_.config(), model_->checkpoint_.config_file(),
+            model_->checkpoint_.format() == CheckpointFormat::kGguf ? LLMH_FORMAT_GGUF : LLMH_FORMAT_HUB,
+            [this](std::string_view name) { return shape_of(name); }, names_of(model_->checkpoint_)) {}
 
   std::unique_ptr<LoadedModel> run() {
     const llmh_arch& arch = choose_arch();

@@ -95,15 +95,45 @@ struct ModelView::Thunks {
     if (shape != nullptr) std::copy(found->begin(), found->end(), shape);
     return 1;
   }
+
+  static int64_t n_tensors(const llmh_model* model) {
+    return static_cast<int64_t>(self(model).tensor_names_.size());
+  }
+  static llmh_str tensor_name(const llmh_model* model, int64_t index) {
+    const auto& names = self(model).tensor_names_;
+    if (index < 0 || static_cast<size_t>(index) >= names.size()) return {"", 0};
+    const std::string_view name = names[static_cast<size_t>(index)];
+    return {name.data(), name.size()};
+  }
+  static llmh_str key_name(const llmh_model* model, llmh_str object, int64_t index) {
+    const Json* value = object.len == 0 ? &self(model).config_ : self(model).locate(to_view(object));
+    const bool has =
+        value != nullptr && value->is_object() && index >= 0 && static_cast<size_t>(index) < value->size();
+    if (!has) return {"", 0};
+    const std::string& name = std::next(value->begin(), static_cast<std::ptrdiff_t>(index)).key();
+    return {name.data(), name.size()};
+  }
+  static int32_t kind_of(const llmh_model* model, llmh_str key) {
+    const Json* value = self(model).locate(to_view(key));
+    if (value == nullptr) return LLMH_KIND_OF_NOTHING;
+    if (value->is_boolean()) return LLMH_KIND_OF_BOOL;
+    if (value->is_number_integer()) return LLMH_KIND_OF_INT;
+    if (value->is_number()) return LLMH_KIND_OF_FLOAT;
+    if (value->is_string()) return LLMH_KIND_OF_STRING;
+    return value->is_array() ? LLMH_KIND_OF_LIST : LLMH_KIND_OF_OBJECT;
+  }
 };
 
-ModelView::ModelView(const Json& config, std::string source, int32_t format, TensorShapeLookup tensors)
+ModelView::ModelView(const Json& config, std::string source, int32_t format, TensorShapeLookup tensors,
+                     std::vector<std::string_view> tensor_names)
     : config_(config),
       source_(std::move(source)),
       tensors_(std::move(tensors)),
+      tensor_names_(std::move(tensor_names)),
       table_{{sizeof(llmh_model), format, &Thunks::get_int, &Thunks::get_float, &Thunks::get_bool,
               &Thunks::get_string, &Thunks::get_size, &Thunks::get_floats, &Thunks::has_key,
-              &Thunks::ignore_key, &Thunks::has_tensor},
+              &Thunks::ignore_key, &Thunks::has_tensor, &Thunks::n_tensors, &Thunks::tensor_name,
+              &Thunks::key_name, &Thunks::kind_of},
              this} {}
 
 const Json* ModelView::locate(std::string_view key) const {

@@ -24,8 +24,10 @@ using TensorShapeLookup = std::function<std::optional<std::vector<int64_t>>(std:
 // whole.
 class ModelView {
  public:
-  // `format` is LLMH_FORMAT_*; `source` names the config in errors.
-  ModelView(const Json& config, std::string source, int32_t format, TensorShapeLookup tensors);
+  // `format` is LLMH_FORMAT_*; `source` names the config in errors. `tensor_names` are the stored ones, and
+  // point at what outlives the view.
+  ModelView(const Json& config, std::string source, int32_t format, TensorShapeLookup tensors,
+            std::vector<std::string_view> tensor_names = {});
   ModelView(const ModelView&) = delete;
   ModelView& operator=(const ModelView&) = delete;
 
@@ -54,6 +56,7 @@ class ModelView {
   const Json& config_;
   std::string source_;
   TensorShapeLookup tensors_;
+  std::vector<std::string_view> tensor_names_;
   std::set<std::string, std::less<>> read_;     // leaves
   std::set<std::string, std::less<>> ignored_;  // whole subtrees
   std::vector<std::string> type_errors_;

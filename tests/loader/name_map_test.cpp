@@ -144,7 +144,7 @@ TEST_CASE("rules that mean nothing are refused when they are given") {
   CHECK_THROWS_WITH_AS(give("a.{i}.{j}", "b.{i}"), doctest::Contains("has an index {j} of its own"), Error);
   CHECK_THROWS_WITH_AS(give("a.{i}", "b.{i}.{i}"), doctest::Contains("'{i}' may stand there once"), Error);
   CHECK_THROWS_WITH_AS(give("a.{i}", "b.{i}{j}"), doctest::Contains("'{i}' may stand there once"), Error);
-  CHECK_THROWS_WITH_AS(give("a", "b", {{99, 0, 0, 0}}),
+  CHECK_THROWS_WITH_AS(give("a", "b", {{99, 0, 0, 0, 0}}),
                        doctest::Contains("layout 99 is newer than this host"), Error);
   give("a.{i}", "b.{i}.{j}");  // an index that the Hub's name does not need
 }

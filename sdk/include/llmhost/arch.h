@@ -52,12 +52,34 @@ struct llmh_model {
    * match and open) the stored one. Shape row-major, rank up to LLMH_MAX_RANK; both outputs may be NULL. Returns 1 or
    * 0. */
   int32_t (*has_tensor)(const llmh_model*, llmh_str name, int64_t* shape, int32_t* rank);
+
+  /* For architectures that read a recipe off the checkpoint. The stored tensors, in the checkpoint's order: their
+   * number, and the name of one (empty beyond the end). */
+  int64_t (*n_tensors)(const llmh_model*);
+  llmh_str (*tensor_name)(const llmh_model*, int64_t index);
+  /* Key number `index` of the object at `object` (empty: the whole config); an empty string beyond the end. Does not count
+   * as reading. */
+  llmh_str (*key_name)(const llmh_model*, llmh_str object, int64_t index);
+  /* LLMH_KIND_OF_*: what the key holds. Does not count as reading. */
+  int32_t (*kind_of)(const llmh_model*, llmh_str key);
+};
+
+/* What kind_of returns. */
+enum {
+  LLMH_KIND_OF_NOTHING = 0, /* absent, or null */
+  LLMH_KIND_OF_BOOL = 1,
+  LLMH_KIND_OF_INT = 2,
+  LLMH_KIND_OF_FLOAT = 3,
+  LLMH_KIND_OF_STRING = 4,
+  LLMH_KIND_OF_LIST = 5,
+  LLMH_KIND_OF_OBJECT = 6
 };
 
 /* The score that match returns. */
 enum {
   LLMH_MATCH_NONE = 0,
-  LLMH_MATCH_ALIAS = 50, /* another name for a family that this plugin covers */
+  LLMH_MATCH_INFERRED = 10, /* nobody described the model type; its recipe may be read off the checkpoint */
+  LLMH_MATCH_ALIAS = 50,    /* another name for a family that this plugin covers */
   LLMH_MATCH_EXACT = 100
 };
 
@@ -94,20 +116,27 @@ enum {
    * arg0: number of heads; the row count must be a multiple of 2 * arg0. Of a vector the elements are the rows. */
   LLMH_LAYOUT_ROTARY_PAIRS = 1,
   LLMH_LAYOUT_TRANSPOSED = 2, /* stored [in,out]; the Hub name wants [out,in]. A vector stays as it is. */
-  LLMH_LAYOUT_ROWS = 3        /* rows [arg0, arg1) of a fused tensor; of a vector the elements are the rows */
+  LLMH_LAYOUT_ROWS = 3,       /* rows [arg0, arg1) of a fused tensor; of a vector the elements are the rows */
+  LLMH_LAYOUT_STRIDED_ROWS =
+      4,                /* of each arg0 consecutive rows those in [arg1, arg2): one part of a tensor that is fused
+                                   head by head */
+  LLMH_LAYOUT_SPLIT = 5 /* [arg0 * R, ...] becomes [arg0, R, ...]: experts stored one below the other */
 };
+/* Of a stack of matrices [E,R,C], TRANSPOSED, ROWS and STRIDED_ROWS change each matrix. */
 
 /* A LLMH_LAYOUT_* with its arguments. A frozen value: a layout that needs more gets a struct of its own. */
 typedef struct llmh_layout_step {
   int32_t layout;   /* LLMH_LAYOUT_*; one that the host does not know is an error */
   int32_t reserved; /* 0 */
-  int64_t arg0;     /* 0 where the layout has none */
+  int64_t arg0;     /* 0 where the layout has none, as the next two */
   int64_t arg1;
+  int64_t arg2;
 } llmh_layout_step;
 
 /* How a stored tensor is found and what becomes of it. Names are patterns: each may hold "{i}" (the layer) and "{j}" (the
  * expert) once, which stand for the same decimal index on both sides; the Hub's holds none that the stored one lacks.
- * What follows an index in a pattern is not a digit. Everything is copied. */
+ * Where only the stored one has "{j}", the tensors with indices 0, 1, 2 … are stacked along a new first dimension (after
+ * their steps); a gap is an error. What follows an index in a pattern is not a digit. Everything is copied. */
 typedef struct llmh_name_rule {
   uint32_t struct_size;
   uint32_t n_steps;
@@ -161,6 +190,53 @@ typedef struct llmh_arch {
   /* Adds the whole model to the graph and marks its outputs (at least LLMH_OUTPUT_LOGITS). [control] */
   llmh_status* (*build)(llmh_arch_model* self, llmh_builder* builder);
 } llmh_arch;
+
+/* --- Recipes -------------------------------------------------------------------------------------------------------
+ *
+ * An architecture plugin that works out how a model is built, rather than knowing it, answers LLMH_RECIPE_INTERFACE in
+ * llmhost_plugin_v1.get_extension as well. Absent: there is nothing to tell. */
+
+#define LLMH_RECIPE_INTERFACE "llmhost.recipe/1"
+
+/* One choice of a recipe. Valid during the call. */
+typedef struct llmh_recipe_choice {
+  uint32_t struct_size;
+  int32_t
+      certainty;   /* percent: 100 is stated by the checkpoint, below 60 is a common default that nothing contradicts */
+  llmh_str what;   /* "attention.rope.style" */
+  llmh_str value;  /* "halves" */
+  llmh_str source; /* where it comes from: "config: rope_theta", "tensor: model.layers.0.mlp.gate_proj.weight" */
+} llmh_recipe_choice;
+
+typedef struct llmh_recipe {
+  uint32_t struct_size;
+  /* Calls `take` once for each choice, in a readable order. Of an opened model, after names. [control] */
+  llmh_status* (*choices)(llmh_arch_model* self, void* context,
+                          void (*take)(void* context, const llmh_recipe_choice* choice));
+  /* The recipe as a declarative architecture (YAML), given to `take` in one piece. [control] */
+  llmh_status* (*text)(llmh_arch_model* self, void* context, void (*take)(void* context, llmh_str text));
+} llmh_recipe;
+
+/* --- Documents -----------------------------------------------------------------------------------------------------
+ *
+ * Text files that plugins of a kind read, kept by the host: those that came with it and those of the user. A host
+ * extension (llmh_host.get_extension). Absent: there are none. */
+
+#define LLMH_DOCUMENTS_INTERFACE "llmhost.documents/1"
+
+typedef struct llmh_document {
+  uint32_t struct_size;
+  llmh_str name;   /* file name without folder and ending */
+  llmh_str origin; /* for messages: the file's path, or "built in: <path in the project>" */
+  llmh_str text;
+} llmh_document;
+
+/* The documents of a subject ("archs"), the user's first. Valid until the process ends. [control] */
+typedef struct llmh_documents {
+  uint32_t struct_size;
+  int64_t (*count)(const llmh_host* host, llmh_str subject);
+  llmh_status* (*get)(const llmh_host* host, llmh_str subject, int64_t index, llmh_document* out);
+} llmh_documents;
 
 #ifdef __cplusplus
 }

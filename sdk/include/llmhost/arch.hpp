@@ -97,6 +97,37 @@ class Model {
   void ignore(std::initializer_list<std::string_view> keys) const {
     for (const std::string_view key : keys) model_->ignore_key(model_, str(key));
   }
+  // LLMH_KIND_OF_*: what the key holds. Asking does not count as reading.
+  int32_t kind_of(std::string_view key) const { return model_->kind_of(model_, str(key)); }
+  // Elements of a list or keys of an object; 0 when the key is absent.
+  int64_t size_of(std::string_view key) const {
+    int64_t value = 0;
+    return model_->get_size(model_, str(key), &value) == LLMH_VALUE_OK ? value : 0;
+  }
+  // Keys of the object at `object` (empty: the whole config).
+  std::vector<std::string> keys(std::string_view object = {}) const {
+    std::vector<std::string> found;
+    for (int64_t i = 0;; ++i) {
+      const llmh_str key = model_->key_name(model_, str(object), i);
+      if (key.len == 0) return found;
+      found.emplace_back(view(key));
+    }
+  }
+  // The stored tensors, in the checkpoint's order.
+  std::vector<std::string> tensor_names() const {
+    std::vector<std::string> found;
+    const int64_t n = model_->n_tensors(model_);
+    found.reserve(static_cast<size_t>(n));
+    for (int64_t i = 0; i < n; ++i) found.emplace_back(view(model_->tensor_name(model_, i)));
+    return found;
+  }
+  // The tensor's shape, row-major, or nothing; which names it goes by is said at has_tensor().
+  std::optional<std::vector<int64_t>> find_shape(std::string_view name) const {
+    int64_t shape[LLMH_MAX_RANK] = {};
+    int32_t rank = 0;
+    if (model_->has_tensor(model_, str(name), shape, &rank) != 1) return std::nullopt;
+    return std::vector<int64_t>(shape, shape + rank);
+  }
   // Whether the checkpoint holds the tensor. In match() and the constructor the rules of names() are not known yet: the
   // name is then the stored one.
   bool has_tensor(std::string_view name) const { return model_->has_tensor(model_, str(name), nullptr, nullptr) == 1; }
@@ -118,15 +149,23 @@ using LayoutSteps = std::vector<llmh_layout_step>;
 
 // Rotary pairs stored adjacent become the Hub's halves, in each of `n_heads` heads.
 inline llmh_layout_step rotary_pairs(int64_t n_heads) {
-  return {LLMH_LAYOUT_ROTARY_PAIRS, 0, n_heads, 0};
+  return {LLMH_LAYOUT_ROTARY_PAIRS, 0, n_heads, 0, 0};
 }
 // [in, out] becomes [out, in]; vectors stay as they are.
 inline llmh_layout_step transposed() {
-  return {LLMH_LAYOUT_TRANSPOSED, 0, 0, 0};
+  return {LLMH_LAYOUT_TRANSPOSED, 0, 0, 0, 0};
 }
 // Rows [begin, end) of a fused tensor; of a vector its elements.
 inline llmh_layout_step rows(int64_t begin, int64_t end) {
-  return {LLMH_LAYOUT_ROWS, 0, begin, end};
+  return {LLMH_LAYOUT_ROWS, 0, begin, end, 0};
+}
+// Of each `group` rows those in [begin, end).
+inline llmh_layout_step strided_rows(int64_t group, int64_t begin, int64_t end) {
+  return {LLMH_LAYOUT_STRIDED_ROWS, 0, group, begin, end};
+}
+// [n * R, ...] becomes [n, R, ...].
+inline llmh_layout_step split(int64_t n) {
+  return {LLMH_LAYOUT_SPLIT, 0, n, 0, 0};
 }
 
 // Collects name rules; see llmh_name_rule for what patterns may hold. Valid during names() only. [control]

@@ -107,6 +107,9 @@ enum {
   LLMH_OP_SCALE = 10,           /* C  x -> same shape. x * value. llmh_scalar_attrs. */
   LLMH_OP_SOFTMAX = 11,         /* C  x [...,N] -> same shape. Over the last dimension; a row of -inf gives zeros. */
   LLMH_OP_ADD_RMS_NORM = 12,    /* C  a, b [...,D], weight? [D] -> sum = a + b, rms_norm(sum). llmh_norm_attrs. */
+  LLMH_OP_EXPERT_LINEAR = 13, /* C  x [T,K] or [T,S,K], weight [E,N,K], ids i32 [T,S], bias? [E,N] -> [T,S,N]. Row s of
+                             token t goes through the matrix of expert ids[t,s]: y[t,s] = W[ids[t,s]] x[t] (or x[t,s])
+                             + b[ids[t,s]]. An id outside [0,E) is an error. No attributes. (Shazeer et al. 2017) */
 
   /* Primitive. Elementwise binary ops broadcast as numpy does: dimensions align at the end, 1 or absent stretches.
    * Arithmetic takes floating types and gives f32; data movement keeps the dtype. */
@@ -133,9 +136,15 @@ enum {
                              in the state of `slot`. llmh_state_attrs. */
   LLMH_OP_STATE_READ = 48,  /* P  -> f32 [L,Hkv*D]. The state's keys or values, sequence after sequence, positions
                              ascending. llmh_state_attrs. Runs after the STATE_WRITE of the same slot. */
-  LLMH_OP_ATTENTION_MASK = 49,    /* P  -> f32 [T,L]. 0 where the query may see the key, -inf elsewhere: same sequence,
-                             causal, window. llmh_mask_attrs. */
-  LLMH_OP_ATTENTION_DISTANCE = 50 /* P  -> f32 [T,L]. Key position minus query position; 0 in other sequences. */
+  LLMH_OP_ATTENTION_MASK = 49,     /* P  -> f32 [T,L], or [H,T,L] with heads. 0 where the query may see the key, -inf
+                             elsewhere: same sequence, causal, window, chunk, blocks. llmh_mask_attrs. */
+  LLMH_OP_ATTENTION_DISTANCE = 50, /* P  -> f32 [T,L]. Key position minus query position; 0 in other sequences. */
+  LLMH_OP_TOP_K = 51,      /* P  x [...,N] -> values [...,k], ids i32 [...,k]: the k largest of each row, descending; of
+                             equal ones the lower index comes first. llmh_top_k_attrs. */
+  LLMH_OP_TOP_K_MASK = 52, /* P  x [...,N] -> same shape: 1 at the k elements that TOP_K takes, 0 elsewhere.
+                             llmh_top_k_attrs. */
+  LLMH_OP_TAKE = 53        /* P  x [...,N], ids i32 [...,M] -> [...,M]: element ids[...,m] of each row of x. The leading
+                             dimensions are equal; an id outside [0,N) is an error. */
 };
 
 /* --- Attributes. Each struct starts with its size and is only appended to; fields not present read as 0. ----------
@@ -201,6 +210,13 @@ typedef struct llmh_attention_attrs {
   float softcap;      /* cap * tanh(score / cap) before the mask; 0: none */
   int32_t causal;     /* 1: a query sees keys at its own and earlier positions */
   int32_t window;     /* a query at p sees keys at positions > p - window; 0: no limit */
+  int32_t chunk;      /* a query at p sees keys at positions >= p / chunk * chunk; 0: no chunks */
+  /* Block-sparse attention (Abdin et al. 2024): positions in blocks of block_size; head h sees key block k
+   * from query block q when q - k < local_blocks or (k + h * head_step + 1) is a multiple of vertical_stride. */
+  int32_t block_size; /* 0: not sparse, and the next three mean nothing */
+  int32_t local_blocks;
+  int32_t vertical_stride;
+  int32_t head_step;
 } llmh_attention_attrs;
 
 enum {
@@ -281,6 +297,11 @@ typedef struct llmh_axis_attrs {
   int32_t axis; /* from 0 */
 } llmh_axis_attrs;
 
+typedef struct llmh_top_k_attrs {
+  uint32_t struct_size;
+  int32_t k; /* 1 to N */
+} llmh_top_k_attrs;
+
 typedef struct llmh_cast_attrs {
   uint32_t struct_size;
   llmh_dtype dtype;
@@ -295,10 +316,17 @@ typedef struct llmh_state_attrs {
   int32_t width; /* STATE_READ: elements of a row, Hkv * D */
 } llmh_state_attrs;
 
+/* The fields of llmh_attention_attrs that say what is seen. */
 typedef struct llmh_mask_attrs {
   uint32_t struct_size;
   int32_t causal;
   int32_t window;
+  int32_t chunk;
+  int32_t n_heads; /* with block_size: H of the [H,T,L] result; else 0 */
+  int32_t block_size;
+  int32_t local_blocks;
+  int32_t vertical_stride;
+  int32_t head_step;
 } llmh_mask_attrs;
 
 /* --- Graphs as backends see them -------------------------------------------------------------------------------- */

@@ -143,8 +143,9 @@ enum {
                              equal ones the lower index comes first. llmh_top_k_attrs. */
   LLMH_OP_TOP_K_MASK = 52, /* P  x [...,N] -> same shape: 1 at the k elements that TOP_K takes, 0 elsewhere.
                              llmh_top_k_attrs. */
-  LLMH_OP_TAKE = 53        /* P  x [...,N], ids i32 [...,M] -> [...,M]: element ids[...,m] of each row of x. The leading
+  LLMH_OP_TAKE = 53,       /* P  x [...,N], ids i32 [...,M] -> [...,M]: element ids[...,m] of each row of x. The leading
                              dimensions are equal; an id outside [0,N) is an error. */
+  LLMH_OP_CLAMP = 54       /* P  x -> same shape: the nearest value in [min, max]. llmh_clamp_attrs. */
 };
 
 /* --- Attributes. Each struct starts with its size and is only appended to; fields not present read as 0. ----------
@@ -301,6 +302,12 @@ typedef struct llmh_top_k_attrs {
   uint32_t struct_size;
   int32_t k; /* 1 to N */
 } llmh_top_k_attrs;
+
+typedef struct llmh_clamp_attrs {
+  uint32_t struct_size;
+  float min; /* at most max; may be -infinity */
+  float max; /* may be infinity */
+} llmh_clamp_attrs;
 
 typedef struct llmh_cast_attrs {
   uint32_t struct_size;

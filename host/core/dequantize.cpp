@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "core/error.h"
+#include "llmhost/block_decode.hpp"
 
 namespace llmhost {
 namespace {
@@ -275,19 +276,24 @@ float bf16_to_f32(uint16_t bits) {
 }
 
 bool can_dequantize(llmh_dtype dtype) {
-  return decoder_of(dtype) != nullptr;
+  return decoder_of(dtype) != nullptr || llmh::block_decoder(dtype) != nullptr;
 }
 
 void dequantize_row(llmh_dtype dtype, const std::byte* source, float* out, size_t count) {
   const Decoder decode = decoder_of(dtype);
+  const llmh::BlockDecoder decode_rare = llmh::block_decoder(dtype);
   const llmh_dtype_layout layout = llmh_dtype_layout_of(dtype);
-  if (decode == nullptr)
+  if (decode == nullptr && decode_rare == nullptr)
     throw_error(ErrorCode::kUnimplemented, "element type {} has no conversion to f32",
                 layout.name == nullptr ? "(unknown)" : layout.name);
   if (count % layout.block_elements != 0)
     throw_invalid("{} elements are not whole {} blocks of {}", count, layout.name, layout.block_elements);
-  for (size_t i = 0; i < count; i += layout.block_elements, source += layout.block_bytes)
-    decode(source, out + i);
+  for (size_t i = 0; i < count; i += layout.block_elements, source += layout.block_bytes) {
+    if (decode != nullptr)
+      decode(source, out + i);
+    else
+      decode_rare(reinterpret_cast<const uint8_t*>(source), out + i);
+  }
 }
 
 }  // namespace llmhost

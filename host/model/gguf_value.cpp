@@ -157,6 +157,28 @@ llmh_dtype gguf_dtype(uint32_t ggml_type) {
       return LLMH_DTYPE_F64;
     case 30:
       return LLMH_DTYPE_BF16;
+    case 16:
+      return LLMH_DTYPE_IQ2_XXS;
+    case 17:
+      return LLMH_DTYPE_IQ2_XS;
+    case 18:
+      return LLMH_DTYPE_IQ3_XXS;
+    case 19:
+      return LLMH_DTYPE_IQ1_S;
+    case 21:
+      return LLMH_DTYPE_IQ3_S;
+    case 22:
+      return LLMH_DTYPE_IQ2_S;
+    case 29:
+      return LLMH_DTYPE_IQ1_M;
+    case 34:
+      return LLMH_DTYPE_TQ1_0;
+    case 35:
+      return LLMH_DTYPE_TQ2_0;
+    case 39:
+      return LLMH_DTYPE_MXFP4;
+    case 40:
+      return LLMH_DTYPE_NVFP4;
     default:
       return LLMH_DTYPE_INVALID;
   }

@@ -234,8 +234,25 @@ std::vector<size_t> half_fields(llmh_dtype dtype) {
       return {108};
     case LLMH_DTYPE_Q6_K:
       return {208};
+    case LLMH_DTYPE_TQ1_0:
+      return {52};
+    case LLMH_DTYPE_TQ2_0:
+      return {64};
+    case LLMH_DTYPE_IQ1_M:
+    case LLMH_DTYPE_MXFP4:
+    case LLMH_DTYPE_NVFP4:
+      return {};
     default:
       return {0};
+  }
+}
+
+// Scales that are no f16 field: some small ones.
+void tame_scales(llmh_dtype dtype, std::byte* block) {
+  if (dtype == LLMH_DTYPE_MXFP4) block[0] = (block[0] & std::byte{7}) | std::byte{120};
+  if (dtype == LLMH_DTYPE_IQ1_M) {  // exponent 2^-7 in the top nibble of the last but one word and below
+    block[55] = (block[55] & std::byte{0x8F}) | std::byte{0x20};
+    block[53] = block[53] & std::byte{0x3F};
   }
 }
 
@@ -261,6 +278,7 @@ std::vector<std::byte> random_blocks(llmh_dtype dtype, int64_t rows, int64_t wid
       continue;
     }
     // Exponent 2^-8 to 2^-4, any sign and mantissa.
+    tame_scales(dtype, data.data() + block);
     for (const size_t field : half_fields(dtype))
       data[block + field + 1] = static_cast<std::byte>((engine() & 0x83U) | ((7U + engine() % 5U) << 2));
   }

@@ -94,9 +94,9 @@ TEST_CASE("a GGUF file is the same kind of thing") {
 
 TEST_CASE("tensors of a type that is not decoded are listed and refused on use") {
   const Checkpoint checkpoint = Checkpoint::open(test::data("model/metadata.gguf"));
-  const CheckpointTensor* tensor = checkpoint.find("ternary");
+  const CheckpointTensor* tensor = checkpoint.find("unknown");
   REQUIRE(tensor != nullptr);
-  CHECK(tensor->stored_type == "ggml type 35");
+  CHECK(tensor->stored_type == "ggml type 15");
   CHECK_THROWS_AS(static_cast<void>(tensor->data()), Error);
 }
 

@@ -1,7 +1,7 @@
 /* Element types of tensors. Plain C11.
  *
  * A quantised type stores rows in blocks: `block_elements` consecutive elements of the innermost dimension share
- * `block_bytes` bytes. The byte layouts of Q*, IQ* are those of GGUF files (ggml), the source of every figure here.
+ * `block_bytes` bytes. The byte layouts of the block types are those of GGUF files (ggml), the source of every figure here.
  * Ids are part of the ABI: they are only ever appended to. */
 #ifndef LLMHOST_DTYPE_H
 #define LLMHOST_DTYPE_H
@@ -24,21 +24,32 @@ enum {
   LLMH_DTYPE_I16 = 6,
   LLMH_DTYPE_I32 = 7,
   LLMH_DTYPE_I64 = 8,
-  LLMH_DTYPE_U8 = 9,      /* bytes */
-  LLMH_DTYPE_BOOL = 10,   /* one byte, 0 or 1 */
-  LLMH_DTYPE_Q4_0 = 11,   /* 4 bits, blocks of 32: d (q - 8), d an f16 of the block */
-  LLMH_DTYPE_Q4_1 = 12,   /* 4 bits, blocks of 32: d q + m, d and m f16 */
-  LLMH_DTYPE_Q5_0 = 13,   /* 5 bits, blocks of 32: d (q - 16) */
-  LLMH_DTYPE_Q5_1 = 14,   /* 5 bits, blocks of 32: d q + m */
-  LLMH_DTYPE_Q8_0 = 15,   /* 8 bits, blocks of 32: d q */
-  LLMH_DTYPE_Q2_K = 16,   /* 2 bits, blocks of 256 in 16 parts: 4-bit scale and minimum each */
-  LLMH_DTYPE_Q3_K = 17,   /* 3 bits, blocks of 256 in 16 parts: 6-bit scale each */
-  LLMH_DTYPE_Q4_K = 18,   /* 4 bits, blocks of 256 in 8 parts: 6-bit scale and minimum each */
-  LLMH_DTYPE_Q5_K = 19,   /* 5 bits, as Q4_K */
-  LLMH_DTYPE_Q6_K = 20,   /* 6 bits, blocks of 256 in 16 parts: 8-bit scale each */
-  LLMH_DTYPE_IQ4_NL = 21, /* 4 bits, blocks of 32: d times one of 16 fixed values */
-  LLMH_DTYPE_IQ4_XS = 22, /* as IQ4_NL, blocks of 256 in 8 parts: 6-bit scale each */
-  LLMH_DTYPE_COUNT_ = 23  /* one past the last id known to this header; never stored */
+  LLMH_DTYPE_U8 = 9,       /* bytes */
+  LLMH_DTYPE_BOOL = 10,    /* one byte, 0 or 1 */
+  LLMH_DTYPE_Q4_0 = 11,    /* 4 bits, blocks of 32: d (q - 8), d an f16 of the block */
+  LLMH_DTYPE_Q4_1 = 12,    /* 4 bits, blocks of 32: d q + m, d and m f16 */
+  LLMH_DTYPE_Q5_0 = 13,    /* 5 bits, blocks of 32: d (q - 16) */
+  LLMH_DTYPE_Q5_1 = 14,    /* 5 bits, blocks of 32: d q + m */
+  LLMH_DTYPE_Q8_0 = 15,    /* 8 bits, blocks of 32: d q */
+  LLMH_DTYPE_Q2_K = 16,    /* 2 bits, blocks of 256 in 16 parts: 4-bit scale and minimum each */
+  LLMH_DTYPE_Q3_K = 17,    /* 3 bits, blocks of 256 in 16 parts: 6-bit scale each */
+  LLMH_DTYPE_Q4_K = 18,    /* 4 bits, blocks of 256 in 8 parts: 6-bit scale and minimum each */
+  LLMH_DTYPE_Q5_K = 19,    /* 5 bits, as Q4_K */
+  LLMH_DTYPE_Q6_K = 20,    /* 6 bits, blocks of 256 in 16 parts: 8-bit scale each */
+  LLMH_DTYPE_IQ4_NL = 21,  /* 4 bits, blocks of 32: d times one of 16 fixed values */
+  LLMH_DTYPE_IQ4_XS = 22,  /* as IQ4_NL, blocks of 256 in 8 parts: 6-bit scale each */
+  LLMH_DTYPE_IQ1_S = 23,   /* 1.56 bits, blocks of 256 in 8 parts: 3-bit scale each, ternary values off a grid */
+  LLMH_DTYPE_IQ1_M = 24,   /* 1.75 bits, blocks of 256 in 16 parts: 3-bit scale each, the grid of IQ1_S */
+  LLMH_DTYPE_IQ2_XXS = 25, /* 2.06 bits, blocks of 256 in 8 parts: 4-bit scale each, eight values off a grid */
+  LLMH_DTYPE_IQ2_XS = 26,  /* 2.31 bits, blocks of 256 in 16 parts: 4-bit scale each, a grid twice as large */
+  LLMH_DTYPE_IQ2_S = 27,   /* 2.56 bits, as IQ2_XS, a grid twice as large and a sign for each value */
+  LLMH_DTYPE_IQ3_XXS = 28, /* 3.06 bits, blocks of 256 in 8 parts: 4-bit scale each, four values off a grid */
+  LLMH_DTYPE_IQ3_S = 29,   /* 3.44 bits, as IQ3_XXS, a grid twice as large and a sign for each value */
+  LLMH_DTYPE_TQ1_0 = 30,   /* ternary, blocks of 256: d (q - 1), five digits a byte */
+  LLMH_DTYPE_TQ2_0 = 31,   /* ternary, blocks of 256: d (q - 1), four values a byte */
+  LLMH_DTYPE_MXFP4 = 32,   /* 4-bit floats e2m1, blocks of 32: a power of two as scale */
+  LLMH_DTYPE_NVFP4 = 33,   /* 4-bit floats e2m1, blocks of 64 in 4 parts: an unsigned e4m3 scale each */
+  LLMH_DTYPE_COUNT_ = 34   /* one past the last id known to this header; never stored */
 };
 
 /* Layout of one dtype. [thread-safe] */
@@ -51,11 +62,18 @@ typedef struct llmh_dtype_layout {
 /* The layout of `dtype`, or {NULL, 0, 0} for an id that this header does not know. */
 static inline llmh_dtype_layout llmh_dtype_layout_of(llmh_dtype dtype) {
   static const llmh_dtype_layout kLayouts[LLMH_DTYPE_COUNT_] = {
-      {0, 0, 0},          {"f32", 1, 4},      {"f16", 1, 2},       {"bf16", 1, 2},     {"f64", 1, 8},
-      {"i8", 1, 1},       {"i16", 1, 2},      {"i32", 1, 4},       {"i64", 1, 8},      {"u8", 1, 1},
-      {"bool", 1, 1},     {"q4_0", 32, 18},   {"q4_1", 32, 20},    {"q5_0", 32, 22},   {"q5_1", 32, 24},
-      {"q8_0", 32, 34},   {"q2_k", 256, 84},  {"q3_k", 256, 110},  {"q4_k", 256, 144}, {"q5_k", 256, 176},
-      {"q6_k", 256, 210}, {"iq4_nl", 32, 18}, {"iq4_xs", 256, 136}};
+      {0, 0, 0},          {"f32", 1, 4},        {"f16", 1, 2},
+      {"bf16", 1, 2},     {"f64", 1, 8},        {"i8", 1, 1},
+      {"i16", 1, 2},      {"i32", 1, 4},        {"i64", 1, 8},
+      {"u8", 1, 1},       {"bool", 1, 1},       {"q4_0", 32, 18},
+      {"q4_1", 32, 20},   {"q5_0", 32, 22},     {"q5_1", 32, 24},
+      {"q8_0", 32, 34},   {"q2_k", 256, 84},    {"q3_k", 256, 110},
+      {"q4_k", 256, 144}, {"q5_k", 256, 176},   {"q6_k", 256, 210},
+      {"iq4_nl", 32, 18}, {"iq4_xs", 256, 136}, {"iq1_s", 256, 50},
+      {"iq1_m", 256, 56}, {"iq2_xxs", 256, 66}, {"iq2_xs", 256, 74},
+      {"iq2_s", 256, 82}, {"iq3_xxs", 256, 98}, {"iq3_s", 256, 110},
+      {"tq1_0", 256, 54}, {"tq2_0", 256, 66},   {"mxfp4", 32, 17},
+      {"nvfp4", 64, 36}};
   if (dtype <= 0 || dtype >= LLMH_DTYPE_COUNT_) return kLayouts[0];
   return kLayouts[dtype];
 }

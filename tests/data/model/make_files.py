@@ -41,8 +41,8 @@ def metadata():
     writer.add_tensor("half", np.arange(5, dtype=np.float16))
     blocks = gguf.quantize(np.linspace(-1, 1, 128, dtype=np.float32).reshape(2, 64), gguf.GGMLQuantizationType.Q8_0)
     writer.add_tensor("blocks", blocks, raw_dtype=gguf.GGMLQuantizationType.Q8_0)
-    # A type that is listed but not decoded: TQ2_0, 66 bytes for 256 elements.
-    writer.add_tensor("ternary", np.zeros((1, 66), dtype=np.uint8), raw_dtype=gguf.GGMLQuantizationType.TQ2_0)
+    # A type that is listed but not decoded: Q8_K (of activations), 292 bytes for 256 elements.
+    writer.add_tensor("unknown", np.zeros((1, 292), dtype=np.uint8), raw_dtype=gguf.GGMLQuantizationType.Q8_K)
     write(writer)
 
 

@@ -7,6 +7,7 @@
 #include "kernels/decode_k-inl.h"
 #include "kernels/decode_plain-inl.h"
 #include "kernels/kernels.h"
+#include "llmhost/block_decode.hpp"
 
 HWY_BEFORE_NAMESPACE();
 namespace llmhost::cpu::HWY_NAMESPACE {
@@ -40,8 +41,30 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace llmhost::cpu {
 HWY_EXPORT(decode_table);
+namespace {
+
+// Types that few models use have one plain decoder for every instruction set.
+template <llmh_dtype kType>
+void decode_plainly(const uint8_t* source, int64_t count, float* out) {
+  constexpr llmh::BlockDecoder kDecode = llmh::block_decoder(kType);
+  const llmh_dtype_layout layout = llmh_dtype_layout_of(kType);
+  for (int64_t i = 0; i < count; i += layout.block_elements, source += layout.block_bytes)
+    kDecode(source, out + i);
+}
+
+template <llmh_dtype... kTypes>
+void add_plain(DecodeKernels& table) {
+  ((table.by_dtype[kTypes] = decode_plainly<kTypes>), ...);
+}
+
+}  // namespace
+
 DecodeKernels decode_kernels() {
-  return HWY_DYNAMIC_DISPATCH(decode_table)();
+  DecodeKernels table = HWY_DYNAMIC_DISPATCH(decode_table)();
+  add_plain<LLMH_DTYPE_IQ1_S, LLMH_DTYPE_IQ1_M, LLMH_DTYPE_IQ2_XXS, LLMH_DTYPE_IQ2_XS, LLMH_DTYPE_IQ2_S,
+            LLMH_DTYPE_IQ3_XXS, LLMH_DTYPE_IQ3_S, LLMH_DTYPE_TQ1_0, LLMH_DTYPE_TQ2_0, LLMH_DTYPE_MXFP4,
+            LLMH_DTYPE_NVFP4>(table);
+  return table;
 }
 }  // namespace llmhost::cpu
 #endif

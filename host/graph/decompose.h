@@ -38,6 +38,7 @@ Tensors gated_activation(const CompositeNode& node);
 Tensors softcap(const CompositeNode& node);
 Tensors scale(const CompositeNode& node);
 Tensors softmax(const CompositeNode& node);
+Tensors expert_linear(const CompositeNode& node);
 
 }  // namespace parts
 }  // namespace llmhost::graph

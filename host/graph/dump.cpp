@@ -51,6 +51,17 @@ Fields rope_angles_fields(const llmh_rope_angles_attrs& attrs) {
   return fields;
 }
 
+template <typename Attrs>
+void add_visibility(Fields& fields, const Attrs& attrs) {
+  fields.add("window", attrs.window);
+  fields.add("chunk", attrs.chunk);
+  fields.add("block_size", attrs.block_size);
+  if (attrs.block_size == 0) return;
+  fields.add("local_blocks", attrs.local_blocks);
+  fields.add("vertical_stride", attrs.vertical_stride);
+  fields.add("head_step", attrs.head_step);
+}
+
 Fields attention_fields(const llmh_attention_attrs& attrs) {
   Fields fields;
   fields.append("slot", std::to_string(attrs.slot));
@@ -61,7 +72,7 @@ Fields attention_fields(const llmh_attention_attrs& attrs) {
   fields.add("scale", attrs.scale);
   fields.add("softcap", attrs.softcap);
   fields.add("causal", attrs.causal);
-  fields.add("window", attrs.window);
+  add_visibility(fields, attrs);
   return fields;
 }
 
@@ -116,7 +127,8 @@ Fields norm_fields(const llmh_norm_attrs& attrs) {
 Fields mask_fields(const llmh_mask_attrs& attrs) {
   Fields fields;
   fields.add("causal", attrs.causal);
-  fields.add("window", attrs.window);
+  add_visibility(fields, attrs);
+  fields.add("n_heads", attrs.n_heads);
   return fields;
 }
 
@@ -144,6 +156,10 @@ Fields fields_of(const llmh_node& node) {
                                                  "erf", "relu", "abs", "square", "sin", "cos"});
     case LLMH_OP_REDUCE:
       return kind_field<llmh_reduce_attrs>(node, {"sum", "mean", "max"});
+    case LLMH_OP_TOP_K:
+    case LLMH_OP_TOP_K_MASK:
+      fields.add("k", attrs_of<llmh_top_k_attrs>(node).k);
+      return fields;
     case LLMH_OP_MATMUL:
       fields.add("transpose_b", attrs_of<llmh_matmul_attrs>(node).transpose_b);
       return fields;

@@ -109,5 +109,8 @@ void state_write(const NodeCall& call);
 void state_read(const NodeCall& call);
 void attention_mask(const NodeCall& call);
 void attention_distance(const NodeCall& call);
+void top_k(const NodeCall& call);
+void top_k_mask(const NodeCall& call);
+void take(const NodeCall& call);
 
 }  // namespace llmhost::graph::eval

@@ -32,16 +32,26 @@ float* row_at(const NodeCall& call, const NodeCall::State& state, int32_t sequen
   return reinterpret_cast<float*>(state.pages + offset);
 }
 
-// Calls body(token, query_sequence, key_index, key_sequence, distance) for every pair of query and key.
+// Calls body(pair, same_sequence, query, key) for every pair of query and key, whose positions these are.
 template <typename Body>
 void for_each_pair(const llmh_step& step, Body&& body) {
   for (int64_t token = 0; token < step.n_tokens; ++token) {
-    int64_t key = 0;
+    int64_t column = 0;
     for (int32_t sequence = 0; sequence < step.n_sequences; ++sequence)
-      for (int32_t position = 0; position < step.state_lengths[sequence]; ++position, ++key)
-        body(token * step.n_state + key, sequence == step.token_sequence[token],
-             position - step.positions[token]);
+      for (int32_t key = 0; key < step.state_lengths[sequence]; ++key, ++column)
+        body(token * step.n_state + column, sequence == step.token_sequence[token],
+             int64_t{step.positions[token]}, int64_t{key});
   }
+}
+
+bool is_visible(const llmh_mask_attrs& attrs, int64_t query, int64_t key, int64_t head) {
+  if (attrs.causal != 0 && key > query) return false;
+  if (attrs.window != 0 && key <= query - attrs.window) return false;
+  if (attrs.chunk != 0 && key < query / attrs.chunk * attrs.chunk) return false;
+  if (attrs.block_size == 0) return true;
+  const int64_t key_block = key / attrs.block_size;
+  return query / attrs.block_size - key_block < attrs.local_blocks ||
+         (key_block + head * attrs.head_step + 1) % attrs.vertical_stride == 0;
 }
 
 }  // namespace
@@ -80,18 +90,20 @@ void state_read(const NodeCall& call) {
 
 void attention_mask(const NodeCall& call) {
   const auto& attrs = call.as<llmh_mask_attrs>();
-  float* out = call.out_floats();
-  for_each_pair(call.step(), [&](int64_t pair, bool same_sequence, int32_t distance) {
-    const bool seen = same_sequence && (attrs.causal == 0 || distance <= 0) &&
-                      (attrs.window == 0 || distance > -attrs.window);
-    out[pair] = seen ? 0.0F : -std::numeric_limits<float>::infinity();
-  });
+  const int64_t heads = attrs.block_size == 0 ? 1 : attrs.n_heads;
+  for (int64_t head = 0; head < heads; ++head) {
+    float* out = call.out_floats() + head * call.step().n_tokens * call.step().n_state;
+    for_each_pair(call.step(), [&](int64_t pair, bool same_sequence, int64_t query, int64_t key) {
+      const bool seen = same_sequence && is_visible(attrs, query, key, head);
+      out[pair] = seen ? 0.0F : -std::numeric_limits<float>::infinity();
+    });
+  }
 }
 
 void attention_distance(const NodeCall& call) {
   float* out = call.out_floats();
-  for_each_pair(call.step(), [&](int64_t pair, bool same_sequence, int32_t distance) {
-    out[pair] = same_sequence ? static_cast<float>(distance) : 0.0F;
+  for_each_pair(call.step(), [&](int64_t pair, bool same_sequence, int64_t query, int64_t key) {
+    out[pair] = same_sequence ? static_cast<float>(key - query) : 0.0F;
   });
 }
 

@@ -33,6 +33,8 @@ constexpr OpSpec kOps[] = {
     {LLMH_OP_SOFTMAX, "softmax", "x", 1, 0, shapes::like_input, parts::softmax},
     {LLMH_OP_ADD_RMS_NORM, "add_rms_norm", "a b weight?", 2, kSize<llmh_norm_attrs>, shapes::add_norm,
      parts::add_rms_norm},
+    {LLMH_OP_EXPERT_LINEAR, "expert_linear", "x weight ids bias?", 1, 0, shapes::expert_linear,
+     parts::expert_linear},
     {LLMH_OP_ADD, "add", "a b", 1, 0, shapes::binary, nullptr},
     {LLMH_OP_SUB, "sub", "a b", 1, 0, shapes::binary, nullptr},
     {LLMH_OP_MUL, "mul", "a b", 1, 0, shapes::binary, nullptr},
@@ -52,7 +54,10 @@ constexpr OpSpec kOps[] = {
     {LLMH_OP_STATE_WRITE, "state_write", "k v", 0, kSize<llmh_state_attrs>, shapes::state_write, nullptr},
     {LLMH_OP_STATE_READ, "state_read", "", 1, kSize<llmh_state_attrs>, shapes::state_read, nullptr},
     {LLMH_OP_ATTENTION_MASK, "attention_mask", "", 1, kSize<llmh_mask_attrs>, shapes::mask, nullptr},
-    {LLMH_OP_ATTENTION_DISTANCE, "attention_distance", "", 1, 0, shapes::mask, nullptr},
+    {LLMH_OP_ATTENTION_DISTANCE, "attention_distance", "", 1, 0, shapes::distance, nullptr},
+    {LLMH_OP_TOP_K, "top_k", "x", 2, kSize<llmh_top_k_attrs>, shapes::top_k, nullptr},
+    {LLMH_OP_TOP_K_MASK, "top_k_mask", "x", 1, kSize<llmh_top_k_attrs>, shapes::top_k, nullptr},
+    {LLMH_OP_TAKE, "take", "x ids", 1, 0, shapes::take, nullptr},
 };
 
 std::string place(std::string_view name, std::string_view path) {

@@ -84,6 +84,25 @@ Tensors linear(const CompositeNode& node) {
   return {node.in(2) != LLMH_NO_TENSOR ? emit.add(y, node.in(2)) : y};
 }
 
+// Every row gets the matrix of its expert, one after another: T*S products of one row.
+Tensors expert_linear(const CompositeNode& node) {
+  Emit emit(node.graph, node.path);
+  const Dims ids_dims = emit.dims(node.in(2));  // [T,S]
+  const llmh_dim rows = flattened(ids_dims);
+  const llmh_tensor ids = emit.reshape(node.in(2), {rows});
+  llmh_tensor x = node.in(0);
+  const llmh_dim depth = emit.dims(x).back();
+  if (emit.dims(x).size() == 2)
+    x = emit.broadcast(emit.reshape(x, {ids_dims[0], constant_dim(1), depth}),
+                       {ids_dims[0], ids_dims[1], depth});
+  const llmh_tensor matrices = emit.cast(emit.gather(node.in(1), ids), LLMH_DTYPE_F32);
+  const llmh_tensor products = emit.matmul(emit.reshape(x, {rows, constant_dim(1), depth}), matrices, true);
+  const Dims result = {ids_dims[0], ids_dims[1], emit.dims(products).back()};
+  const llmh_tensor y = emit.reshape(products, result);
+  if (node.in(3) == LLMH_NO_TENSOR) return {y};
+  return {emit.add(y, emit.reshape(emit.gather(node.in(3), ids), result))};
+}
+
 Tensors rms_norm(const CompositeNode& node) {
   Emit emit(node.graph, node.path);
   const auto& attrs = node.as<llmh_norm_attrs>();

@@ -28,6 +28,22 @@ llmh_tensor per_head(Emit& emit, const Heads& heads, llmh_tensor values) {
   return emit.reshape(values, {heads.kv, heads.group, constant_dim(1), constant_dim(1)});
 }
 
+// [T,L], or [Hkv,G,T,L] when heads see different keys.
+llmh_tensor visibility(Emit& emit, const llmh_attention_attrs& attrs, const Heads& heads) {
+  auto mask = make_attrs<llmh_mask_attrs>();
+  mask.causal = attrs.causal;
+  mask.window = attrs.window;
+  mask.chunk = attrs.chunk;
+  if (attrs.block_size == 0) return emit.op(LLMH_OP_ATTENTION_MASK, {}, mask);
+  mask.n_heads = attrs.n_heads;
+  mask.block_size = attrs.block_size;
+  mask.local_blocks = attrs.local_blocks;
+  mask.vertical_stride = attrs.vertical_stride;
+  mask.head_step = attrs.head_step;
+  return emit.reshape(emit.op(LLMH_OP_ATTENTION_MASK, {}, mask),
+                      {heads.kv, heads.group, heads.tokens, heads.state});
+}
+
 llmh_tensor masked_scores(Emit& emit, const CompositeNode& node, const Heads& heads, llmh_tensor scores) {
   const auto& attrs = node.as<llmh_attention_attrs>();
   scores = emit.scale(scores, attrs.scale);
@@ -40,10 +56,7 @@ llmh_tensor masked_scores(Emit& emit, const CompositeNode& node, const Heads& he
     const llmh_tensor distance = emit.op(LLMH_OP_ATTENTION_DISTANCE, {});
     scores = emit.add(scores, emit.mul(per_head(emit, heads, node.in(3)), distance));
   }
-  auto mask = make_attrs<llmh_mask_attrs>();
-  mask.causal = attrs.causal;
-  mask.window = attrs.window;
-  return emit.add(scores, emit.op(LLMH_OP_ATTENTION_MASK, {}, mask));
+  return emit.add(scores, visibility(emit, attrs, heads));
 }
 
 // Softmax over the scores and one more element a head, the sink, whose share is dropped.

@@ -134,6 +134,9 @@ Evaluator evaluator_of(llmh_op op) {
       {LLMH_OP_STATE_READ, eval::state_read},
       {LLMH_OP_ATTENTION_MASK, eval::attention_mask},
       {LLMH_OP_ATTENTION_DISTANCE, eval::attention_distance},
+      {LLMH_OP_TOP_K, eval::top_k},
+      {LLMH_OP_TOP_K_MASK, eval::top_k_mask},
+      {LLMH_OP_TAKE, eval::take},
   };
   const auto found = kEvaluators.find(op);
   return found == kEvaluators.end() ? nullptr : found->second;

@@ -21,6 +21,7 @@ Types activation(const NodeView& node);
 Types gated_activation(const NodeView& node);
 Types softcap(const NodeView& node);
 Types like_input(const NodeView& node);
+Types expert_linear(const NodeView& node);
 
 // Primitive arithmetic (shapes_arithmetic.cpp).
 Types binary(const NodeView& node);
@@ -42,8 +43,25 @@ Types cast(const NodeView& node);
 Types state_write(const NodeView& node);
 Types state_read(const NodeView& node);
 Types mask(const NodeView& node);
+Types distance(const NodeView& node);
+
+// Selection along the last dimension (shapes_movement.cpp).
+Types top_k(const NodeView& node);
+Types take(const NodeView& node);
 
 // Helpers.
+// What a query may see beside its sequence; the fields of llmh_attention_attrs and llmh_mask_attrs.
+template <typename Attrs>
+void check_visibility(const NodeView& node, const Attrs& attrs) {
+  if (attrs.window < 0) node.fail("window is {}", attrs.window);
+  if (attrs.chunk < 0) node.fail("chunk is {}", attrs.chunk);
+  if (attrs.block_size < 0) node.fail("block_size is {}", attrs.block_size);
+  if (attrs.block_size == 0) return;
+  if (attrs.local_blocks < 0) node.fail("local_blocks is {}", attrs.local_blocks);
+  if (attrs.vertical_stride < 1)
+    node.fail("vertical_stride is {}, sparse blocks need 1 or more", attrs.vertical_stride);
+  if (attrs.head_step < 0) node.fail("head_step is {}", attrs.head_step);
+}
 void want_float(const NodeView& node, size_t index);      // f32, f16, bf16, f64
 void want_decodable(const NodeView& node, size_t index);  // floating or stored in blocks
 void want_plain(const NodeView& node, size_t index);      // not stored in blocks

@@ -36,7 +36,7 @@ void check_attention_attrs(const NodeView& node, const llmh_attention_attrs& att
   if (attrs.n_heads % attrs.n_kv_heads != 0)
     node.fail("{} heads cannot share {} key/value heads evenly", attrs.n_heads, attrs.n_kv_heads);
   if (attrs.slot < 0) node.fail("slot is {}", attrs.slot);
-  if (attrs.window < 0) node.fail("window is {}", attrs.window);
+  check_visibility(node, attrs);
   if (!std::isfinite(attrs.scale)) node.fail("scale is not finite");
   if (!(attrs.softcap >= 0) || !std::isfinite(attrs.softcap)) node.fail("softcap is {}", attrs.softcap);
 }
@@ -68,6 +68,27 @@ Types linear(const NodeView& node) {
   Dims dims = x;
   dims.back() = weight[0];
   return {{LLMH_DTYPE_F32, dims}};
+}
+
+Types expert_linear(const NodeView& node) {
+  want_float(node, 0);
+  want_decodable(node, 1);
+  const Dims& x = node.in(0).dims;
+  const Dims& weight = node.in(1).dims;
+  const Dims& ids = node.in(2).dims;
+  if (weight.size() != 3) node.fail("the weight is {}, it must be [E,N,K]", to_text(weight));
+  if (node.in(2).dtype != LLMH_DTYPE_I32 || ids.size() != 2 || ids[1].symbol != LLMH_DIM_CONST)
+    node.fail("ids are {}{}, they must be i32[T,S]", dtype_name(node.in(2).dtype), to_text(ids));
+  if (!same_dims(x, Dims{ids[0], weight[2]}) && !same_dims(x, Dims{ids[0], ids[1], weight[2]}))
+    node.fail("x is {}, ids {} and the weight {} want {} or {}", to_text(x), to_text(ids), to_text(weight),
+              to_text(Dims{ids[0], weight[2]}), to_text(Dims{ids[0], ids[1], weight[2]}));
+  if (node.has(3)) {
+    want_float(node, 3);
+    const Dims wanted = {weight[0], weight[1]};
+    if (!same_dims(node.in(3).dims, wanted))
+      node.fail("bias is {}, it must be {}", to_text(node.in(3).dims), to_text(wanted));
+  }
+  return {{LLMH_DTYPE_F32, {ids[0], ids[1], weight[1]}}};
 }
 
 Types norm(const NodeView& node) {

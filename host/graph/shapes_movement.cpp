@@ -142,9 +142,45 @@ Types state_read(const NodeView& node) {
 }
 
 Types mask(const NodeView& node) {
-  if (node.op == LLMH_OP_ATTENTION_MASK && node.as<llmh_mask_attrs>().window < 0)
-    node.fail("window is {}", node.as<llmh_mask_attrs>().window);
+  const auto& attrs = node.as<llmh_mask_attrs>();
+  check_visibility(node, attrs);
+  Types types = distance(node);
+  if (attrs.block_size == 0) {
+    if (attrs.n_heads != 0) node.fail("n_heads is {} without block_size", attrs.n_heads);
+    return types;
+  }
+  if (attrs.n_heads < 1) node.fail("n_heads is {}, sparse blocks need it", attrs.n_heads);
+  types[0].dims.insert(types[0].dims.begin(), constant_dim(attrs.n_heads));
+  return types;
+}
+
+Types distance(const NodeView&) {
   return {{LLMH_DTYPE_F32, {symbol_dim(LLMH_DIM_TOKENS), symbol_dim(LLMH_DIM_STATE)}}};
+}
+
+Types top_k(const NodeView& node) {
+  want_float(node, 0);
+  want_rank_from(node, 0, 1);
+  const int32_t k = node.as<llmh_top_k_attrs>().k;
+  Dims dims = node.in(0).dims;
+  want_constant_axis(node, dims, dims.size() - 1);
+  if (k < 1 || k > dims.back().size) node.fail("k is {}, x is {}", k, to_text(dims));
+  if (node.op == LLMH_OP_TOP_K_MASK) return {{LLMH_DTYPE_F32, std::move(dims)}};
+  dims.back().size = k;
+  return {{LLMH_DTYPE_F32, dims}, {LLMH_DTYPE_I32, dims}};
+}
+
+Types take(const NodeView& node) {
+  want_plain(node, 0);
+  want_rank_from(node, 0, 1);
+  const Dims& x = node.in(0).dims;
+  const Dims& ids = node.in(1).dims;
+  if (node.in(1).dtype != LLMH_DTYPE_I32)
+    node.fail("ids are {}, they must be i32", dtype_name(node.in(1).dtype));
+  const auto rows = [](const Dims& dims) { return std::span(dims).first(dims.size() - 1); };
+  if (ids.size() != x.size() || !same_dims(rows(ids), rows(x)))
+    node.fail("x is {}, ids are {}: they may differ in the last dimension only", to_text(x), to_text(ids));
+  return {{node.in(0).dtype, ids}};
 }
 
 }  // namespace llmhost::graph::shapes

@@ -29,6 +29,8 @@ struct Variant {
   float softcap = 0;
   bool alibi = false;
   bool sinks = false;
+  int32_t chunk = 0;
+  int32_t block_size = 0, local_blocks = 0, vertical_stride = 0, head_step = 0;
 };
 
 struct Model {
@@ -43,6 +45,11 @@ struct Model {
     attrs.softcap = v.softcap;
     attrs.causal = v.causal;
     attrs.window = v.window;
+    attrs.chunk = v.chunk;
+    attrs.block_size = v.block_size;
+    attrs.local_blocks = v.local_blocks;
+    attrs.vertical_stride = v.vertical_stride;
+    attrs.head_step = v.head_step;
     q = placeholder(graph, {kTokens, constant_dim(v.heads * v.k_dim)});
     k = placeholder(graph, {kTokens, constant_dim(v.kv_heads * v.k_dim)});
     value = placeholder(graph, {kTokens, constant_dim(v.kv_heads * v.v_dim)});
@@ -64,6 +71,14 @@ struct Model {
   std::vector<float> slopes, sinks;
 };
 
+// Whether the head sees the key's block: it is near, or one of every vertical_stride.
+bool in_blocks(const Variant& v, int32_t head, int64_t query, int64_t key) {
+  if (v.block_size == 0) return true;
+  const int64_t q = query / v.block_size;
+  const int64_t k = key / v.block_size;
+  return q - k < v.local_blocks || (k + int64_t{head} * v.head_step + 1) % v.vertical_stride == 0;
+}
+
 // One query at `position` over the keys and values of its sequence.
 std::vector<double> attend(const Model& model, const float* query, int64_t position, const Rows& keys,
                            const Rows& values) {
@@ -76,6 +91,8 @@ std::vector<double> attend(const Model& model, const float* query, int64_t posit
     for (size_t p = 0; p < keys.size(); ++p) {
       const auto distance = static_cast<int64_t>(p) - position;
       if ((v.causal != 0 && distance > 0) || (v.window != 0 && distance <= -v.window)) continue;
+      if (v.chunk != 0 && static_cast<int64_t>(p) < position / v.chunk * v.chunk) continue;
+      if (!in_blocks(v, head, position, static_cast<int64_t>(p))) continue;
       double score = 0;
       for (int32_t i = 0; i < v.k_dim; ++i)
         score += static_cast<double>(query[head * v.k_dim + i]) *
@@ -149,6 +166,16 @@ TEST_CASE("attention equals a brute-force loop over ragged, paged sequences") {
   check_variant({.name = "softcap", .softcap = 1.5F});
   check_variant({.name = "alibi", .alibi = true});
   check_variant({.name = "sinks", .sinks = true});
+  check_variant({.name = "chunks", .chunk = 4});
+  check_variant({.name = "chunks and window", .window = 2, .sinks = true, .chunk = 5});
+  check_variant({.name = "blocks", .block_size = 2, .local_blocks = 2, .vertical_stride = 3, .head_step = 1});
+  check_variant(
+      {.name = "blocks alike in all heads", .block_size = 3, .local_blocks = 1, .vertical_stride = 2});
+  check_variant({.name = "blocks that leave a row nothing but the sink",
+                 .sinks = true,
+                 .block_size = 2,
+                 .local_blocks = 0,
+                 .vertical_stride = 7});
   check_variant(
       {.name = "everything", .v_dim = 5, .window = 4, .softcap = 2.0F, .alibi = true, .sinks = true});
 }

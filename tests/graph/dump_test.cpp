@@ -49,5 +49,25 @@ TEST_CASE("a dump is one line a node and the same each time") {
   CHECK(dump(decompose(example(), nothing)) == dump(decompose(example(), nothing)));
 }
 
+TEST_CASE("a dump has what a node selects and sees") {
+  Graph graph;
+  auto k = make_attrs<llmh_top_k_attrs>();
+  k.k = 2;
+  test::add(graph, LLMH_OP_TOP_K, {test::placeholder(graph, test::constant_dims({4}))}, k);
+  auto mask = make_attrs<llmh_mask_attrs>();
+  mask.causal = 1;
+  mask.chunk = 64;
+  mask.n_heads = 4;
+  mask.block_size = 16;
+  mask.local_blocks = 2;
+  mask.vertical_stride = 3;
+  mask.head_step = 1;
+  test::add(graph, LLMH_OP_ATTENTION_MASK, {}, mask);
+  CHECK(dump(graph) ==
+        "%1 f32[2], %2 i32[2] = top_k(%0) {k=2}\n"
+        "%3 f32[4,T,L] = attention_mask() {causal=1 chunk=64 block_size=16 local_blocks=2 vertical_stride=3 "
+        "head_step=1 n_heads=4}\n");
+}
+
 }  // namespace
 }  // namespace llmhost::graph

@@ -139,6 +139,50 @@ TEST_CASE_FIXTURE(Fixture, "gather takes rows and refuses ids outside") {
   CHECK_THROWS_AS(eval(rows, {}), Error);
 }
 
+TEST_CASE_FIXTURE(Fixture, "top_k is descending, the lower of equal indices first, NaN last") {
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  const llmh_tensor x = placeholder(graph, constant_dims({3, 5}));
+  const std::vector<float> values = {1, 3, 2, 3, 3, nan, -infinity, 4, nan, 0, nan, -1, nan, nan, nan};
+  auto attrs = make_attrs<llmh_top_k_attrs>();
+  attrs.k = 3;
+  const llmh_tensor inputs[] = {x};
+  const auto outputs = graph.add_node(LLMH_OP_TOP_K, "", inputs, &attrs, sizeof attrs);
+  const llmh_tensor ids = emit.cast(outputs[1], LLMH_DTYPE_F32);
+  const llmh_tensor mask = test::add(graph, LLMH_OP_TOP_K_MASK, {x}, attrs);
+  CHECK(graph.tensor(outputs[1]).dtype == LLMH_DTYPE_I32);
+  CHECK(eval(ids, {{x, values}}) == std::vector<float>{1, 3, 4, 2, 4, 1, 1, 0, 2});
+  const auto largest = eval(outputs[0], {{x, values}});
+  CHECK(std::vector(largest.begin(), largest.begin() + 7) ==
+        std::vector<float>{3, 3, 3, 4, 0, -infinity, -1});
+  CHECK(std::isnan(largest[7]));
+  CHECK(eval(mask, {{x, values}}) == std::vector<float>{0, 1, 0, 1, 1, 0, 1, 1, 0, 1, 1, 1, 1, 0, 0});
+  for (const int32_t wrong : {0, 6, -1}) {
+    attrs.k = wrong;
+    CHECK_THROWS_AS(test::add(graph, LLMH_OP_TOP_K_MASK, {x}, attrs), Error);
+  }
+}
+
+TEST_CASE_FIXTURE(Fixture, "take gives elements of each row by index") {
+  const llmh_tensor x = placeholder(graph, constant_dims({2, 4}));
+  auto attrs = make_attrs<llmh_top_k_attrs>();
+  attrs.k = 2;
+  const llmh_tensor by = placeholder(graph, constant_dims({2, 4}));
+  const llmh_tensor inputs[] = {by};
+  const llmh_tensor ids = graph.add_node(LLMH_OP_TOP_K, "", inputs, &attrs, sizeof attrs)[1];
+  const llmh_tensor taken = test::add(graph, LLMH_OP_TAKE, {x, ids});
+  CHECK(eval(taken, {{x, {1, 2, 3, 4, 5, 6, 7, 8}}, {by, {0, 9, 0, 8, 7, 0, 0, 9}}}) ==
+        std::vector<float>{2, 4, 8, 5});
+  const int32_t given[] = {0, 4};
+  const int64_t shape[] = {2, 1};
+  const llmh_tensor outside =
+      graph.add_constant("ids", LLMH_DTYPE_I32, shape, std::as_bytes(std::span(given)));
+  const llmh_tensor wrong = test::add(graph, LLMH_OP_TAKE, {x, outside});
+  CHECK_THROWS_WITH_AS(eval(wrong, {}), "take: id 4 is outside the 4 elements", Error);
+  const llmh_tensor other = placeholder(graph, constant_dims({3, 4}));
+  CHECK_THROWS_WITH_AS(test::add(graph, LLMH_OP_TAKE, {other, ids}),
+                       "take: x is [3,4], ids are [2,2]: they may differ in the last dimension only", Error);
+}
+
 TEST_CASE_FIXTURE(Fixture, "casts round to nearest even and decode blocks") {
   const llmh_tensor a = placeholder(graph, constant_dims({7}));
   const std::vector<float> x = {1.0F,     1.0F + 0x1p-11F, 1.0F + 3 * 0x1p-11F, 65504.0F,

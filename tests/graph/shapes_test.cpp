@@ -95,6 +95,23 @@ TEST_CASE_FIXTURE(Fixture, "attention explains what its inputs must be") {
   CHECK(shape(graph.node(0).outputs[0]) == "[T,48]");
 }
 
+TEST_CASE_FIXTURE(Fixture, "masks have heads when their blocks are sparse") {
+  auto attrs = make_attrs<llmh_mask_attrs>();
+  const auto add = [&] { return test::add(graph, LLMH_OP_ATTENTION_MASK, {}, attrs); };
+  attrs.chunk = 8;
+  CHECK(shape(add()) == "[T,L]");
+  attrs.n_heads = 3;
+  CHECK_THROWS_WITH_AS(add(), "attention_mask: n_heads is 3 without block_size", Error);
+  attrs.block_size = 16;
+  CHECK_THROWS_WITH_AS(add(), "attention_mask: vertical_stride is 0, sparse blocks need 1 or more", Error);
+  attrs.vertical_stride = 4;
+  CHECK(shape(add()) == "[3,T,L]");
+  attrs.n_heads = 0;
+  CHECK_THROWS_WITH_AS(add(), "attention_mask: n_heads is 0, sparse blocks need it", Error);
+  attrs.chunk = -1;
+  CHECK_THROWS_WITH_AS(add(), "attention_mask: chunk is -1", Error);
+}
+
 TEST_CASE("sizes overflow into an error, never into a small number") {
   const Dims dims = {constant_dim(int64_t{1} << 40), constant_dim(int64_t{1} << 40)};
   CHECK_THROWS_AS(element_count(dims, {}), Error);

@@ -64,7 +64,7 @@ typedef struct llmh_buffer_args {
 
 /* How a weight is used, which decides how a backend may lay it out. Bits. */
 enum {
-  LLMH_USE_LINEAR = 1, /* second input of LINEAR or MATMUL */
+  LLMH_USE_LINEAR = 1, /* second input of LINEAR, MATMUL or EXPERT_LINEAR, whose is [E,N,K] */
   LLMH_USE_TABLE = 2,  /* first input of EMBEDDING or GATHER */
   LLMH_USE_VECTOR = 4  /* anything else: norms, biases, slopes; dequantised to f32 by the host before */
 };

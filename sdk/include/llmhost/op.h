@@ -140,7 +140,7 @@ enum {
                              elsewhere: same sequence, causal, window, chunk, blocks. llmh_mask_attrs. */
   LLMH_OP_ATTENTION_DISTANCE = 50, /* P  -> f32 [T,L]. Key position minus query position; 0 in other sequences. */
   LLMH_OP_TOP_K = 51,      /* P  x [...,N] -> values [...,k], ids i32 [...,k]: the k largest of each row, descending; of
-                             equal ones the lower index comes first. llmh_top_k_attrs. */
+                             equal ones the lower index comes first; NaN is below all. llmh_top_k_attrs. */
   LLMH_OP_TOP_K_MASK = 52, /* P  x [...,N] -> same shape: 1 at the k elements that TOP_K takes, 0 elsewhere.
                              llmh_top_k_attrs. */
   LLMH_OP_TAKE = 53,       /* P  x [...,N], ids i32 [...,M] -> [...,M]: element ids[...,m] of each row of x. The leading

@@ -20,7 +20,7 @@ void add_weights(const model::LoadedModel& model, const graph::Graph& lowered, c
                  MemoryPlan& plan) {
   for (const model::GraphWeight& weight : model.weights_of(lowered)) {
     const uint64_t copied = model::copied_bytes(*weight.source, weight.uses);
-    const uint64_t bytes = copied > 0 ? copied : weight.source->stored->stored_bytes();
+    const uint64_t bytes = copied > 0 ? copied : weight.source->stored_bytes();
     const llmh_weight_source source =
         model::weight_source(weight.name, *weight.source, weight.uses, nullptr, bytes);
     uint64_t prepared = 0;
@@ -28,7 +28,7 @@ void add_weights(const model::LoadedModel& model, const graph::Graph& lowered, c
     plan.weights_copied += copied;
     plan.weights_prepared += prepared;
     // Pages that were only read to make a copy stay resident for a while too.
-    plan.weights_mapped += weight.source->stored->stored_bytes();
+    plan.weights_mapped += weight.source->stored_bytes();
   }
 }
 

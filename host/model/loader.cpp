@@ -72,10 +72,13 @@ class WeightTable final : public graph::WeightLookup {
   std::optional<graph::WeightInfo> find(std::string_view name) const override {
     const auto it = tensors_.find(name);
     if (it == tensors_.end()) return std::nullopt;
-    used_.insert(it->second.stored);
-    // Here the message still has the tensor's name and stored type.
-    if (it->second.stored->dtype == LLMH_DTYPE_INVALID) static_cast<void>(it->second.stored->data());
-    return graph::WeightInfo{it->second.stored->dtype, it->second.shape};
+    const HubTensor& tensor = it->second;
+    for (const CheckpointTensor* part : tensor.parts) {
+      used_.insert(part);
+      // Here the message still has the tensor's name and stored type.
+      if (part->dtype == LLMH_DTYPE_INVALID) static_cast<void>(part->data());
+    }
+    return graph::WeightInfo{tensor.dtype, tensor.shape};
   }
   bool is_used(const CheckpointTensor* stored) const { return used_.contains(stored); }
 

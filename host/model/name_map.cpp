@@ -3,9 +3,11 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <charconv>
 #include <utility>
 
 #include "core/error.h"
+#include "model/layout_steps.h"
 #include "plugin/status.h"
 
 namespace llmhost::model {
@@ -37,32 +39,63 @@ bool has_index(const std::string& pattern, std::string_view placeholder) {
   return true;
 }
 
-void change_shape(const CheckpointTensor& stored, const llmh_layout_step& step, std::vector<int64_t>& shape) {
-  const auto refuse = [&](std::string_view wanted) {
-    throw_invalid("{}: tensor '{}' of shape [{}]: {}", stored.file, stored.name, fmt::join(stored.shape, ","),
-                  wanted);
-  };
-  if (step.layout == LLMH_LAYOUT_ROTARY_PAIRS) {
-    const bool fits =
-        !shape.empty() && 0 < step.arg0 && step.arg0 <= shape[0] / 2 && shape[0] % (2 * step.arg0) == 0;
-    if (!fits) refuse(fmt::format("its rows cannot be split into rotary pairs of {} heads", step.arg0));
-  } else if (step.layout == LLMH_LAYOUT_TRANSPOSED) {
-    if (shape.size() == 2) std::swap(shape[0], shape[1]);
-    if (shape.size() > 2) refuse("only matrices can be transposed");
-  } else if (step.layout == LLMH_LAYOUT_ROWS) {
-    const bool fits = !shape.empty() && 0 <= step.arg0 && step.arg0 < step.arg1 && step.arg1 <= shape[0];
-    if (!fits) refuse(fmt::format("it has no rows {} to {}", step.arg0, step.arg1));
-    shape[0] = step.arg1 - step.arg0;
+// The tensors with the indices 0, 1, 2, … below each other.
+HubTensor stack(const std::string& hub_name, const std::map<uint64_t, HubTensor>& parts) {
+  HubTensor whole = parts.begin()->second;
+  whole.parts.clear();
+  whole.stacked = true;
+  for (const auto& [index, part] : parts) {
+    const CheckpointTensor& stored = part.first();
+    if (index != whole.parts.size())
+      throw_invalid("{}: tensor '{}' has the index {} in what is stacked as '{}', but there is none with {}",
+                    stored.file, stored.name, index, hub_name, whole.parts.size());
+    if (part.shape != whole.shape)
+      throw_invalid("{}: tensor '{}' gives [{}], but '{}', with which it is stacked as '{}', gives [{}]",
+                    stored.file, stored.name, fmt::join(part.shape, ","), whole.first().name, hub_name,
+                    fmt::join(whole.shape, ","));
+    const bool known = whole.dtype != LLMH_DTYPE_INVALID && part.dtype != LLMH_DTYPE_INVALID;
+    if (part.dtype != whole.dtype) whole.dtype = known ? LLMH_DTYPE_F32 : LLMH_DTYPE_INVALID;
+    whole.parts.push_back(&stored);
   }
+  if (whole.shape.size() == LLMH_MAX_RANK)
+    throw_invalid("{}: tensor '{}' of rank {} cannot be stacked", whole.first().file, whole.first().name,
+                  whole.shape.size());
+  whole.shape.insert(whole.shape.begin(), static_cast<int64_t>(whole.parts.size()));
+  return whole;
 }
 
-HubTensor hub_tensor(const CheckpointTensor& stored, const std::vector<llmh_layout_step>& steps) {
-  HubTensor tensor{&stored, stored.shape, steps};
-  for (const llmh_layout_step& step : steps) change_shape(stored, step, tensor.shape);
-  return tensor;
+uint64_t index_of(const std::string& digits, const CheckpointTensor& stored) {
+  uint64_t index = 0;
+  const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), index);
+  if (error != std::errc()) throw_invalid("{}: the index in '{}' is too large", stored.file, stored.name);
+  return index;
+}
+
+[[noreturn]] void refuse_second(const CheckpointTensor& first, const CheckpointTensor& second,
+                                std::string_view hub_name) {
+  throw_invalid("{}: tensors '{}' and '{}' both stand for '{}'", second.file, first.name, second.name,
+                hub_name);
 }
 
 }  // namespace
+
+HubTensor hub_tensor(const CheckpointTensor& stored, const std::vector<llmh_layout_step>& steps) {
+  HubTensor tensor{{&stored}, steps, false, stored.shape, stored.dtype};
+  for (const llmh_layout_step& step : steps) {
+    const std::vector<int64_t> before = tensor.shape;
+    if (const std::string misfit = change_shape(step, tensor.shape); !misfit.empty())
+      throw_invalid("{}: tensor '{}' of shape [{}]: {}", stored.file, stored.name,
+                    fmt::join(stored.shape, ","), misfit);
+    if (splits_blocks(step, before, tensor.dtype)) tensor.dtype = LLMH_DTYPE_F32;
+  }
+  return tensor;
+}
+
+uint64_t HubTensor::stored_bytes() const {
+  uint64_t bytes = 0;
+  for (const CheckpointTensor* part : parts) bytes += part->stored_bytes();
+  return bytes;
+}
 
 std::optional<NameIndices> match_pattern(std::string_view pattern, std::string_view name) {
   NameIndices indices;
@@ -99,13 +132,17 @@ NameMap::NameMap() : table_{{sizeof(llmh_name_sink), &Thunks::map, &Thunks::igno
 
 void NameMap::add_rule(const llmh_name_rule& rule) {
   Rule kept{to_string(rule.hub_name), to_string(rule.stored_name), {}};
-  for (const std::string_view index : {kLayer, kExpert})
-    if (const bool given = has_index(kept.stored, index); has_index(kept.hub, index) && !given)
+  for (const std::string_view index : {kLayer, kExpert}) {
+    const bool given = has_index(kept.stored, index);
+    const bool wanted = has_index(kept.hub, index);
+    if (wanted && !given)
       throw_invalid("name rule for '{}': the name '{}' it becomes has an index {} of its own", kept.stored,
                     kept.hub, index);
+    kept.stacks = index == kExpert && given && !wanted;
+  }
   if (rule.n_steps > 0) kept.steps.assign(rule.steps, rule.steps + rule.n_steps);
   for (const llmh_layout_step& step : kept.steps)
-    if (step.layout < LLMH_LAYOUT_SAME || step.layout > LLMH_LAYOUT_ROWS)
+    if (step.layout < LLMH_LAYOUT_SAME || step.layout > LLMH_LAYOUT_SPLIT)
       throw_error(ErrorCode::kUnimplemented, "name rule for '{}': layout {} is newer than this host",
                   kept.stored, step.layout);
   rules_.push_back(std::move(kept));
@@ -119,26 +156,31 @@ bool NameMap::is_ignored(std::string_view stored_name) const {
 
 std::map<std::string, HubTensor, std::less<>> NameMap::apply(const Checkpoint& checkpoint) const {
   std::map<std::string, HubTensor, std::less<>> hub;
+  std::map<std::string, std::map<uint64_t, HubTensor>> stacks;
   const auto add = [&](std::string name, HubTensor tensor) {
-    const CheckpointTensor& stored = *tensor.stored;
-    const auto [it, is_new] = hub.emplace(std::move(name), std::move(tensor));
-    if (!is_new)
-      throw_invalid("{}: tensors '{}' and '{}' both stand for '{}'", stored.file, it->second.stored->name,
-                    stored.name, it->first);
+    const auto [it, is_new] = hub.try_emplace(std::move(name), std::move(tensor));
+    if (!is_new) refuse_second(it->second.first(), tensor.first(), it->first);
   };
   for (const CheckpointTensor& stored : checkpoint.tensors()) {
     bool mapped = false;
     for (const Rule& rule : rules_) {
       const auto indices = match_pattern(rule.stored, stored.name);
       if (!indices) continue;
+      mapped = true;
       std::string name = rule.hub;
       fill_index(name, kLayer, indices->i);
       fill_index(name, kExpert, indices->j);
-      add(std::move(name), hub_tensor(stored, rule.steps));
-      mapped = true;
+      HubTensor tensor = hub_tensor(stored, rule.steps);
+      if (!rule.stacks) {
+        add(std::move(name), std::move(tensor));
+        continue;
+      }
+      const auto [it, is_new] = stacks[name].try_emplace(index_of(indices->j, stored), std::move(tensor));
+      if (!is_new) refuse_second(it->second.first(), stored, name);
     }
     if (!mapped) add(std::string(stored.name), hub_tensor(stored, {}));
   }
+  for (const auto& [name, parts] : stacks) add(name, stack(name, parts));
   return hub;
 }
 

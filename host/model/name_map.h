@@ -15,10 +15,20 @@ namespace llmhost::model {
 
 // A tensor as the architecture knows it, and where its bytes are.
 struct HubTensor {
-  const CheckpointTensor* stored = nullptr;
-  std::vector<int64_t> shape;           // after the steps
-  std::vector<llmh_layout_step> steps;  // from stored to Hub, in order
+  std::vector<const CheckpointTensor*> parts;  // the stored tensor, or those that are stacked, in order
+  std::vector<llmh_layout_step> steps;         // from each part on, in order
+  bool stacked = false;                        // along a new first dimension
+  std::vector<int64_t> shape;                  // after the steps, stacked
+  // After the steps: the parts' own, or F32 where they differ or a step takes quantised blocks apart. INVALID
+  // when a part's is.
+  llmh_dtype dtype = LLMH_DTYPE_INVALID;
+
+  const CheckpointTensor& first() const { return *parts.front(); }
+  uint64_t stored_bytes() const;  // of all parts, in the files
 };
+
+// One stored tensor after the steps. Throws where they do not fit.
+HubTensor hub_tensor(const CheckpointTensor& stored, const std::vector<llmh_layout_step>& steps);
 
 // The digits that "{i}" and "{j}" stand for; empty where the pattern has none.
 struct NameIndices {
@@ -36,8 +46,8 @@ class NameMap {
 
   llmh_name_sink* sink() { return &table_.base; }
 
-  // Applies the rules to every stored tensor. Two stored tensors for one Hub name are an error, as is a
-  // layout that does not fit the tensor's shape.
+  // Applies the rules to every stored tensor. Two stored tensors for one Hub name are an error, as are a
+  // layout that does not fit the tensor's shape, and a stack with a gap or with parts of different shapes.
   std::map<std::string, HubTensor, std::less<>> apply(const Checkpoint& checkpoint) const;
 
   bool is_ignored(std::string_view stored_name) const;
@@ -47,6 +57,7 @@ class NameMap {
     std::string hub;
     std::string stored;
     std::vector<llmh_layout_step> steps;
+    bool stacks = false;  // the stored name has an index of its own: {j}
   };
   struct Table {
     llmh_name_sink base;

@@ -4,30 +4,23 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <span>
 #include <string_view>
-#include <vector>
 
 #include "llmhost/backend.h"
+#include "model/layout_steps.h"
 #include "model/name_map.h"
 
 namespace llmhost::model {
 
-struct WeightData {
-  llmh_dtype dtype = LLMH_DTYPE_INVALID;
-  std::vector<int64_t> shape;
-  std::span<const std::byte> bytes;  // into the mapping, or into `owned`
-  std::vector<std::byte> owned;      // empty when the mapping is used in place
-};
-
 // The element type that a weight has once loaded: vectors (LLMH_USE_VECTOR) become f32, others stay as
-// stored.
+// they are after the steps.
 llmh_dtype loaded_dtype(const HubTensor& tensor, uint32_t uses);
 
 // Bytes of the copy that load_weight makes; 0 when the mapping is used in place.
 uint64_t copied_bytes(const HubTensor& tensor, uint32_t uses);
 
-// Applies the layout steps, and decodes to f32 where loaded_dtype says so. `uses` are LLMH_USE_* bits.
+// Applies the layout steps, stacks the parts, and decodes to f32 where loaded_dtype says so. `uses` are
+// LLMH_USE_* bits.
 WeightData load_weight(const HubTensor& tensor, uint32_t uses);
 
 // The weight as a backend is told of it, for planning and for loading alike. `data` is null while only sizes

@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "backend_fixture.h"
+#include "graph/decompose.h"
 #include "graph/reference.h"
 
 namespace llmhost::test {
@@ -18,6 +19,8 @@ struct Variant {
   bool slopes = false, sinks = false, causal = true;
   int32_t page_tokens = 16;
   llmh_dtype dtype = LLMH_DTYPE_F32;
+  int32_t chunk = 0;
+  int32_t block_size = 0, local_blocks = 0, vertical_stride = 0, head_step = 0;
 };
 
 struct AttentionGraph {
@@ -32,6 +35,11 @@ struct AttentionGraph {
     attrs.softcap = v.softcap;
     attrs.causal = v.causal ? 1 : 0;
     attrs.window = v.window;
+    attrs.chunk = v.chunk;
+    attrs.block_size = v.block_size;
+    attrs.local_blocks = v.local_blocks;
+    attrs.vertical_stride = v.vertical_stride;
+    attrs.head_step = v.head_step;
     q = placeholder(v.heads * v.k_dim);
     k = placeholder(v.kv_heads * v.k_dim);
     values = placeholder(v.kv_heads * v.v_dim);
@@ -104,6 +112,17 @@ std::vector<Variant> variants() {
   all.push_back({.slopes = true, .page_tokens = 20});
   all.push_back({.window = 12, .slopes = true, .sinks = true});
   all.push_back({.softcap = 3.0F, .sinks = true, .causal = false, .page_tokens = 64});
+  all.push_back({.chunk = 16});
+  all.push_back({.window = 5, .page_tokens = 7, .chunk = 9});
+  all.push_back(
+      {.page_tokens = 64, .block_size = 4, .local_blocks = 2, .vertical_stride = 3, .head_step = 1});
+  all.push_back({.slopes = true,
+                 .page_tokens = 10,
+                 .block_size = 7,
+                 .local_blocks = 1,
+                 .vertical_stride = 4,
+                 .head_step = 3});
+  all.push_back({.sinks = true, .page_tokens = 8, .block_size = 3, .local_blocks = 0, .vertical_stride = 5});
   return all;
 }
 
@@ -189,6 +208,48 @@ TEST_CASE("ATTENTION refuses a page that is not there, and needs none behind the
   std::string message;
   CHECK(m.try_run(step, &message) == LLMH_OUT_OF_RANGE);
   CHECK(message.find("entry 3") != std::string::npos);
+}
+
+TEST_CASE("ATTENTION needs no page behind the chunk") {
+  const AttentionGraph g({.page_tokens = 8, .chunk = 16});
+  Instance instance(cpu_backend());
+  Model m(instance, g.graph, {}, g.states());
+  run_pieces(m, g, {{0, 30, 0, 30}});
+  StepArrays step({{30, 1, 0, 30}});
+  step.page_table[0] = step.page_table[1] = -1;  // positions 0 to 15
+  CHECK(m.try_run(step) == LLMH_OK);
+  step.page_table[2] = -1;
+  CHECK(m.try_run(step) == LLMH_OUT_OF_RANGE);
+}
+
+// What the decomposition of ATTENTION is made of; the evaluator has its own layout of the state, so that the
+// result is compared and not the state.
+TEST_CASE("ATTENTION decomposed runs on the backend and gives what the kernel gives") {
+  for (const Variant& variant : variants()) {
+    CAPTURE(variant.chunk);
+    CAPTURE(variant.block_size);
+    AttentionGraph g(variant);
+    g.graph.set_name(g.q, "q");
+    g.graph.set_name(g.k, "k");
+    g.graph.set_name(g.values, "v");
+    g.graph.set_name(g.y, "y");
+    AttentionGraph parts(variant);
+    parts.graph = graph::decompose(g.graph, [](const graph::Graph&, uint32_t) { return false; });
+    parts.q = parts.graph.find("q");
+    parts.k = parts.graph.find("k");
+    parts.values = parts.graph.find("v");
+    parts.y = parts.graph.find("y");
+    Instance instance(cpu_backend(), {}, 2);
+    Model whole(instance, g.graph, {}, g.states());
+    Model decomposed(instance, parts.graph, {}, g.states());
+    const std::vector<Piece> pieces{{0, 37, 0, 37}};
+    const auto want = run_pieces(whole, g, pieces);
+    const auto got = run_pieces(decomposed, parts, pieces);
+    double worst = 0;
+    for (size_t i = 0; i < got.size(); ++i)
+      worst = std::max(worst, std::abs(static_cast<double>(got[i]) - static_cast<double>(want[i])));
+    CHECK(worst <= 2e-5);  // as against the reference
+  }
 }
 
 }  // namespace llmhost::test

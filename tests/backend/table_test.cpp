@@ -150,10 +150,20 @@ TEST_CASE("a step allocates nothing") {
   attention.causal = 1;
   const std::vector<llmh_tensor> qkv{h, h, h};
   const llmh_tensor a = g.add_node(LLMH_OP_ATTENTION, "a", qkv, &attention, sizeof attention)[0];
+  auto top_k = graph::make_attrs<llmh_top_k_attrs>();
+  top_k.k = 2;
+  const std::vector<llmh_tensor> scored{a};
+  const auto chosen = g.add_node(LLMH_OP_TOP_K, "k", scored, &top_k, sizeof top_k);
+  g.add_node(LLMH_OP_TOP_K_MASK, "k", scored, &top_k, sizeof top_k);
+  const std::vector<int64_t> expert_shape{64, 8, 64};
+  const llmh_tensor matrices = g.add_weight("experts", LLMH_DTYPE_Q8_0, expert_shape);
+  const std::vector<llmh_tensor> routed{a, matrices, chosen[1]};
+  g.add_node(LLMH_OP_EXPERT_LINEAR, "x", routed);
   const std::vector<llmh_tensor> head{a, table};
   g.add_node(LLMH_OP_LINEAR, "l", head);
   Instance instance(cpu_backend(), {}, 2);
-  const Model::Weights weights{{table, random_blocks(LLMH_DTYPE_Q8_0, 50, 64, 1)}};
+  const Model::Weights weights{{table, random_blocks(LLMH_DTYPE_Q8_0, 50, 64, 1)},
+                               {matrices, random_blocks(LLMH_DTYPE_Q8_0, 64 * 8, 64, 2)}};
   Model m(instance, g, weights,
           {{.slot = 0, .n_kv_heads = 4, .k_head_dim = 16, .v_head_dim = 16, .dtype = LLMH_DTYPE_F16}});
   const StepArrays prompt({{0, 40, 0, 40}}, {1, 2, 3});

@@ -92,6 +92,39 @@ void score_rows(const AttentionTask& task, const Tile<T>& tile, int row, float* 
   if (key < tile.count) score_block<kRows, 1>(task, tile, row, key, scores);
 }
 
+// Whether the row's head sees the block of keys that this position lies in.
+bool sees_block(const AttentionTask& task, int row, int64_t key) {
+  const int64_t block = key / task.block_size;
+  return task.position[row] / task.block_size - block < task.local_blocks ||
+         (block + task.head_shift[row] + 1) % task.vertical_stride == 0;
+}
+
+// Hides the blocks that the row's head does not see; the largest of the scores that are left and `highest`.
+float hide_blocks(const AttentionTask& task, int row, int64_t first, int64_t count, float highest,
+                  float* scores) {
+  for (int64_t key = 0; key < count;) {
+    const int64_t next = (first + key) / task.block_size * task.block_size + task.block_size - first;
+    const int64_t end = std::min(next, count);
+    const bool is_seen = sees_block(task, row, first + key);
+    for (; key < end; ++key) {
+      if (!is_seen) scores[key] = kMinusInfinity;
+      highest = std::max(highest, scores[key]);
+    }
+  }
+  return highest;
+}
+
+// Whether any row sees a block of the tile.
+template <typename T>
+bool is_tile_seen(const AttentionTask& task, const Tile<T>& tile) {
+  if (task.block_size == 0) return true;
+  for (int64_t key = tile.first + tile.begin; key < tile.first + tile.end;
+       key = (key / task.block_size + 1) * task.block_size)
+    for (int row = 0; row < task.rows; ++row)
+      if (sees_block(task, row, key)) return true;
+  return false;
+}
+
 // Turns one row's scores into weights: scale, cap, slope, mask, exp; updates maximum and total.
 void weigh_row(const AttentionTask& task, int row, int64_t first, int64_t count, State& state) {
   const F32 d;
@@ -119,7 +152,9 @@ void weigh_row(const AttentionTask& task, int row, int64_t first, int64_t count,
     hn::StoreU(s, d, scores + key);
     highest = hn::Max(highest, s);
   }
-  const float maximum = hn::GetLane(hn::MaxOfLanes(d, highest));
+  const float maximum = task.block_size == 0
+                            ? hn::GetLane(hn::MaxOfLanes(d, highest))
+                            : hide_blocks(task, row, first, count, state.maximum[row], scores);
   Floats sum = hn::Zero(d);
   for (int64_t key = 0; key < count; key += lanes) {
     const Floats s = hn::LoadU(d, scores + key);
@@ -219,7 +254,7 @@ void attend(const AttentionTask& task) {
       tile.count = std::min<int64_t>(kAttentionTile, task.page_tokens - offset);
       tile.begin = std::max<int64_t>(begin - tile.first, 0);
       tile.end = std::min(end - tile.first, tile.count);
-      if (tile.begin >= tile.end) continue;
+      if (tile.begin >= tile.end || !is_tile_seen(task, tile)) continue;
       tile.keys = reinterpret_cast<const T*>(data + task.key_offset) + offset;
       tile.values = reinterpret_cast<const T*>(data + task.value_offset) + offset * task.value_stride;
       visit_tile(task, tile, state);

@@ -18,12 +18,15 @@ struct DecodeKernels {
   DecodeFn by_dtype[LLMH_DTYPE_COUNT_] = {};  // null: no decoder
 };
 
-// y[t, r] = sum over k of x[t, k] w[r, k], plus bias[r] when there is one. Strides in elements.
+// y[t, r] = sum over k of x[t, k] w[r, k], plus bias[r] when there is one. Strides in elements. Where x_rows
+// and y_rows are given, they say which rows of x and y are meant by t.
 struct LinearTile {
   const float* x;
   const float* w;
   const float* bias;  // null or [rows]
   float* y;
+  const int32_t* x_rows;  // null or [tokens]
+  const int32_t* y_rows;  // null or [tokens]
   int64_t x_stride;
   int64_t w_stride;
   int64_t y_stride;
@@ -50,12 +53,17 @@ struct AttentionTask {
   int64_t position[kAttentionRows];
   int64_t begin[kAttentionRows];  // the keys a row sees: [begin, end)
   int64_t end[kAttentionRows];
-  float slope[kAttentionRows];  // ALiBi: slope * (key position - query position) is added to the score
-  float sink[kAttentionRows];   // a further score without a value; read when has_sinks
+  float slope[kAttentionRows];         // ALiBi: slope * (key position - query position) is added to the score
+  float sink[kAttentionRows];          // a further score without a value; read when has_sinks
+  int64_t head_shift[kAttentionRows];  // sparse blocks: head * head_step
   bool has_sinks;
   bool has_slopes;
   float scale;
   float softcap;  // 0: none
+  // Of the keys [begin, end), those in near blocks and in one of every vertical_stride; see op.h.
+  int64_t block_size;  // 0: all of them
+  int64_t local_blocks;
+  int64_t vertical_stride;
 
   const uint8_t* state;  // page 0
   const int32_t* pages;  // of the sequence

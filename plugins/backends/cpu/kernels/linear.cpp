@@ -16,6 +16,10 @@ constexpr int kTileTokens = 4;
 constexpr int kTileTokens = 2;
 #endif
 
+HWY_INLINE int64_t row_of(const int32_t* rows, int64_t token) {
+  return rows == nullptr ? token : rows[token];
+}
+
 // Each output has its own accumulator and the same order of additions whatever the tile is.
 template <int kTokens, int kRows>
 HWY_INLINE void dot_tile(const LinearTile& tile, int64_t token, int64_t row) {
@@ -24,7 +28,7 @@ HWY_INLINE void dot_tile(const LinearTile& tile, int64_t token, int64_t row) {
   const float* x[kTokens];
   const float* w[kRows];
   Floats sum[kTokens][kRows];
-  for (int t = 0; t < kTokens; ++t) x[t] = tile.x + (token + t) * tile.x_stride;
+  for (int t = 0; t < kTokens; ++t) x[t] = tile.x + row_of(tile.x_rows, token + t) * tile.x_stride;
   for (int r = 0; r < kRows; ++r) w[r] = tile.w + (row + r) * tile.w_stride;
   for (int t = 0; t < kTokens; ++t)
     for (int r = 0; r < kRows; ++r) sum[t][r] = hn::Zero(d);
@@ -46,7 +50,7 @@ HWY_INLINE void dot_tile(const LinearTile& tile, int64_t token, int64_t row) {
     }
   }
   for (int t = 0; t < kTokens; ++t) {
-    float* y = tile.y + (token + t) * tile.y_stride + row;
+    float* y = tile.y + row_of(tile.y_rows, token + t) * tile.y_stride + row;
     for (int r = 0; r < kRows; ++r) {
       const float total = hn::GetLane(hn::SumOfLanes(d, sum[t][r]));
       y[r] = tile.bias == nullptr ? total : total + tile.bias[row + r];

@@ -11,7 +11,7 @@ namespace {
 bool supports_attention(const NodeView& view) {
   const auto a = llmh::node_attrs<llmh_attention_attrs>(*view.node);
   return view.node->n_inputs >= 3 && all_f32(view) && a.n_heads > 0 && a.n_kv_heads > 0 &&
-         a.n_heads % a.n_kv_heads == 0 && a.k_head_dim > 0 && a.v_head_dim > 0 && a.window >= 0;
+         a.n_heads % a.n_kv_heads == 0 && a.k_head_dim > 0 && a.v_head_dim > 0 && is_valid_visibility(a);
 }
 
 ScratchNeed attention_scratch(const NodeView& view, const llmh_limits& limits) {
@@ -42,6 +42,9 @@ struct AttentionJob {
     task.has_slopes = slopes != nullptr;
     task.scale = attrs.scale;
     task.softcap = attrs.softcap;
+    task.block_size = attrs.block_size;
+    task.local_blocks = attrs.local_blocks;
+    task.vertical_stride = attrs.vertical_stride;
     task.state = slot.data;
     task.pages = context.step.page_table + sequence * context.step.page_table_stride;
     task.page_bytes = slot.page_bytes;
@@ -61,7 +64,8 @@ struct AttentionJob {
     task.query[row] = q + (token * attrs.n_heads + head) * attrs.k_head_dim;
     task.out[row] = out + (token * attrs.n_heads + head) * attrs.v_head_dim;
     task.position[row] = position;
-    task.begin[row] = attrs.window > 0 ? std::max<int64_t>(0, position - attrs.window + 1) : 0;
+    task.begin[row] = first_visible(attrs, position);
+    task.head_shift[row] = head * attrs.head_step;
     task.end[row] = attrs.causal != 0 ? position + 1 : int64_t{step.state_lengths[sequence]};
     task.slope[row] = slopes == nullptr ? 0.0F : slopes[head];
     task.sink[row] = sinks == nullptr ? 0.0F : sinks[head];
@@ -87,12 +91,13 @@ struct AttentionJob {
 };
 
 // What the sequence's queries look at must still be there.
-void check_visible(const RunContext& context, const StateSlot& slot, int32_t window, int32_t sequence) {
+void check_visible(const RunContext& context, const StateSlot& slot, const llmh_attention_attrs& attrs,
+                   int32_t sequence) {
   const llmh_step& step = context.step;
   const int32_t first = step.sequence_begin[sequence];
   if (first == step.sequence_begin[sequence + 1]) return;
-  const int64_t begin = window > 0 ? std::max<int64_t>(0, int64_t{step.positions[first]} - window + 1) : 0;
-  check_pages(context, slot, sequence, begin, step.state_lengths[sequence]);
+  check_pages(context, slot, sequence, first_visible(attrs, step.positions[first]),
+              step.state_lengths[sequence]);
 }
 
 void run_attention(const RunContext& context, const Call& call) {
@@ -105,7 +110,7 @@ void run_attention(const RunContext& context, const Call& call) {
   first_item[0] = 0;
   const int64_t group = attrs.n_heads / attrs.n_kv_heads;
   for (int32_t s = 0; s < step.n_sequences; ++s) {
-    check_visible(context, slot, attrs.window, s);
+    check_visible(context, slot, attrs, s);
     const int64_t rows = (step.sequence_begin[s + 1] - step.sequence_begin[s]) * group;
     first_item[s + 1] = first_item[s] + (rows + kAttentionRows - 1) / kAttentionRows * attrs.n_kv_heads;
   }

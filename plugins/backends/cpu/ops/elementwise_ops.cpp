@@ -1,5 +1,5 @@
 // Ops on single elements, and binary ones with broadcasting.
-#include "ops/op.h"
+#include "ops/strided.h"
 
 namespace llmhost::cpu {
 namespace {
@@ -65,35 +65,13 @@ void run_scale(const RunContext& context, const Call& call) {
 }
 
 // Element strides of an operand along the result's dimensions; 0 where it is stretched.
-struct Strides {
-  int64_t of[LLMH_MAX_RANK] = {};
-};
-
-Strides broadcast_strides(const Shape& operand, const Shape& result) {
-  Strides strides;
+void broadcast_strides(const Shape& operand, const Shape& result, int64_t* strides) {
   int64_t stride = 1;
   for (int32_t i = 1; i <= operand.rank; ++i) {
     const int64_t size = operand.dims[operand.rank - i];
-    strides.of[result.rank - i] = size == 1 ? 0 : stride;
+    strides[result.rank - i] = size == 1 ? 0 : stride;
     stride *= size;
   }
-  return strides;
-}
-
-int64_t row_offset(const Shape& result, const Strides& strides, int64_t row) {
-  int64_t offset = 0;
-  for (int32_t axis = result.rank - 2; axis >= 0; --axis) {
-    offset += row % result.dims[axis] * strides.of[axis];
-    row /= result.dims[axis];
-  }
-  return offset;
-}
-
-bool same_shape(const Shape& a, const Shape& b) {
-  if (a.rank != b.rank) return false;
-  for (int32_t i = 0; i < a.rank; ++i)
-    if (a.dims[i] != b.dims[i]) return false;
-  return true;
 }
 
 void run_binary(const RunContext& context, const Call& call) {
@@ -104,23 +82,27 @@ void run_binary(const RunContext& context, const Call& call) {
   const float* a = context.floats(call.inputs[0]);
   const float* b = context.floats(call.inputs[1]);
   float* y = context.out(call.outputs[0]);
-  if (same_shape(left, right)) {
-    context.parallel_ranges(result.count(), kGrain, [&](int64_t begin, int64_t end, int32_t) {
-      context.kernels.elementwise.binary(op, a + begin, 1, b + begin, 1, end - begin, y + begin);
+  const int64_t count = result.count();
+  if (count == 0) return;
+  StridedWalk<2> walk(result);
+  broadcast_strides(left, result, walk.strides[0]);
+  broadcast_strides(right, result, walk.strides[1]);
+  walk.merge();
+  const int64_t a_step = walk.step(0);
+  const int64_t b_step = walk.step(1);
+  const auto binary = context.kernels.elementwise.binary;
+  if (walk.rank == 1) {
+    context.parallel_ranges(count, kGrain, [&](int64_t begin, int64_t end, int32_t) {
+      binary(op, a + begin * a_step, a_step, b + begin * b_step, b_step, end - begin, y + begin);
     });
     return;
   }
-  const Strides a_strides = broadcast_strides(left, result);
-  const Strides b_strides = broadcast_strides(right, result);
-  const int64_t n = result.last();
-  const int64_t a_step = result.rank == 0 ? 0 : a_strides.of[result.rank - 1];
-  const int64_t b_step = result.rank == 0 ? 0 : b_strides.of[result.rank - 1];
-  context.parallel_ranges(
-      n == 0 ? 0 : result.rows(), kGrain / (n + 1) + 1, [&](int64_t begin, int64_t end, int32_t) {
-        for (int64_t row = begin; row < end; ++row)
-          context.kernels.elementwise.binary(op, a + row_offset(result, a_strides, row), a_step,
-                                             b + row_offset(result, b_strides, row), b_step, n, y + row * n);
-      });
+  const int64_t n = walk.row();
+  context.parallel_ranges(walk.rows(), kGrain / n + 1, [&](int64_t begin, int64_t end, int32_t) {
+    walk.for_rows(begin, end, [&](int64_t row, const int64_t* offsets) {
+      binary(op, a + offsets[0], a_step, b + offsets[1], b_step, n, y + row * n);
+    });
+  });
 }
 
 constexpr OpEntry kEntries[] = {

@@ -1,32 +1,13 @@
 // LINEAR and MATMUL. Work is divided over rows of the weight, never over the depth of a dot product.
 #include <algorithm>
 
-#include "ops/op.h"
+#include "ops/linear.h"
 
 namespace llmhost::cpu {
 namespace {
 
-constexpr int64_t kFewTokens = 4;
-constexpr int64_t kFewRows = 8;                       // decoded rows stay in the first-level cache
-constexpr int64_t kDecodedFloats = (256 * 1024) / 4;  // many tokens: in the second-level cache
-
-// At least one vector, so that it may be divided by.
-int64_t row_floats(int64_t depth) {
-  return padded_lanes(std::max<int64_t>(depth, 1));
-}
-
-int64_t group_rows(int64_t tokens, int64_t depth, int64_t rows, int32_t threads) {
-  if (tokens <= kFewTokens) return kFewRows;
-  const int64_t fitting = std::clamp<int64_t>(kDecodedFloats / row_floats(depth), kFewRows, 64);
-  const int64_t share = std::max<int64_t>((rows + threads * 4 - 1) / (threads * 4), kFewRows);
-  return std::min(fitting, share) / 4 * 4;
-}
-
 ScratchNeed linear_scratch(const NodeView& view, const llmh_limits&) {
-  const llmh_tensor_info& weight = view.input(1);
-  const int64_t depth = std::max<int64_t>(constant_size(weight.dims[1]), 0);
-  const int64_t floats = std::max(kDecodedFloats, kFewRows * row_floats(depth));
-  return {.per_thread = static_cast<uint64_t>(floats) * sizeof(float)};
+  return {.per_thread = decoded_bytes(view.input(1))};
 }
 
 bool supports_linear(const NodeView& view) {
@@ -37,33 +18,6 @@ bool supports_linear(const NodeView& view) {
   return weight.rank == 2 && constant_size(weight.dims[1]) >= 0 && is_decodable(weight);
 }
 
-// The rows [begin, end) of the weight for all tokens.
-struct LinearJob {
-  LinearTile tile;  // all tokens; w, bias, y and rows are filled in for a group
-  const uint8_t* weight;
-  int64_t row_bytes;
-  DecodeFn decode;  // null: rows are f32 in place
-  const Kernels* kernels;
-
-  void run_group(int64_t begin, int64_t end, float* scratch) const {
-    LinearTile part = tile;
-    part.rows = end - begin;
-    part.y = tile.y + begin;
-    if (tile.bias != nullptr) part.bias = tile.bias + begin;
-    const uint8_t* source = weight + begin * row_bytes;
-    if (decode == nullptr) {
-      part.w = reinterpret_cast<const float*>(source);
-      part.w_stride = tile.depth;
-    } else {
-      part.w = scratch;
-      part.w_stride = row_floats(tile.depth);
-      for (int64_t r = 0; r < part.rows; ++r)
-        decode(source + r * row_bytes, tile.depth, scratch + r * part.w_stride);
-    }
-    kernels->linear.dot(part);
-  }
-};
-
 void run_linear(const RunContext& context, const Call& call) {
   const Shape x = context.shape(call.inputs[0]);
   const Shape w = context.shape(call.inputs[1]);
@@ -71,27 +25,20 @@ void run_linear(const RunContext& context, const Call& call) {
   const int64_t rows = w.dims[0];
   const int64_t depth = w.dims[1];
   if (tokens == 0 || rows == 0) return;
-  const llmh_dtype dtype = call.inputs[1].dtype;
-  const llmh_dtype_layout layout = llmh_dtype_layout_of(dtype);
-  LinearJob job{};
-  job.tile = {.x = context.floats(call.inputs[0]),
-              .w = nullptr,
-              .bias = context.floats_or_null(call, 2),
-              .y = context.out(call.outputs[0]),
-              .x_stride = depth,
-              .w_stride = 0,
-              .y_stride = rows,
-              .tokens = tokens,
-              .rows = 0,
-              .depth = depth};
-  job.weight = context.data(call.inputs[1]);
-  job.row_bytes = depth / layout.block_elements * layout.block_bytes;
-  const bool in_place =
-      dtype == LLMH_DTYPE_F32 && reinterpret_cast<uintptr_t>(job.weight) % alignof(float) == 0;
-  job.decode = in_place ? nullptr : context.kernels.decode.by_dtype[dtype];
-  job.kernels = &context.kernels;
-
-  const int64_t group = group_rows(tokens, depth, rows, context.n_threads());
+  const LinearTile tile = {.x = context.floats(call.inputs[0]),
+                           .w = nullptr,
+                           .bias = context.floats_or_null(call, 2),
+                           .y = context.out(call.outputs[0]),
+                           .x_rows = nullptr,
+                           .y_rows = nullptr,
+                           .x_stride = depth,
+                           .w_stride = 0,
+                           .y_stride = rows,
+                           .tokens = tokens,
+                           .rows = 0,
+                           .depth = depth};
+  const LinearJob job = linear_job(context, call.inputs[1], tile);
+  const int64_t group = group_rows(tokens, depth, rows, int64_t{4} * context.n_threads());
   const int64_t groups = (rows + group - 1) / group;
   const int64_t grain = std::max<int64_t>(1, kGrain * 4 / std::max<int64_t>(1, group * depth * tokens));
   context.parallel_ranges(groups, grain, [&](int64_t begin, int64_t end, int32_t thread) {
@@ -158,6 +105,8 @@ void run_matmul(const RunContext& context, const Call& call) {
                                     .w = w,
                                     .bias = nullptr,
                                     .y = out + row * n,
+                                    .x_rows = nullptr,
+                                    .y_rows = nullptr,
                                     .x_stride = depth,
                                     .w_stride = depth,
                                     .y_stride = n,

@@ -3,8 +3,8 @@
 namespace llmhost::cpu {
 
 const OpEntry* find_op(llmh_op op) {
-  static const OpList kLists[] = {linear_ops(), norm_ops(), elementwise_ops(), attention_ops(),
-                                  state_ops(),  rope_ops(), shape_ops(),       table_ops()};
+  static const OpList kLists[] = {linear_ops(), expert_ops(), norm_ops(),  elementwise_ops(), attention_ops(),
+                                  state_ops(),  rope_ops(),   shape_ops(), table_ops(),       select_ops()};
   for (const OpList& list : kLists)
     for (size_t i = 0; i < list.count; ++i)
       if (list.entries[i].op == op) return &list.entries[i];
@@ -21,6 +21,21 @@ bool all_f32(const NodeView& view) {
 
 int64_t constant_size(const llmh_dim& dim) {
   return dim.symbol == LLMH_DIM_CONST ? dim.size : -1;
+}
+
+int64_t largest_size(const llmh_dim& dim, const llmh_limits& limits) {
+  switch (dim.symbol) {
+    case LLMH_DIM_TOKENS:
+      return dim.size * limits.max_tokens;
+    case LLMH_DIM_SEQUENCES:
+      return dim.size * limits.max_sequences;
+    case LLMH_DIM_OUTPUTS:
+      return dim.size * limits.max_outputs;
+    case LLMH_DIM_STATE:
+      return dim.size * limits.max_sequences * limits.max_state;
+    default:
+      return dim.size;
+  }
 }
 
 bool is_decodable(const llmh_tensor_info& tensor) {

@@ -170,6 +170,7 @@ const OpEntry* find_op(llmh_op op);
 bool all_f32(const NodeView& view);                 // every present input and every output
 bool is_decodable(const llmh_tensor_info& tensor);  // a type with a decoder, whole blocks a row
 int64_t constant_size(const llmh_dim& dim);         // -1 for a symbolic dimension
+int64_t largest_size(const llmh_dim& dim, const llmh_limits& limits);
 
 // One list an ops/*.cpp; gathered by find_op.
 struct OpList {
@@ -177,6 +178,7 @@ struct OpList {
   size_t count;
 };
 OpList linear_ops();
+OpList expert_ops();
 OpList norm_ops();
 OpList elementwise_ops();
 OpList attention_ops();
@@ -184,5 +186,6 @@ OpList state_ops();
 OpList rope_ops();
 OpList shape_ops();
 OpList table_ops();
+OpList select_ops();
 
 }  // namespace llmhost::cpu

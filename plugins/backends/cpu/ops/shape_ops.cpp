@@ -1,5 +1,7 @@
 // Ops that move elements without looking at them: any type of one element a block.
-#include "ops/op.h"
+#include <algorithm>
+
+#include "ops/strided.h"
 
 namespace llmhost::cpu {
 namespace {
@@ -26,37 +28,55 @@ void strides_of(const Shape& shape, int64_t* out) {
   }
 }
 
+// One row of elements that lie `step` apart.
+template <typename T>
+void copy_elements(const uint8_t* x, int64_t step, int64_t n, uint8_t* y) {
+  constexpr auto kSize = static_cast<int64_t>(sizeof(T));
+  for (int64_t i = 0; i < n; ++i) std::memcpy(y + i * kSize, x + i * step * kSize, sizeof(T));
+}
+
+void copy_row(const uint8_t* x, int64_t step, int64_t n, int64_t size, uint8_t* y) {
+  if (step == 1) {
+    std::memcpy(y, x, static_cast<size_t>(n * size));
+    return;
+  }
+  switch (size) {
+    case 1:
+      return copy_elements<uint8_t>(x, step, n, y);
+    case 2:
+      return copy_elements<uint16_t>(x, step, n, y);
+    case 4:
+      return copy_elements<uint32_t>(x, step, n, y);
+    default:
+      return copy_elements<uint64_t>(x, step, n, y);
+  }
+}
+
 // y, dense of `shape`, from elements of x that lie `strides` apart.
 void copy_strided(const RunContext& context, const uint8_t* x, const int64_t* strides, const Shape& shape,
                   uint8_t* y, int64_t size) {
-  const int64_t n = shape.last();
-  if (n == 0) return;
-  const int64_t inner = shape.rank == 0 ? 1 : strides[shape.rank - 1];
-  context.parallel_ranges(shape.rows(), kGrain / n + 1, [&](int64_t begin, int64_t end, int32_t) {
-    for (int64_t row = begin; row < end; ++row) {
-      int64_t offset = 0;
-      int64_t rest = row;
-      for (int32_t axis = shape.rank - 2; axis >= 0; --axis) {
-        offset += rest % shape.dims[axis] * strides[axis];
-        rest /= shape.dims[axis];
-      }
-      const uint8_t* source = x + offset * size;
-      uint8_t* target = y + row * n * size;
-      if (inner == 1) {
-        std::memcpy(target, source, static_cast<size_t>(n * size));
-      } else {
-        for (int64_t i = 0; i < n; ++i)
-          std::memcpy(target + i * size, source + i * inner * size, static_cast<size_t>(size));
-      }
-    }
+  if (shape.count() == 0) return;
+  StridedWalk<1> walk(shape);
+  std::copy_n(strides, shape.rank, walk.strides[0]);
+  walk.merge();
+  const int64_t n = walk.row();
+  const int64_t step = n == 1 ? 1 : walk.step(0);
+  context.parallel_ranges(walk.rows(), kGrain / n + 1, [&](int64_t begin, int64_t end, int32_t) {
+    walk.for_rows(begin, end, [&](int64_t row, const int64_t* offsets) {
+      copy_row(x + offsets[0] * size, step, n, size, y + row * n * size);
+    });
   });
 }
 
 void run_reshape(const RunContext& context, const Call& call) {
   const uint8_t* x = context.data(call.inputs[0]);
   uint8_t* y = context.data(call.outputs[0]);
-  const int64_t bytes = context.shape(call.outputs[0]).count() * element_bytes(call.inputs[0]);
-  if (x != y && bytes != 0) std::memmove(y, x, static_cast<size_t>(bytes));
+  const int64_t size = element_bytes(call.inputs[0]);
+  if (x == y) return;
+  context.parallel_ranges(
+      context.shape(call.outputs[0]).count(), kGrain, [&](int64_t begin, int64_t end, int32_t) {
+        std::memcpy(y + begin * size, x + begin * size, static_cast<size_t>((end - begin) * size));
+      });
 }
 
 void run_permute(const RunContext& context, const Call& call) {
@@ -120,12 +140,16 @@ void run_concat(const RunContext& context, const Call& call) {
   for (int32_t i = 0; i < axis; ++i) outer *= output.dims[i];
   for (int32_t i = axis + 1; i < output.rank; ++i) inner *= output.dims[i];
   uint8_t* y = context.data(call.outputs[0]);
+  const int64_t stride = output.dims[axis] * inner;
   int64_t offset = 0;
   for (const Operand& operand : call.inputs) {
     const int64_t bytes = context.shape(operand).dims[axis] * inner;
     const uint8_t* x = context.data(operand);
-    for (int64_t i = 0; bytes != 0 && i < outer; ++i)
-      std::memcpy(y + i * output.dims[axis] * inner + offset, x + i * bytes, static_cast<size_t>(bytes));
+    if (bytes == 0) continue;
+    context.parallel_ranges(outer, kGrain * size / bytes + 1, [&](int64_t begin, int64_t end, int32_t) {
+      for (int64_t i = begin; i < end; ++i)
+        std::memcpy(y + i * stride + offset, x + i * bytes, static_cast<size_t>(bytes));
+    });
     offset += bytes;
   }
 }

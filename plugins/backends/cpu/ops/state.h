@@ -1,5 +1,7 @@
-// Writing rows into the paged state; ATTENTION and STATE_WRITE share it.
+// What the ops over the paged state share: writing rows, and who sees what.
 #pragma once
+
+#include <algorithm>
 
 #include "ops/op.h"
 
@@ -18,5 +20,21 @@ void check_pages(const RunContext& context, const StateSlot& slot, int64_t seque
 uint8_t* state_page(const RunContext& context, const StateSlot& slot, int64_t sequence, int64_t position);
 
 bool is_state_dtype(llmh_dtype dtype);
+
+// Of llmh_attention_attrs or llmh_mask_attrs.
+template <typename Attrs>
+bool is_valid_visibility(const Attrs& attrs) {
+  if (attrs.window < 0 || attrs.chunk < 0 || attrs.block_size < 0) return false;
+  return attrs.block_size == 0 || attrs.vertical_stride > 0;
+}
+
+// The first position that window and chunk let a query see.
+template <typename Attrs>
+int64_t first_visible(const Attrs& attrs, int64_t query) {
+  int64_t first = 0;
+  if (attrs.window > 0) first = std::max(first, query - attrs.window + 1);
+  if (attrs.chunk > 0) first = std::max(first, query / attrs.chunk * attrs.chunk);
+  return first;
+}
 
 }  // namespace llmhost::cpu

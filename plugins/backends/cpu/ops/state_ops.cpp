@@ -155,15 +155,30 @@ void for_pairs(const RunContext& context, const Body& body) {
   }
 }
 
+bool supports_mask(const NodeView& view) {
+  const auto attrs = llmh::node_attrs<llmh_mask_attrs>(*view.node);
+  return all_f32(view) && is_valid_visibility(attrs) && (attrs.block_size == 0 || attrs.n_heads > 0);
+}
+
+bool is_in_seen_block(const llmh_mask_attrs& attrs, int64_t head, int64_t query, int64_t key) {
+  const int64_t block = key / attrs.block_size;
+  return query / attrs.block_size - block < attrs.local_blocks ||
+         (block + head * attrs.head_step + 1) % attrs.vertical_stride == 0;
+}
+
 void run_mask(const RunContext& context, const Call& call) {
   const auto attrs = llmh::node_attrs<llmh_mask_attrs>(*call.node);
-  float* out = context.out(call.outputs[0]);
-  for_pairs(context, [&](int32_t t, int64_t column, int32_t key) {
-    const int32_t query = context.step.positions[t];
-    const bool visible = key >= 0 && (attrs.causal == 0 || key <= query) &&
-                         (attrs.window <= 0 || int64_t{key} > int64_t{query} - attrs.window);
-    out[t * context.step.n_state + column] = visible ? 0.0F : -std::numeric_limits<float>::infinity();
-  });
+  const bool is_sparse = attrs.block_size != 0;
+  const int64_t pairs = context.step.n_tokens * context.step.n_state;
+  for (int64_t head = 0; head < (is_sparse ? attrs.n_heads : 1); ++head) {
+    float* out = context.out(call.outputs[0]) + head * pairs;
+    for_pairs(context, [&](int32_t t, int64_t column, int32_t key) {
+      const int32_t query = context.step.positions[t];
+      const bool visible = key >= first_visible(attrs, query) && (attrs.causal == 0 || key <= query) &&
+                           (!is_sparse || is_in_seen_block(attrs, head, query, key));
+      out[t * context.step.n_state + column] = visible ? 0.0F : -std::numeric_limits<float>::infinity();
+    });
+  }
 }
 
 void run_distance(const RunContext& context, const Call& call) {
@@ -177,7 +192,7 @@ void run_distance(const RunContext& context, const Call& call) {
 constexpr OpEntry kEntries[] = {
     {LLMH_OP_STATE_WRITE, supports_state_write, run_state_write},
     {LLMH_OP_STATE_READ, supports_state_read, run_state_read},
-    {LLMH_OP_ATTENTION_MASK, all_f32, run_mask},
+    {LLMH_OP_ATTENTION_MASK, supports_mask, run_mask},
     {LLMH_OP_ATTENTION_DISTANCE, all_f32, run_distance},
 };
 

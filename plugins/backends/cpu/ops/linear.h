@@ -1,0 +1,75 @@
+// What LINEAR and EXPERT_LINEAR share: rows of a weight, decoded in groups that stay in a cache while every
+// row of x is multiplied with them.
+#pragma once
+
+#include <algorithm>
+
+#include "ops/op.h"
+
+namespace llmhost::cpu {
+
+constexpr int64_t kFewTokens = 4;
+constexpr int64_t kFewRows = 8;                       // decoded rows stay in the first-level cache
+constexpr int64_t kDecodedFloats = (256 * 1024) / 4;  // many tokens: in the second-level cache
+
+// At least one vector, so that it may be divided by.
+inline int64_t row_floats(int64_t depth) {
+  return padded_lanes(std::max<int64_t>(depth, 1));
+}
+
+// Scratch for the decoded rows of a group, in bytes a thread.
+inline uint64_t decoded_bytes(const llmh_tensor_info& weight) {
+  const int64_t depth = std::max<int64_t>(constant_size(weight.dims[weight.rank - 1]), 0);
+  return static_cast<uint64_t>(std::max(kDecodedFloats, kFewRows * row_floats(depth))) * sizeof(float);
+}
+
+// Rows of a weight that are decoded together; `items` is how many pieces of work keep every thread busy.
+inline int64_t group_rows(int64_t tokens, int64_t depth, int64_t rows, int64_t items) {
+  if (tokens <= kFewTokens) return kFewRows;
+  const int64_t fitting = std::clamp<int64_t>(kDecodedFloats / row_floats(depth), kFewRows, 64);
+  const int64_t share = std::max<int64_t>((rows + items - 1) / items, kFewRows);
+  return std::min(fitting, share) / 4 * 4;
+}
+
+// Some rows of x times a matrix [rows, depth] of any stored type.
+struct LinearJob {
+  LinearTile tile;  // for all rows of the matrix; w and its stride are filled in for a group
+  const uint8_t* weight;
+  int64_t row_bytes;
+  DecodeFn decode;  // null: rows are f32 in place
+  const Kernels* kernels;
+
+  // The rows [begin, end) of the matrix.
+  void run_group(int64_t begin, int64_t end, float* scratch) const {
+    LinearTile part = tile;
+    part.rows = end - begin;
+    part.y = tile.y + begin;
+    if (tile.bias != nullptr) part.bias = tile.bias + begin;
+    const uint8_t* source = weight + begin * row_bytes;
+    if (decode == nullptr) {
+      part.w = reinterpret_cast<const float*>(source);
+      part.w_stride = tile.depth;
+    } else {
+      part.w = scratch;
+      part.w_stride = row_floats(tile.depth);
+      for (int64_t r = 0; r < part.rows; ++r)
+        decode(source + r * row_bytes, tile.depth, scratch + r * part.w_stride);
+    }
+    kernels->linear.dot(part);
+  }
+};
+
+inline LinearJob linear_job(const RunContext& context, const Operand& weight, const LinearTile& tile) {
+  const llmh_dtype_layout layout = llmh_dtype_layout_of(weight.dtype);
+  LinearJob job{};
+  job.tile = tile;
+  job.weight = context.data(weight);
+  job.row_bytes = tile.depth / layout.block_elements * layout.block_bytes;
+  const bool in_place =
+      weight.dtype == LLMH_DTYPE_F32 && reinterpret_cast<uintptr_t>(job.weight) % alignof(float) == 0;
+  job.decode = in_place ? nullptr : context.kernels.decode.by_dtype[weight.dtype];
+  job.kernels = &context.kernels;
+  return job;
+}
+
+}  // namespace llmhost::cpu

@@ -1,0 +1,111 @@
+// TOP_K, TOP_K_MASK and TAKE: the largest elements of a row, and elements by index.
+#include <cmath>
+#include <string>
+
+#include "ops/op.h"
+
+namespace llmhost::cpu {
+namespace {
+
+int32_t k_of(const llmh_node& node) {
+  return llmh::node_attrs<llmh_top_k_attrs>(node).k;
+}
+
+bool supports_top_k(const NodeView& view) {
+  if (view.node->n_inputs != 1 || view.input(0).rank < 1 || view.input(0).dtype != LLMH_DTYPE_F32)
+    return false;
+  const int32_t k = k_of(*view.node);
+  return k >= 1 && k <= constant_size(view.input(0).dims[view.input(0).rank - 1]);
+}
+
+// NaN is below every number, as in op.h.
+bool is_above(float a, float b) {
+  return a > b || (std::isnan(b) && !std::isnan(a));
+}
+
+// The k largest of the row, descending, by insertion: a later element goes in only when it is above.
+void take_largest(const float* row, int64_t n, int32_t k, float* values, int32_t* ids) {
+  int32_t count = 0;
+  for (int64_t i = 0; i < n; ++i) {
+    if (count == k && !is_above(row[i], values[k - 1])) continue;
+    int32_t at = count < k ? count++ : k - 1;
+    for (; at > 0 && is_above(row[i], values[at - 1]); --at) {
+      values[at] = values[at - 1];
+      ids[at] = ids[at - 1];
+    }
+    values[at] = row[i];
+    ids[at] = static_cast<int32_t>(i);
+  }
+}
+
+void run_top_k(const RunContext& context, const Call& call) {
+  const Shape x = context.shape(call.inputs[0]);
+  const int64_t n = x.last();
+  const int32_t k = k_of(*call.node);
+  const float* rows = context.floats(call.inputs[0]);
+  float* values = context.out(call.outputs[0]);
+  auto* ids = reinterpret_cast<int32_t*>(context.data(call.outputs[1]));
+  context.parallel_ranges(x.rows(), kGrain / (n + k) + 1, [&](int64_t begin, int64_t end, int32_t) {
+    for (int64_t row = begin; row < end; ++row)
+      take_largest(rows + row * n, n, k, values + row * k, ids + row * k);
+  });
+}
+
+ScratchNeed mask_scratch(const NodeView& view, const llmh_limits&) {
+  return {.per_thread = static_cast<uint64_t>(k_of(*view.node)) * (sizeof(float) + sizeof(int32_t))};
+}
+
+void run_top_k_mask(const RunContext& context, const Call& call) {
+  const Shape x = context.shape(call.inputs[0]);
+  const int64_t n = x.last();
+  const int32_t k = k_of(*call.node);
+  const float* rows = context.floats(call.inputs[0]);
+  float* y = context.out(call.outputs[0]);
+  context.parallel_ranges(x.rows(), kGrain / (n + k) + 1, [&](int64_t begin, int64_t end, int32_t thread) {
+    float* values = context.thread_scratch(thread);
+    auto* ids = reinterpret_cast<int32_t*>(values + k);
+    for (int64_t row = begin; row < end; ++row) {
+      take_largest(rows + row * n, n, k, values, ids);
+      std::memset(y + row * n, 0, static_cast<size_t>(n) * sizeof(float));
+      for (int32_t i = 0; i < k; ++i) y[row * n + ids[i]] = 1.0F;
+    }
+  });
+}
+
+bool supports_take(const NodeView& view) {
+  if (view.node->n_inputs != 2 || view.input(1).dtype != LLMH_DTYPE_I32 || view.input(0).rank < 1)
+    return false;
+  const llmh_dtype dtype = view.input(0).dtype;
+  return dtype == view.output(0).dtype && llmh_dtype_layout_of(dtype).block_elements == 1 &&
+         llmh_dtype_layout_of(dtype).block_bytes == sizeof(uint32_t);
+}
+
+void run_take(const RunContext& context, const Call& call) {
+  const int64_t n = context.shape(call.inputs[0]).last();
+  const Shape taken = context.shape(call.inputs[1]);
+  const int64_t m = taken.last();
+  const int32_t* ids = context.ints(call.inputs[1]);
+  for (int64_t i = 0; i < taken.count(); ++i)
+    if (ids[i] < 0 || ids[i] >= n)
+      throw llmh::Error(LLMH_OUT_OF_RANGE, "[cpu] " + std::string(llmh::view(call.node->path)) + ": id " +
+                                               std::to_string(ids[i]) + " at index " + std::to_string(i) +
+                                               " is outside a row of " + std::to_string(n));
+  const auto* x = reinterpret_cast<const uint32_t*>(context.data(call.inputs[0]));
+  auto* y = reinterpret_cast<uint32_t*>(context.data(call.outputs[0]));
+  for (int64_t row = 0; m != 0 && row < taken.rows(); ++row)
+    for (int64_t i = 0; i < m; ++i) y[row * m + i] = x[row * n + ids[row * m + i]];
+}
+
+constexpr OpEntry kEntries[] = {
+    {LLMH_OP_TOP_K, supports_top_k, run_top_k},
+    {LLMH_OP_TOP_K_MASK, supports_top_k, run_top_k_mask, mask_scratch},
+    {LLMH_OP_TAKE, supports_take, run_take},
+};
+
+}  // namespace
+
+OpList select_ops() {
+  return {kEntries, std::size(kEntries)};
+}
+
+}  // namespace llmhost::cpu

@@ -76,8 +76,7 @@ bool supports_take(const NodeView& view) {
   if (view.node->n_inputs != 2 || view.input(1).dtype != LLMH_DTYPE_I32 || view.input(0).rank < 1)
     return false;
   const llmh_dtype dtype = view.input(0).dtype;
-  return dtype == view.output(0).dtype && llmh_dtype_layout_of(dtype).block_elements == 1 &&
-         llmh_dtype_layout_of(dtype).block_bytes == sizeof(uint32_t);
+  return dtype == view.output(0).dtype && llmh_dtype_layout_of(dtype).block_elements == 1;
 }
 
 void run_take(const RunContext& context, const Call& call) {
@@ -90,10 +89,11 @@ void run_take(const RunContext& context, const Call& call) {
       throw llmh::Error(LLMH_OUT_OF_RANGE, "[cpu] " + std::string(llmh::view(call.node->path)) + ": id " +
                                                std::to_string(ids[i]) + " at index " + std::to_string(i) +
                                                " is outside a row of " + std::to_string(n));
-  const auto* x = reinterpret_cast<const uint32_t*>(context.data(call.inputs[0]));
-  auto* y = reinterpret_cast<uint32_t*>(context.data(call.outputs[0]));
-  for (int64_t row = 0; m != 0 && row < taken.rows(); ++row)
-    for (int64_t i = 0; i < m; ++i) y[row * m + i] = x[row * n + ids[row * m + i]];
+  const int64_t size = llmh_dtype_layout_of(call.inputs[0].dtype).block_bytes;
+  const uint8_t* x = context.data(call.inputs[0]);
+  uint8_t* y = context.data(call.outputs[0]);
+  for (int64_t i = 0; i < taken.count(); ++i)
+    std::memcpy(y + i * size, x + (i / m * n + ids[i]) * size, static_cast<size_t>(size));
 }
 
 constexpr OpEntry kEntries[] = {

@@ -140,6 +140,22 @@ inline bool is_sliding(const Model& model, int64_t layer, bool fallback) {
   return type == "sliding_attention";
 }
 
+// Positions that each layer looks back, 0 for all, of families that switch their window on with use_sliding_window: the
+// layers from max_window_layers on have it, or those that layer_types names.
+inline std::vector<int64_t> read_switched_windows(const Model& model, const DecoderSizes& sizes) {
+  std::vector<int64_t> windows(static_cast<size_t>(sizes.n_layers), 0);
+  if (!model.bool_or("use_sliding_window", false)) {
+    model.ignore({"sliding_window", "max_window_layers", "layer_types"});
+    return windows;
+  }
+  // Switched on and null is the same as switched off.
+  const int64_t window = model.int_or("sliding_window", 0);
+  const int64_t first = model.int_or("max_window_layers", 28);
+  for (int64_t i = 0; i < sizes.n_layers; ++i)
+    if (is_sliding(model, i, i >= first)) windows[static_cast<size_t>(i)] = window;
+  return windows;
+}
+
 // The keys that most families' configs carry and that change nothing here: pretraining_tp splits the products of
 // training, not their values; the lengths repeat the context.
 inline void ignore_usual_keys(const Model& model) {

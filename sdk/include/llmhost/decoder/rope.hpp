@@ -1,6 +1,7 @@
 // Rotary position embeddings: reading a config's settings, making the angles, rotating heads. Header-only. [control]
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <string>
 #include <vector>
@@ -143,6 +144,17 @@ inline RopeConfig read_rope(const Model& model, int64_t rotary_dim, double defau
   if (older) model.ignore({"rope_parameters"});
   return read_rope_section(model, older ? "rope_scaling" : "rope_parameters", rotary_dim,
                            model.find_float(theta_key).value_or(default_theta));
+}
+
+// Tokens that a model attends to when its config names `configured`: for yarn and longrope usually the stretched length,
+// sometimes the original one; for linear and dynamic scaling on the Hub the original one.
+inline int64_t stretched_context(const Model& model, int64_t configured, const RopeConfig& rope) {
+  const auto& a = rope.angles;
+  if (a.scaling == LLMH_ROPE_SCALING_YARN)
+    return std::max(configured, static_cast<int64_t>(a.original_context * a.factor));
+  const bool by_factor = a.scaling == LLMH_ROPE_SCALING_LINEAR || a.scaling == LLMH_ROPE_SCALING_DYNAMIC;
+  if (!by_factor || model.is_gguf()) return configured;
+  return static_cast<int64_t>(static_cast<float>(configured) * a.factor);
 }
 
 // Angles of the step's tokens: cos and sin, f32 [T, rotary_dim / 2] each. `freq_factors` f32 [rotary_dim / 2] divides the

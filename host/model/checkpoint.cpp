@@ -12,6 +12,7 @@
 #include "model/checkpoint_text.h"
 #include "model/gguf.h"
 #include "model/gguf_config.h"
+#include "model/quantised.h"
 #include "model/safetensors.h"
 
 namespace llmhost::model {
@@ -36,11 +37,13 @@ struct Checkpoint::State {
   std::string config_file;
   std::map<std::string, std::string> sources;
   GenerationConfig generation;
+  QuantisedWeights quantised;  // its tensors have moved to the ones above
 
   void open_gguf(const fs::path& file);
   void open_safetensors(const std::vector<fs::path>& paths);
   void read_configs();
   void index_names();
+  void join_quantised();
   const CheckpointTensor* find(std::string_view name) const;
 };
 
@@ -109,6 +112,13 @@ void Checkpoint::State::index_names() {
                   tensors[*(same + 1)].file);
 }
 
+void Checkpoint::State::join_quantised() {
+  if (format != CheckpointFormat::kSafetensors || !config || tensors.empty()) return;
+  quantised = read_quantised(std::move(tensors), *config, config_file, folder);
+  tensors = std::move(quantised.tensors);
+  index_names();
+}
+
 const CheckpointTensor* Checkpoint::State::find(std::string_view name) const {
   const auto found =
       std::lower_bound(by_name.begin(), by_name.end(), name,
@@ -170,6 +180,15 @@ const fs::path& Checkpoint::folder() const {
 }
 const std::vector<fs::path>& Checkpoint::files() const {
   return state_->files;
+}
+void Checkpoint::join_quantised() {
+  state_->join_quantised();
+}
+const std::string& Checkpoint::quantisation_key() const {
+  return state_->quantised.config_key;
+}
+const std::vector<std::string>& Checkpoint::unread_quantisation_keys() const {
+  return state_->quantised.unread_keys;
 }
 std::span<const CheckpointTensor> Checkpoint::tensors() const {
   return state_->tensors;

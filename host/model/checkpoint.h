@@ -68,6 +68,14 @@ class Checkpoint {
   const std::filesystem::path& folder() const;              // where config, tokenizer and templates lie
   const std::vector<std::filesystem::path>& files() const;  // that hold the weights
 
+  // Puts the weights that a quantised Hub checkpoint stores in parts together: from here on tensors() has
+  // them in place of the parts. Views taken before become invalid. See quantised.h for what is refused.
+  void join_quantised();
+  // The key of config() that join_quantised went by (empty: nothing is quantised), and what it did not
+  // understand below that key.
+  const std::string& quantisation_key() const;
+  const std::vector<std::string>& unread_quantisation_keys() const;
+
   std::span<const CheckpointTensor> tensors() const;
   // Null when absent.
   const CheckpointTensor* find(std::string_view name) const;

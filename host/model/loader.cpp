@@ -105,6 +105,14 @@ uint32_t use_of(const llmh_node& node, size_t input) {
   return LLMH_USE_VECTOR;
 }
 
+// What the host reads of the quantisation itself is no plugin's to understand.
+void replace_quantisation_keys(const Checkpoint& checkpoint, std::vector<std::string>& keys) {
+  if (checkpoint.quantisation_key().empty()) return;
+  const std::string below = checkpoint.quantisation_key() + ".";
+  std::erase_if(keys, [&](const std::string& key) { return key.starts_with(below); });
+  for (const std::string& key : checkpoint.unread_quantisation_keys()) keys.push_back(below + key);
+}
+
 std::vector<uint32_t> uses_of(const graph::Graph& graph) {
   std::vector<uint32_t> uses(graph.tensor_count(), 0);
   for (uint32_t n = 0; n < graph.node_count(); ++n) {
@@ -224,7 +232,8 @@ class Loader {
 
   void audit() {
     refuse_type_errors();
-    const std::vector<std::string> unread = keys_that_matter(view_.unread_keys());
+    std::vector<std::string> unread = keys_that_matter(view_.unread_keys());
+    replace_quantisation_keys(model_->checkpoint_, unread);
     if (!unread.empty()) {
       std::vector<std::string> named;
       named.reserve(unread.size());
@@ -274,7 +283,9 @@ std::vector<GraphWeight> LoadedModel::weights_of(const graph::Graph& graph) cons
 
 std::unique_ptr<LoadedModel> load_model(const std::filesystem::path& path, const plugin::Registry& registry,
                                         const LoadOptions& options) {
-  return Loader(Checkpoint::open(path), registry, options).run();
+  Checkpoint checkpoint = Checkpoint::open(path);
+  checkpoint.join_quantised();
+  return Loader(std::move(checkpoint), registry, options).run();
 }
 
 }  // namespace llmhost::model

@@ -45,6 +45,7 @@ void declare_global(CLI::App& app, GlobalArguments& global) {
   options.flag("--json", global.json, "Print JSON");
   options.setting("--plugin-path", "plugins.path");
   options.setting_flag("--allow-insecure-plugins", "plugins.allow_insecure");
+  options.setting("--arch-path", "archs.path");
   options.setting("--log-level", "log.level");
 }
 

@@ -1,5 +1,7 @@
 #include "cli/options.h"
 
+#include <fmt/ranges.h>
+
 #include <CLI/CLI.hpp>
 
 #include "core/config.h"
@@ -53,10 +55,14 @@ void Options::setting(const std::string& names, const std::string& path) {
   const ConfigKey& key = key_of(path);
   const std::string option = long_name(names);
   // This object is gone by the time the command line is parsed; what it refers to is not.
-  const auto take = [&settings = settings_, path, option](const std::string& value) {
-    settings.push_back({path, value, option});
+  const auto take = [&settings = settings_, path, option](const std::vector<std::string>& values) {
+    settings.push_back({path, fmt::format("{}", fmt::join(values, ",")), option});
   };
-  app_.add_option_function<std::string>(names, take, key.doc + " [" + path + "]")
+  // A list may also be given by repeating the option; of anything else one value is taken.
+  const bool is_list = key.type == ConfigType::kList;
+  app_.add_option_function<std::vector<std::string>>(names, take, key.doc + " [" + path + "]")
+      ->expected(1)
+      ->multi_option_policy(is_list ? CLI::MultiOptionPolicy::TakeAll : CLI::MultiOptionPolicy::Throw)
       ->default_str(to_string(key.fallback));
 }
 

@@ -29,6 +29,7 @@ std::unique_ptr<plugin::Registry> open_registry(const Settings& settings) {
   plugin::RegistryOptions options;
   options.plugin_path = settings.get_list("plugins.path");
   options.allow_insecure = settings.get_bool("plugins.allow_insecure");
+  options.arch_path = settings.get_list("archs.path");
   return std::make_unique<plugin::Registry>(options);
 }
 

@@ -47,6 +47,7 @@ ConfigSchema make_schema() {
   ConfigSchema schema;
   schema.add_list("plugins.path", {}, "Folders or files to look for plugins first (absolute)")
       .add_bool("plugins.allow_insecure", false, "Take plugins that other users may write to")
+      .add_list("archs.path", {}, "Files or folders with described architectures, before all others")
       .add_enum("log.level", {"trace", "debug", "info", "warn", "error", "off"}, "warn", "What is logged");
   add_model_keys(schema);
   add_backend_keys(schema);

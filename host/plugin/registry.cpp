@@ -7,6 +7,8 @@
 #include "core/error.h"
 #include "core/names.h"
 #include "core/paths.h"
+#include "plugin/documents.h"
+#include "plugin/path_list.h"
 #include "plugin/trust.h"
 
 namespace llmhost::plugin {
@@ -15,16 +17,6 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr const char* kInstallation = "installation";
-
-std::vector<std::string> split_path_list(std::string_view list) {
-  std::vector<std::string> entries;
-  while (!list.empty()) {
-    const size_t colon = std::min(list.find(':'), list.size());
-    if (colon > 0) entries.emplace_back(list.substr(0, colon));
-    list.remove_prefix(std::min(colon + 1, list.size()));
-  }
-  return entries;
-}
 
 std::vector<fs::path> shared_objects(const fs::path& folder, std::error_code& error) {
   std::vector<fs::path> files;
@@ -60,6 +52,7 @@ bool is_meant(const Candidate& candidate, Kind kind, std::string_view id) {
 }  // namespace
 
 Registry::Registry(const RegistryOptions& options) {
+  offer_documents({{{"archs", options.arch_path}}, options.use_default_path});
   for (const std::string& entry : options.plugin_path)
     scan_entry(entry, "--plugin-path", options.allow_insecure);
   if (!options.use_default_path) return;

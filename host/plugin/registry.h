@@ -18,9 +18,10 @@
 namespace llmhost::plugin {
 
 struct RegistryOptions {
-  std::vector<std::string> plugin_path;  // --plugin-path: folders or .so files, absolute
-  bool use_default_path = true;          // the environment, the home folder, the installation
-  bool allow_insecure = false;           // take files and folders that others may write to
+  std::vector<std::string> plugin_path;     // --plugin-path: folders or .so files, absolute
+  bool use_default_path = true;             // the environment, the home folder, the installation
+  bool allow_insecure = false;              // take files and folders that others may write to
+  std::vector<std::string> arch_path = {};  // --arch-path: see documents.h
 };
 
 // One file, or one entry of the path, and what became of it.
@@ -33,8 +34,8 @@ struct Candidate {
   Plugin* plugin = nullptr;  // null when refused; owned by the registry
 };
 
-// Scans once, in the constructor. Afterwards const and [thread-safe]; the plugins load themselves at first
-// need.
+// Scans once, in the constructor, which also offers plugins the user's documents. Afterwards const and
+// [thread-safe]; the plugins load themselves at first need.
 class Registry {
  public:
   explicit Registry(const RegistryOptions& options = {});

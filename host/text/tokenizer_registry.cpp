@@ -5,17 +5,14 @@
 #include <algorithm>
 
 #include "core/error.h"
+#include "core/registry_files.h"
 
 namespace llmhost::text {
-
-extern const std::string_view kRegistry[][2];
-extern const unsigned long kRegistrySize;
-
 namespace {
 
 YAML::Node load(std::string_view name) {
-  for (unsigned long i = 0; i < kRegistrySize; ++i)
-    if (kRegistry[i][0] == name) return YAML::Load(std::string(kRegistry[i][1]));
+  for (const RegistryFile& file : registry_files())
+    if (file.subject == "tokenizers" && file.name == name) return YAML::Load(std::string(file.text));
   throw_error(ErrorCode::kInternal, "registry/tokenizers/{}.yaml is not part of this build", name);
 }
 

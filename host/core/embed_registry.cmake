@@ -1,0 +1,12 @@
+# cmake -DOUTPUT=file.cpp -DROOT=registry "-DINPUTS=registry/a/x.yaml;registry/b/y.yaml" -P embed_registry.cmake
+set(text "// Generated from registry/.\n#include \"core/registry_files.h\"\n\nnamespace llmhost {\nnamespace {\n\n")
+string(APPEND text "constexpr RegistryFile kFiles[] = {\n")
+foreach(input ${INPUTS})
+  get_filename_component(folder ${input} DIRECTORY)
+  get_filename_component(name ${input} NAME_WLE)
+  file(RELATIVE_PATH subject ${ROOT} ${folder})
+  file(READ ${input} content)
+  string(APPEND text "{\"${subject}\", \"${name}\", R\"registry(${content})registry\"},\n")
+endforeach()
+string(APPEND text "};\n\n}  // namespace\n\nstd::span<const RegistryFile> registry_files() {\n  return kFiles;\n}\n\n}\n")
+file(WRITE ${OUTPUT} "${text}")

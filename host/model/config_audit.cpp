@@ -155,7 +155,12 @@ bool is_bookkeeping_key(std::string_view key) {
   const bool in_family = std::any_of(kBookkeepingPrefixes.begin(), kBookkeepingPrefixes.end(),
                                      [&](std::string_view prefix) { return key.starts_with(prefix); });
   // Dropout acts in training alone.
-  return in_family || key.ends_with("dropout") || key.ends_with("_pdrop") || key.ends_with("dropout_prob");
+  if (in_family || key.ends_with("dropout") || key.ends_with("_pdrop") || key.ends_with("dropout_prob"))
+    return true;
+  // The config of a part of the model ("text_config.dtype") repeats the keys of a whole one.
+  const size_t dot = key.find('.');
+  return dot != std::string_view::npos && key.substr(0, dot).ends_with("_config") &&
+         is_bookkeeping_key(key.substr(dot + 1));
 }
 
 std::vector<std::string> keys_that_matter(std::vector<std::string> keys) {

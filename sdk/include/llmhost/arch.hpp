@@ -41,38 +41,46 @@ class Model {
 
   bool is_gguf() const { return model_->format == LLMH_FORMAT_GGUF; }
 
+  // The same checkpoint with the config's object `object` as the config: a model that is one part of a larger one
+  // ("text_config"). Keys in messages have their full path.
+  Model section(std::string_view object) const {
+    Model inner(model_);
+    inner.prefix_ = prefix_ + std::string(object) + ".";
+    return inner;
+  }
+
   // The value, or nothing when the key is absent or null.
   std::optional<int64_t> find_int(std::string_view key) const {
     int64_t value = 0;
-    if (model_->get_int(model_, str(key), &value) != LLMH_VALUE_OK) return std::nullopt;
+    if (model_->get_int(model_, str(full(key)), &value) != LLMH_VALUE_OK) return std::nullopt;
     return value;
   }
   // Integers count as well.
   std::optional<double> find_float(std::string_view key) const {
     double value = 0;
-    if (model_->get_float(model_, str(key), &value) != LLMH_VALUE_OK) return std::nullopt;
+    if (model_->get_float(model_, str(full(key)), &value) != LLMH_VALUE_OK) return std::nullopt;
     return value;
   }
   std::optional<bool> find_bool(std::string_view key) const {
     int32_t value = 0;
-    if (model_->get_bool(model_, str(key), &value) != LLMH_VALUE_OK) return std::nullopt;
+    if (model_->get_bool(model_, str(full(key)), &value) != LLMH_VALUE_OK) return std::nullopt;
     return value != 0;
   }
   std::optional<std::string> find_string(std::string_view key) const {
     llmh_str value{};
-    if (model_->get_string(model_, str(key), &value) != LLMH_VALUE_OK) return std::nullopt;
+    if (model_->get_string(model_, str(full(key)), &value) != LLMH_VALUE_OK) return std::nullopt;
     return std::string(view(value));
   }
   // A list of numbers, rounded to f32.
   std::optional<std::vector<float>> find_floats(std::string_view key) const {
     int64_t n = 0;
-    if (model_->get_floats(model_, str(key), nullptr, 0, &n) != LLMH_VALUE_OK) return std::nullopt;
+    if (model_->get_floats(model_, str(full(key)), nullptr, 0, &n) != LLMH_VALUE_OK) return std::nullopt;
     std::vector<double> values(static_cast<size_t>(n));
-    if (model_->get_floats(model_, str(key), values.data(), n, &n) != LLMH_VALUE_OK) return std::nullopt;
+    if (model_->get_floats(model_, str(full(key)), values.data(), n, &n) != LLMH_VALUE_OK) return std::nullopt;
     return std::vector<float>(values.begin(), values.end());
   }
   // True when the key is there and not null. Asking does not count as reading.
-  bool has(std::string_view key) const { return model_->has_key(model_, str(key)) == 1; }
+  bool has(std::string_view key) const { return model_->has_key(model_, str(full(key))) == 1; }
 
   // The value, or `fallback` when the key is absent or null: the default of the reference implementation belongs here.
   int64_t int_or(std::string_view key, int64_t fallback) const { return find_int(key).value_or(fallback); }
@@ -86,29 +94,31 @@ class Model {
   // A count that the model cannot be built without: present and in [1, 2^31).
   int64_t require_size(std::string_view key) const {
     const std::optional<int64_t> value = find_int(key);
-    if (!value) throw Error(LLMH_INVALID_ARGUMENT, "config: '" + std::string(key) + "' is missing");
-    return checked_size(key, *value);
+    if (!value) throw Error(LLMH_INVALID_ARGUMENT, "config: '" + full(key) + "' is missing");
+    return checked_size(full(key), *value);
   }
   // The same with a default; `fallback` is checked as well.
   int64_t size_or(std::string_view key, int64_t fallback) const {
-    return checked_size(key, find_int(key).value_or(fallback));
+    return checked_size(full(key), find_int(key).value_or(fallback));
   }
   // Keys (with what is below them) that have no effect on the maths. Say why beside the call.
   void ignore(std::initializer_list<std::string_view> keys) const {
-    for (const std::string_view key : keys) model_->ignore_key(model_, str(key));
+    for (const std::string_view key : keys) model_->ignore_key(model_, str(full(key)));
   }
   // LLMH_KIND_OF_*: what the key holds. Asking does not count as reading.
-  int32_t kind_of(std::string_view key) const { return model_->kind_of(model_, str(key)); }
+  int32_t kind_of(std::string_view key) const { return model_->kind_of(model_, str(full(key))); }
   // Elements of a list or keys of an object; 0 when the key is absent.
   int64_t size_of(std::string_view key) const {
     int64_t value = 0;
-    return model_->get_size(model_, str(key), &value) == LLMH_VALUE_OK ? value : 0;
+    return model_->get_size(model_, str(full(key)), &value) == LLMH_VALUE_OK ? value : 0;
   }
   // Keys of the object at `object` (empty: the whole config).
   std::vector<std::string> keys(std::string_view object = {}) const {
+    std::string place = full(object);
+    if (!place.empty() && place.back() == '.') place.pop_back();
     std::vector<std::string> found;
     for (int64_t i = 0;; ++i) {
-      const llmh_str key = model_->key_name(model_, str(object), i);
+      const llmh_str key = model_->key_name(model_, str(place), i);
       if (key.len == 0) return found;
       found.emplace_back(view(key));
     }
@@ -140,7 +150,10 @@ class Model {
                   "config: '" + std::string(key) + "' is " + std::to_string(value) + ", it must be 1 to 2147483647");
     return value;
   }
+  std::string full(std::string_view key) const { return prefix_ + std::string(key); }
+
   const llmh_model* model_;
+  std::string prefix_;  // of the section, with its dot; empty: the whole config
 };
 
 // Changes on the way from a stored tensor to the Hub's, in the order in which they are applied; see LLMH_LAYOUT_*.

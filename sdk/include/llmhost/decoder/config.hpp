@@ -156,6 +156,31 @@ inline std::vector<int64_t> read_switched_windows(const Model& model, const Deco
   return windows;
 }
 
+// True when the key is there and null: switched off, where an absent one has its default.
+inline bool is_null(const Model& model, std::string_view key) {
+  const std::vector<std::string> keys = model.keys();
+  return !model.has(key) && std::find(keys.begin(), keys.end(), key) != keys.end();
+}
+
+// The window of each layer, 0 where it sees everything: `window` in those that layer_types calls sliding, that a GGUF file's
+// list marks, or else in all but every n-th, where n is a pattern key's or `pattern`.
+inline std::vector<int64_t> layer_windows(const Model& model, int64_t n_layers, int64_t window, int64_t pattern) {
+  const std::string gguf_key = "gguf.attention.sliding_window_pattern";
+  const bool listed = model.kind_of(gguf_key) == LLMH_KIND_OF_LIST;
+  int64_t n = model.int_or("sliding_window_pattern", model.int_or("_sliding_window_pattern", pattern));
+  if (!listed) n = model.int_or(gguf_key, n);
+  if (n < 0) throw Error(LLMH_INVALID_ARGUMENT, "config: 'sliding_window_pattern' is " + std::to_string(n));
+  std::vector<int64_t> windows;
+  for (int64_t i = 0; i < n_layers; ++i) {
+    const std::string element = gguf_key + "." + std::to_string(i);
+    bool slides = n == 0 || (i + 1) % n != 0;
+    if (listed && model.kind_of(element) == LLMH_KIND_OF_INT) slides = model.int_or(element, 0) != 0;
+    if (listed && model.kind_of(element) == LLMH_KIND_OF_BOOL) slides = model.bool_or(element, false);
+    windows.push_back(is_sliding(model, i, slides) ? window : 0);
+  }
+  return windows;
+}
+
 // The keys that most families' configs carry and that change nothing here: pretraining_tp splits the products of
 // training, not their values; the lengths repeat the context.
 inline void ignore_usual_keys(const Model& model) {

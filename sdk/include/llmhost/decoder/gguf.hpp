@@ -37,6 +37,14 @@ inline void gguf_gated_mlp(Names& names, const std::string& layer) {
   names.gguf_module(layer + "mlp.down_proj", "blk.{i}.ffn_down");
 }
 
+// The norms before and after both blocks of a layer.
+inline void gguf_sandwich_norms(Names& names, const std::string& layer) {
+  names.gguf_module(layer + "input_layernorm", "blk.{i}.attn_norm");
+  names.gguf_module(layer + "post_attention_layernorm", "blk.{i}.post_attention_norm");
+  names.gguf_module(layer + "pre_feedforward_layernorm", "blk.{i}.ffn_norm");
+  names.gguf_module(layer + "post_feedforward_layernorm", "blk.{i}.post_ffw_norm");
+}
+
 // The experts of `block` ("model.layers.{i}.mlp."): in GGUF files stacked already, or one tensor an expert in older ones;
 // on the Hub one tensor an expert, called `gate`, `up` and `down`. They become <block>experts.{gate,up,down}_proj.
 inline void expert_names(Names& names, const std::string& block, const std::string& gate = "gate_proj",

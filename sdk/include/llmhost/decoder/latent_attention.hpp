@@ -15,6 +15,8 @@ struct LatentAttentionConfig {
   NormConfig norm;               // of the latent vectors
   Bias bias = Bias::kNone;       // of the projections to the latent vectors and of o_proj
   int32_t rope_style = LLMH_ROPE_INTERLEAVED;
+  float q_scale = 1.0F;   // of the queries
+  float kv_scale = 1.0F;  // of the normalised latent vector of keys and values
 };
 
 // x [T, D] -> [T, D]; modules q_a_proj, q_a_layernorm, q_b_proj (or q_proj), kv_a_proj_with_mqa, kv_a_layernorm, kv_b_proj
@@ -26,14 +28,16 @@ inline Tensor latent_attention(const Scope& at, Tensor x, const LatentAttentionC
   const int64_t v_dim = c.attention.v_head_dim;
   Tensor q_in = x;
   if (c.q_lora_rank != 0) q_in = norm(at, "q_a_layernorm", at.linear("q_a_proj", x, c.q_lora_rank, c.bias), c.norm);
-  const Tensor q = split_last(at.linear(c.q_lora_rank != 0 ? "q_b_proj" : "q_proj", q_in, n_heads * (nope + rope)),
-                              {n_heads, nope + rope});
+  Tensor q = at.linear(c.q_lora_rank != 0 ? "q_b_proj" : "q_proj", q_in, n_heads * (nope + rope));
+  if (c.q_scale != 1.0F) q = scale(q, c.q_scale);
+  q = split_last(q, {n_heads, nope + rope});
   const Tensor q_rotated = rotate(merge_last(slice(q, nope, nope + rope)), angles, n_heads, rope, c.rope_style);
 
   const Tensor compressed = at.linear("kv_a_proj_with_mqa", x, c.kv_lora_rank + rope, c.bias);
   const Tensor k_rotated =
       rotate(slice(compressed, c.kv_lora_rank, c.kv_lora_rank + rope), angles, 1, rope, c.rope_style);
-  const Tensor latent = norm(at, "kv_a_layernorm", slice(compressed, 0, c.kv_lora_rank), c.norm);
+  Tensor latent = norm(at, "kv_a_layernorm", slice(compressed, 0, c.kv_lora_rank), c.norm);
+  if (c.kv_scale != 1.0F) latent = scale(latent, c.kv_scale);
   const Tensor kv = split_last(at.linear("kv_b_proj", latent, n_heads * (nope + v_dim)), {n_heads, nope + v_dim});
 
   Qkv qkv;

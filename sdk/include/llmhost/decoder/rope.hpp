@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "llmhost/arch.hpp"
+#include "llmhost/tensor_ops.hpp"
 
 namespace llmh {
 
@@ -82,8 +83,8 @@ inline void read_longrope(const Model& model, const std::string& section, int64_
 // settings; `fallback_factor` of the head where none is given. Even.
 inline int64_t read_rotary_dim(const Model& model, int64_t head_dim, double fallback_factor = 1.0) {
   double factor = fallback_factor;
-  for (const char* key : {"rope_parameters.partial_rotary_factor", "rope_scaling.partial_rotary_factor", "rotary_pct",
-                          "rope_pct", "partial_rotary_factor"})
+  for (const char* key : {"rotary_pct", "rope_pct", "partial_rotary_factor", "rope_scaling.partial_rotary_factor",
+                          "rope_parameters.partial_rotary_factor"})
     factor = model.find_float(key).value_or(factor);
   const auto computed = static_cast<int64_t>(static_cast<double>(head_dim) * factor);
   const int64_t rotary_dim = model.is_gguf() ? model.int_or("rotary_dim", computed) : computed;
@@ -167,6 +168,46 @@ inline RopeAngles rope_angles(Graph& graph, const RopeConfig& rope, Tensor freq_
       LLMH_OP_ROPE_ANGLES, {}, {graph.input(LLMH_INPUT_POSITIONS), graph.input(LLMH_INPUT_ROPE_LENGTHS), freq_factors},
       &attrs, sizeof attrs, 2);
   return {made[0], made[1], attrs.rotary_dim};
+}
+
+// 1 for each token whose rope length is beyond the original context, else 0: f32 [T, 1].
+inline Tensor beyond_original(Graph& graph, const RopeConfig& rope) {
+  auto attrs = make_attrs<llmh_cast_attrs>();
+  attrs.dtype = LLMH_DTYPE_F32;
+  const Tensor lengths = graph.root().op(LLMH_OP_CAST, {graph.input(LLMH_INPUT_ROPE_LENGTHS)}, attrs);
+  std::vector<llmh_dim> dims = dims_of(lengths);
+  dims.push_back(fixed_dim(1));
+  return clamp(shift(reshape(lengths, dims), -rope.angles.original_context), 0.0F, 1.0F);
+}
+
+// Whether a GGUF file has LongRoPE's factors, which it stores as two tensors.
+inline bool has_stored_factors(const Model& model) {
+  return model.is_gguf() && model.has_tensor("rope_factors_long.weight");
+}
+
+// The other numbers of such a file.
+inline RopeConfig read_stored_longrope(const Model& model, int64_t rotary_dim) {
+  RopeConfig rope;
+  rope.angles.rotary_dim = static_cast<int32_t>(rotary_dim);
+  rope.angles.theta = model.float_or("rope_theta", 10000.0);
+  const double context = static_cast<double>(model.size_or("max_position_embeddings", 2048));
+  const float original = model.float_or("rope_scaling.original_max_position_embeddings", context);
+  rope.angles.original_context = original;
+  const float factor = model.float_or("rope_scaling.factor", context / original);
+  const float fallback = factor <= 1.0F ? 1.0F : std::sqrt(1.0F + std::log(factor) / std::log(original));
+  rope.angles.attention_factor = model.float_or("rope_scaling.attention_factor", fallback);
+  model.ignore({"rope_scaling.rope_type"});  // the tensors say it
+  return rope;
+}
+
+// Angles by the stored factors: the short ones up to the original context, the long ones beyond it.
+inline RopeAngles stored_longrope_angles(Graph& graph, const RopeConfig& rope) {
+  const std::vector<int64_t> shape{rope.angles.rotary_dim / 2};
+  const RopeAngles near = rope_angles(graph, rope, graph.weight("rope_factors_short.weight", shape));
+  const RopeAngles far = rope_angles(graph, rope, graph.weight("rope_factors_long.weight", shape));
+  const Tensor is_far = beyond_original(graph, rope);
+  const Tensor is_near = shift(scale(is_far, -1.0F), 1.0F);
+  return {near.cos * is_near + far.cos * is_far, near.sin * is_near + far.sin * is_far, near.rotary_dim};
 }
 
 // Rotates the first angles.rotary_dim elements of each head: x [T, n_heads * head_dim] -> the same shape. `style` says

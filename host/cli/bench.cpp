@@ -126,7 +126,10 @@ class BenchCommand final : public Command {
 
     BenchRunner runner(opened.stack().runner());
     OrderedJson results = OrderedJson::array();
-    for (const BenchCase& test : cases) results.push_back(measure(runner, test));
+    for (const BenchCase& test : cases) {
+      results.push_back(measure(runner, test));
+      results.back()["warnings"] = opened.model().warnings();
+    }
     if (context.json)
       print_json(results);
     else

@@ -78,7 +78,8 @@ OrderedJson to_json(const AnswerReport& report, bool with_prompt) {
                      {"first_token_ms", milliseconds(report.load_s + times.prompt_s)},
                      {"prompt_tokens_per_s", rate(computed(result.usage), times.prompt_s)},
                      {"generated_tokens_per_s", rate(times.steps, times.generate_s)}}},
-                   {"seed", result.seed}};
+                   {"seed", result.seed},
+                   {"warnings", report.warnings}};
   if (with_prompt) json["prompt"] = prompt_json(report.prompt);
   return json;
 }

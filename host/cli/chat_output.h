@@ -26,6 +26,7 @@ struct AnswerReport {
   const Prompt& prompt;
   const Answer& answer;
   double load_s = 0;
+  std::vector<std::string> warnings = {};  // of the loaded model
 };
 
 // "prompt 12 tokens, 310.2 tok/s; answer 40 tokens, 95.1 tok/s; first token after 0.31 s (0.27 s loading)"

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <span>
 #include <string>
 
 #include "cli/options.h"
@@ -25,11 +26,15 @@ class Command {
 
   virtual std::string name() const = 0;
   virtual std::string summary() const = 0;
+  // The commands below this one (llmhost arch infer). Where there are any, one must be given, and what
+  // follows is theirs.
+  virtual std::span<const std::unique_ptr<Command>> members() const { return {}; }
   virtual void declare(Options& options) = 0;
   // The exit code; a thrown UsageError means 2, any other Error 1.
   virtual int run(Context& context) = 0;
 };
 
+std::unique_ptr<Command> make_arch_command();
 std::unique_ptr<Command> make_bench_command();
 std::unique_ptr<Command> make_doctor_command();
 std::unique_ptr<Command> make_fit_command();

@@ -33,7 +33,7 @@ class FitCommand final : public Command {
     const engine::RunnerOptions limits = generation_limits(context.settings, model->info());
     const graph::Graph lowered = engine::lower_graph(*model, host.device());
     const engine::MemoryPlan plan = engine::plan_memory(*model, lowered, host.device(), limits);
-    report(plan, limits, host.device(), context.json);
+    report(plan, limits, host.device(), model->warnings(), context.json);
     const uint64_t free = host.device().memory_free();
     return free == 0 || plan.total() <= free ? 0 : 1;
   }
@@ -49,7 +49,7 @@ class FitCommand final : public Command {
   }
 
   void report(const engine::MemoryPlan& plan, const engine::RunnerOptions& limits,
-              const engine::Device& device, bool json) const {
+              const engine::Device& device, const std::vector<std::string>& warnings, bool json) const {
     const OrderedJson terms{{"weights_mapped", plan.weights_mapped},
                             {"weights_copied", plan.weights_copied},
                             {"weights_prepared", plan.weights_prepared},
@@ -70,7 +70,8 @@ class FitCommand final : public Command {
                      {"bytes", terms},
                      {"total", plan.total()}}}},
                   {"total", plan.total()},
-                  {"fits", fits}});
+                  {"fits", fits},
+                  {"warnings", warnings}});
       return;
     }
     fmt::print("{} on {}, context {}, {} sequence(s)\n", model_, device.name(), limits.max_context,

@@ -33,7 +33,8 @@ class GraphCommand final : public Command {
       text = graph::dump(loaded->graph());
     }
     if (context.json)
-      print_json({{"model", model_}, {"lowered", lowered_}, {"graph", text}});
+      print_json(
+          {{"model", model_}, {"lowered", lowered_}, {"graph", text}, {"warnings", loaded->warnings()}});
     else
       fmt::print("{}", text);
     flush_stdout();

@@ -82,7 +82,7 @@ class LogitsCommand final : public Command {
       return limits_for(job, model.info().vocab_size, context.settings);
     });
     const std::vector<PromptOutput> outputs = compute(job, opened, context.settings);
-    write(job, outputs, opened.stack().runner().vocab_size());
+    write(job, outputs, opened);
     if (context.json)
       print_json({{"prompts", outputs.size()}, {"out", out_}, {"warnings", opened.model().warnings()}});
     return 0;
@@ -136,7 +136,8 @@ class LogitsCommand final : public Command {
     return engine.submit(std::move(request));
   }
 
-  void write(const LogitsJob& job, const std::vector<PromptOutput>& outputs, int64_t vocab_size) const {
+  void write(const LogitsJob& job, const std::vector<PromptOutput>& outputs, OpenedModel& opened) const {
+    const int64_t vocab_size = opened.stack().runner().vocab_size();
     std::vector<model::SafetensorsEntry> entries;
     const auto add = [&](const std::string& name, size_t i, llmh_dtype dtype, std::vector<int64_t> shape,
                          const auto& data) {
@@ -150,7 +151,10 @@ class LogitsCommand final : public Command {
       add("tokens", i, LLMH_DTYPE_I32, {n_tokens}, outputs[i].tokens);
       add("gen_logits", i, LLMH_DTYPE_F32, {n_tokens, vocab_size}, outputs[i].generated_logits);
     }
-    model::write_safetensors(out_, std::move(entries));
+    std::map<std::string, std::string> metadata;
+    if (const auto& warnings = opened.model().warnings(); !warnings.empty())
+      metadata["warnings"] = Json(warnings).dump(-1, ' ', false, Json::error_handler_t::replace);
+    model::write_safetensors(out_, std::move(entries), metadata);
   }
 
   std::string model_, tokens_, out_;

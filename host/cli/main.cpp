@@ -32,7 +32,7 @@ std::vector<std::unique_ptr<Command>> all_commands() {
   std::vector<std::unique_ptr<Command>> commands;
   for (const auto make : {make_run_command, make_show_command, make_bench_command, make_perplexity_command,
                           make_logits_command, make_tokenize_command, make_template_command, make_fit_command,
-                          make_graph_command, make_plugins_command, make_doctor_command})
+                          make_graph_command, make_arch_command, make_plugins_command, make_doctor_command})
     commands.push_back(make());
   return commands;
 }
@@ -66,19 +66,38 @@ std::string unknown_word(const std::string& word, std::span<const std::string> k
   return quote_name(word) + (meant.empty() ? "; see " + help : meant);
 }
 
-// The library's own messages for these do not say what was meant.
-void check_command(const CLI::App& app, int argc, char** argv) {
-  if (argc < 2) throw UsageError("a command is needed; see llmhost --help");
-  const std::string word = argv[1];
-  if (word == "-h" || word == "--help" || word == "--version") return;
-  if (word.starts_with('-'))
-    throw UsageError(quote_name(word) +
-                     " stands before the command; write llmhost COMMAND OPTIONS, see llmhost --help");
-  std::vector<std::string> names;
-  for (const CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; }))
-    names.push_back(command->get_name());
-  if (std::find(names.begin(), names.end(), word) == names.end())
-    throw UsageError("unknown command " + unknown_word(word, names, "llmhost --help"));
+const CLI::App* find_command(const CLI::App& parent, const std::string& name) {
+  for (const CLI::App* command : parent.get_subcommands([](const CLI::App*) { return true; }))
+    if (command->get_name() == name) return command;
+  return nullptr;
+}
+
+// The command that the words name, with its full name ("arch infer"). The library's own messages for words
+// that name none do not say what was meant.
+struct NamedCommand {
+  const CLI::App* command;
+  std::string name;
+};
+
+NamedCommand find_named(const CLI::App& app, int argc, char** argv) {
+  NamedCommand found{&app, ""};
+  for (int i = 1; !found.command->get_subcommands([](const CLI::App*) { return true; }).empty(); ++i) {
+    const std::string program = "llmhost" + (found.name.empty() ? "" : " " + found.name);
+    if (argc <= i) throw UsageError("a command is needed; see " + program + " --help");
+    const std::string word = argv[i];
+    if (word == "-h" || word == "--help" || (i == 1 && word == "--version")) return found;
+    if (word.starts_with('-'))
+      throw UsageError(quote_name(word) + " stands before the command; write " + program +
+                       " COMMAND OPTIONS, see " + program + " --help");
+    std::vector<std::string> names;
+    for (const CLI::App* command : found.command->get_subcommands([](const CLI::App*) { return true; }))
+      names.push_back(command->get_name());
+    const CLI::App* next = find_command(*found.command, word);
+    if (next == nullptr)
+      throw UsageError("unknown command " + unknown_word(word, names, program + " --help"));
+    found = {next, found.name.empty() ? word : found.name + " " + word};
+  }
+  return found;
 }
 
 std::vector<std::string> option_names(const CLI::App& command) {
@@ -91,29 +110,46 @@ std::vector<std::string> option_names(const CLI::App& command) {
 }
 
 // What is wrong with a command's arguments, in one line.
-std::string explain(const CLI::App& command, const CLI::ParseError& e) {
-  const std::string help = "llmhost " + command.get_name() + " --help";
+std::string explain(const NamedCommand& named, const CLI::ParseError& e) {
+  const CLI::App& command = *named.command;
+  const std::string help = "llmhost " + named.name + " --help";
   const std::vector<std::string> left = command.remaining();
   const auto option = std::find_if(left.begin(), left.end(),
                                    [](const auto& word) { return word.starts_with('-') && word != "--"; });
   if (option != left.end())
-    return command.get_name() + ": unknown option " +
+    return named.name + ": unknown option " +
            unknown_word(option->substr(0, option->find('=')), option_names(command), help);
   if (!left.empty() && left.front() != "--")
-    return command.get_name() + ": unexpected argument " + quote_name(left.front()) + "; see " + help;
+    return named.name + ": unexpected argument " + quote_name(left.front()) + "; see " + help;
   std::string what = e.what();
   std::replace(what.begin(), what.end(), '\n', ' ');
-  return command.get_name() + ": " + what + "; see " + help;
+  return named.name + ": " + what + "; see " + help;
 }
 
 void parse(CLI::App& app, int argc, char** argv) {
-  check_command(app, argc, argv);
+  const NamedCommand named = find_named(app, argc, argv);
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success&) {  // help and version
     throw;
   } catch (const CLI::ParseError& e) {
-    throw UsageError(explain(*app.get_subcommand(argv[1]), e));
+    throw UsageError(explain(named, e));
+  }
+}
+
+void add_commands(CLI::App& parent, std::span<const std::unique_ptr<Command>> commands,
+                  GlobalArguments& global, Command*& chosen) {
+  for (const auto& command : commands) {
+    CLI::App* sub = parent.add_subcommand(command->name(), command->summary());
+    if (!command->members().empty()) {
+      sub->require_subcommand(1);
+      add_commands(*sub, command->members(), global, chosen);
+      continue;
+    }
+    declare_global(*sub, global);
+    Options options(*sub, global.settings);
+    command->declare(options);
+    sub->callback([&chosen, command = command.get()] { chosen = command; });
   }
 }
 
@@ -124,13 +160,7 @@ int dispatch(int argc, char** argv) {
   GlobalArguments global;
   const auto commands = all_commands();
   Command* chosen = nullptr;
-  for (const auto& command : commands) {
-    CLI::App* sub = app.add_subcommand(command->name(), command->summary());
-    declare_global(*sub, global);
-    Options options(*sub, global.settings);
-    command->declare(options);
-    sub->callback([&chosen, &command] { chosen = command.get(); });
-  }
+  add_commands(app, commands, global, chosen);
   try {
     parse(app, argc, argv);
   } catch (const CLI::Success& asked) {

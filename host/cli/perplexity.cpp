@@ -53,7 +53,7 @@ class PerplexityCommand final : public Command {
     limits.max_context = static_cast<int64_t>(windows.front().size());
     limits.max_outputs = std::max(kOutputRows, limits.max_sequences);
     OpenedModel opened(model_, context.settings, limits);
-    report(score(windows, opened), context.json);
+    report(score(windows, opened), opened.model().warnings(), context.json);
     return 0;
   }
 
@@ -108,7 +108,8 @@ class PerplexityCommand final : public Command {
     }
   }
 
-  static void report(const std::vector<WindowScore>& scores, bool json) {
+  static void report(const std::vector<WindowScore>& scores, const std::vector<std::string>& warnings,
+                     bool json) {
     OrderedJson per_window = OrderedJson::array();
     double nll = 0;
     int64_t tokens = 0;
@@ -122,7 +123,8 @@ class PerplexityCommand final : public Command {
       print_json({{"mean_nll", mean},
                   {"perplexity", std::exp(mean)},
                   {"tokens", tokens},
-                  {"mean_nll_per_window", per_window}});
+                  {"mean_nll_per_window", per_window},
+                  {"warnings", warnings}});
     else
       fmt::print("mean NLL {:.6f}, perplexity {:.4f} over {} tokens in {} windows\n", mean, std::exp(mean),
                  tokens, scores.size());

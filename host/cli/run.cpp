@@ -99,7 +99,7 @@ class RunCommand final : public Command {
     const InterruptScope interrupts(InterruptScope::Mode::kOnce);
     const auto show = [&](std::string_view piece) { return context.json || output.write(piece); };
     const Answer answer = model.answer(prompt, sampling.params, chat_.limits, show);
-    const AnswerReport report{prompt, answer, load_s};
+    const AnswerReport report{prompt, answer, load_s, model.model().warnings()};
     if (context.json)
       output.write(
           to_json(report, chat_.show_prompt).dump(2, ' ', false, OrderedJson::error_handler_t::replace));

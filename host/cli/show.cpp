@@ -54,6 +54,7 @@ OrderedJson architecture_of(const model::LoadedModel& loaded) {
   for (const llmh_state_spec& spec : loaded.states()) windows.insert(spec.window);
   return {{"plugin", loaded.arch_id()},
           {"model_type", loaded.checkpoint().config().value("model_type", "")},
+          {"inferred", loaded.is_inferred()},
           {"layers", info.n_layers},
           {"hidden_size", info.hidden_size},
           {"heads", info.n_heads},
@@ -120,7 +121,8 @@ class ShowCommand final : public Command {
     try {
       const auto loaded = model::load_model(model_, *open_registry(settings), load_options(settings));
       out["architecture"] = architecture_of(*loaded);
-      if (!loaded->warnings().empty()) out["warnings"] = loaded->warnings();
+      if (!loaded->recipe().empty()) out["recipe"] = recipe_json(*loaded);
+      out["warnings"] = loaded->warnings();
     } catch (const Error& e) {
       out["architecture"] = {{"error", e.what()}};
     }
@@ -142,6 +144,14 @@ class ShowCommand final : public Command {
     return rows;
   }
 
+  static void print_recipe(const OrderedJson& rows) {
+    fmt::print("  {:<32} {:<32} {:>5}  {}\n", "what", "value", "sure", "source");
+    for (const OrderedJson& row : rows)
+      fmt::print("  {:<32} {:<32} {:>3} %  {}\n", row["what"].get<std::string>(),
+                 row["value"].get<std::string>(), row["certainty"].get<int>(),
+                 row["source"].get<std::string>());
+  }
+
   static void print_text(const OrderedJson& value, int indent) {
     for (const auto& [key, child] : value.items()) {
       if (child.is_object()) {
@@ -152,6 +162,11 @@ class ShowCommand final : public Command {
         for (const OrderedJson& row : child)
           fmt::print("  {:<60} {:<8} {}\n", row["name"].get<std::string>(), row["type"].get<std::string>(),
                      row["shape"].dump());
+      } else if (key == "recipe" && child.is_array()) {
+        fmt::print("{:{}}recipe:\n", "", indent);
+        print_recipe(child);
+      } else if (key == "warnings" && child.empty()) {
+        continue;
       } else if (child.is_string()) {
         fmt::print("{:{}}{:<16} {}\n", "", indent, key, child.get<std::string>());
       } else {

@@ -37,6 +37,16 @@ model::LoadOptions load_options(const Settings& settings) {
   return {settings.get_string("model.arch"), settings.get_bool("model.best_effort")};
 }
 
+OrderedJson recipe_json(const model::LoadedModel& model) {
+  OrderedJson rows = OrderedJson::array();
+  for (const model::RecipeChoice& choice : model.recipe())
+    rows.push_back({{"what", choice.what},
+                    {"value", choice.value},
+                    {"certainty", choice.certainty},
+                    {"source", choice.source}});
+  return rows;
+}
+
 std::string read_input(const std::string& path) {
   if (path != "-") return read_file(path, size_t{4} << 30);
   return {std::istreambuf_iterator<char>(std::cin), std::istreambuf_iterator<char>()};

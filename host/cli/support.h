@@ -17,6 +17,9 @@ namespace llmhost::cli {
 std::unique_ptr<plugin::Registry> open_registry(const Settings& settings);
 model::LoadOptions load_options(const Settings& settings);
 
+// How the model's architecture worked out what it is: a list of {what, value, certainty, source}.
+OrderedJson recipe_json(const model::LoadedModel& model);
+
 // The content of a file, or of standard input for "-".
 std::string read_input(const std::string& path);
 

@@ -138,7 +138,8 @@ class Loader {
             [this](std::string_view name) { return shape_of(name); }, names_of(model_->checkpoint_)) {}
 
   std::unique_ptr<LoadedModel> run() {
-    const llmh_arch& arch = choose_arch();
+    plugin::Plugin& chosen = choose_arch();
+    const llmh_arch& arch = plugin::arch(chosen);
     view_.forget_reads();
     std::optional<OpenedArch> opening;
     try {
@@ -153,6 +154,8 @@ class Loader {
     describe(arch, opened);
     build(arch, opened);
     audit();
+    model_->recipe_ = read_recipe(chosen, opened.get());
+    warn_of_guesses();
     return std::move(model_);
   }
 
@@ -167,32 +170,44 @@ class Loader {
     return stored == nullptr ? std::nullopt : std::optional(stored->shape);
   }
 
-  const llmh_arch& choose_arch() {
-    if (!options_.arch.empty()) {
-      plugin::Plugin& named = registry_.require(plugin::Kind::kArch, options_.arch);
-      model_->arch_id_ = named.id();
-      return plugin::arch(named);
-    }
+  int32_t match(plugin::Plugin& candidate) {
+    const llmh_arch& arch = plugin::arch(candidate);
+    const plugin::ControlScope scope(&arch, "llmh_arch.match");
+    return arch.match(view_.table());
+  }
+
+  // Who reads a recipe off the checkpoint comes after all who know the model type.
+  static bool is_better(int32_t score, int32_t best) {
+    if (score <= LLMH_MATCH_NONE || best <= LLMH_MATCH_NONE) return score > best;
+    if ((score == LLMH_MATCH_INFERRED) != (best == LLMH_MATCH_INFERRED)) return best == LLMH_MATCH_INFERRED;
+    return score > best;
+  }
+
+  plugin::Plugin& choose_arch() {
     const Json& config = model_->checkpoint_.config();
     const auto type = config.find("model_type");
-    if (type == config.end() || !type->is_string())
-      throw_invalid("{}: 'model_type' is missing: name the architecture with --arch", view_.source());
-    const auto name = type->get<std::string>();
+    const bool has_type = type != config.end() && type->is_string();
+    const std::string name = has_type ? type->get<std::string>() : std::string();
     plugin::Plugin* best = nullptr;
     int32_t best_score = LLMH_MATCH_NONE;
-    for (plugin::Plugin* candidate : registry_.for_provides(plugin::Kind::kArch, name)) {
-      const llmh_arch& arch = plugin::arch(*candidate);
-      const plugin::ControlScope scope(&arch, "llmh_arch.match");
-      const int32_t score = arch.match(view_.table());
-      if (score > best_score) std::tie(best, best_score) = std::pair(candidate, score);
+    if (!options_.arch.empty()) {
+      best = &registry_.require(plugin::Kind::kArch, options_.arch);
+      best_score = match(*best);
+    } else {
+      for (plugin::Plugin* candidate : registry_.for_provides(plugin::Kind::kArch, name))
+        if (const int32_t score = match(*candidate); is_better(score, best_score))
+          std::tie(best, best_score) = std::pair(candidate, score);
     }
+    if (best == nullptr && !has_type)
+      throw_invalid("{}: 'model_type' is missing: name the architecture with --arch", view_.source());
     if (best == nullptr)
       throw_error(
           ErrorCode::kUnimplemented,
           "{}: no plugin for model type '{}': see `llmhost plugins`, or name an architecture with --arch",
           view_.source(), name);
     model_->arch_id_ = best->id();
-    return plugin::arch(*best);
+    model_->is_inferred_ = best_score == LLMH_MATCH_INFERRED;
+    return *best;
   }
 
   void refuse_type_errors() const {
@@ -254,8 +269,23 @@ class Loader {
   void complain(const std::string& finding) {
     if (!options_.best_effort)
       throw_error(ErrorCode::kUnimplemented, "{}; --best-effort loads the model all the same", finding);
+    warn(finding);
+  }
+
+  void warn(const std::string& finding) {
     spdlog::warn("{}; results may be wrong", finding);
     model_->warnings_.push_back(finding);
+  }
+
+  void warn_of_guesses() {
+    if (!model_->is_inferred_) return;
+    std::vector<std::string> guesses;
+    for (const RecipeChoice& choice : model_->recipe())
+      if (choice.is_guess())
+        guesses.push_back(fmt::format("{}={} ({} %)", choice.what, choice.value, choice.certainty));
+    if (!guesses.empty())
+      warn(fmt::format("{}: nobody described this model type; architecture '{}' guessed {}", view_.source(),
+                       model_->arch_id_, fmt::join(guesses, ", ")));
   }
 
   std::unique_ptr<LoadedModel> model_;

@@ -15,6 +15,7 @@
 #include "llmhost/arch.h"
 #include "model/checkpoint.h"
 #include "model/name_map.h"
+#include "model/recipe.h"
 #include "plugin/registry.h"
 
 namespace llmhost::model {
@@ -44,7 +45,14 @@ class LoadedModel {
   // Weights of any graph that was made from graph() by passes, in order of their tensors.
   std::vector<GraphWeight> weights_of(const graph::Graph& graph) const;
   const std::map<std::string, HubTensor, std::less<>>& tensors() const { return tensors_; }
-  // What the audit found and best_effort let pass.
+  // Nobody described the model type: the architecture read it off the checkpoint.
+  bool is_inferred() const { return is_inferred_; }
+  // How the architecture worked it out, and the same as a description to edit; empty when it has none to
+  // tell.
+  const std::vector<RecipeChoice>& recipe() const { return recipe_.choices; }
+  const std::string& recipe_text() const { return recipe_.text; }
+  // Why results may be wrong: what the audit found and best_effort let pass, and guesses of an inferred
+  // recipe.
   const std::vector<std::string>& warnings() const { return warnings_; }
 
  private:
@@ -57,6 +65,8 @@ class LoadedModel {
   std::vector<llmh_state_spec> states_;
   std::map<std::string, HubTensor, std::less<>> tensors_;
   graph::Graph graph_;
+  bool is_inferred_ = false;
+  Recipe recipe_;
   std::vector<std::string> warnings_;
 };
 

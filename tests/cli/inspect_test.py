@@ -9,8 +9,8 @@ LLAMA_GQA = FOLDER.parents[1] / "goldens" / "llama-gqa"
 class ShowTest(CommandTest):
     def test_json(self):
         about = self.json("show", FOLDER)
-        self.assertEqual(list(about), ["path", "format", "files", "file_bytes", "parameters", "types", "architecture", "tokenizer",
-                                       "chat_template", "about"])
+        self.assertEqual(list(about), ["path", "format", "files", "file_bytes", "parameters", "types", "architecture", "warnings",
+                                       "tokenizer", "chat_template", "about"])
         self.assertEqual((about["format"], about["files"], about["parameters"]), ("safetensors", 1, 260032))
         self.assertEqual(about["file_bytes"], (FOLDER / "model.safetensors").stat().st_size)
         self.assertEqual(about["types"], {"F32": {"tensors": 47, "parameters": 260032, "bytes": 4 * 260032}})
@@ -85,7 +85,7 @@ class FitTest(CommandTest):
 
     def test_json(self):
         plan = self.json("fit", FOLDER)
-        self.assertEqual(list(plan), ["model", "context", "sequences", "devices", "total", "fits"])
+        self.assertEqual(list(plan), ["model", "context", "sequences", "devices", "total", "fits", "warnings"])
         self.assertEqual((plan["context"], plan["sequences"], plan["fits"]), (512, 1, True))
         (device,) = plan["devices"]
         self.assertEqual((set(device["bytes"]), device["backend"]), (self.TERMS, "cpu"))

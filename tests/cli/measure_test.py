@@ -14,7 +14,7 @@ class BenchTest(CommandTest):
         results = self.json("bench", GGUF, "-p", 16, "-n", 4, "-r", 3, "-t", 1)
         self.assertEqual([row["test"] for row in results], ["pp16", "tg4"])
         for row in results:
-            self.assertEqual(list(row), ["test", "tokens_per_s", "samples"])
+            self.assertEqual(list(row), ["test", "tokens_per_s", "samples", "warnings"])
             self.assertEqual(len(row["samples"]), 3)
             self.assertTrue(all(sample > 0 for sample in row["samples"]))
             self.assertAlmostEqual(row["tokens_per_s"], statistics.median(row["samples"]))
@@ -40,7 +40,7 @@ class PerplexityTest(CommandTest):
     def test_json(self):
         # 0.3 % is what the reference data allows; f32 weights and state differ in the order of sums alone.
         score = self.json("perplexity", FOLDER, TEXT, "--window", 256)
-        self.assertEqual(list(score), ["mean_nll", "perplexity", "tokens", "mean_nll_per_window"])
+        self.assertEqual(list(score), ["mean_nll", "perplexity", "tokens", "mean_nll_per_window", "warnings"])
         self.assertEqual(score["tokens"], 512)
         self.assertAlmostEqual(score["mean_nll"], 0.7406264, delta=0.003 * 0.7406264)
         for actual, expected in zip(score["mean_nll_per_window"], REFERENCE, strict=True):

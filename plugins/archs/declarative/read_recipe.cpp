@@ -231,29 +231,14 @@ Bias read_bias(const Section& section, const std::string& key, const llmh::Model
   return section.flag(key, false) ? Bias::kRequired : Bias::kNone;
 }
 
-DocumentHeader read_header(const std::string& origin, const std::string& text) {
-  const YAML::Node document = parse_document(origin, text);
-  const auto names = [&](const char* key) {
-    std::vector<std::string> found;
-    for (const auto& item : document[key])
-      if (item.IsScalar()) found.push_back(item.Scalar());
-    return found;
-  };
-  DocumentHeader header{document["name"] ? document["name"].Scalar() : "", names("model_types")};
-  const std::vector<std::string> gguf = names("gguf_architectures");
-  header.model_types.insert(header.model_types.end(), gguf.begin(), gguf.end());
-  if (header.name.empty()) throw Error(LLMH_INVALID_ARGUMENT, origin + ": 'name' is missing");
-  return header;
-}
-
-Recipe read_recipe(const std::string& origin, const std::string& text, const llmh::Model& model) {
-  const YAML::Node document = parse_document(origin, text);
+Recipe read_recipe(const std::string& origin, const YAML::Node& document, const llmh::Model& model) {
   Recipe recipe;
   recipe.is_gguf = model.is_gguf();
   Context context{model, {}};
   context.variables["gguf"] = recipe.is_gguf;
   const Section root(origin, "", document, context);
-  for (const char* key : {"schema", "model_types", "gguf_architectures", "description", "adapter_targets"})
+  for (const char* key :
+       {"schema", "extends", "model_types", "gguf_architectures", "description", "adapter_targets"})
     root.has(key);
   recipe.name = root.text("name", "");
   static_cast<void>(model.find_string("model_type"));

@@ -155,15 +155,8 @@ struct Recipe {
   bool is_gguf = false;
 };
 
-// Works the document out for one checkpoint. Throws llmh::Error with the place in the document.
-Recipe read_recipe(const std::string& origin, const std::string& text, const llmh::Model& model);
-
-// The model types and GGUF architecture names that a document describes. Throws as above.
-struct DocumentHeader {
-  std::string name;
-  std::vector<std::string> model_types;
-};
-DocumentHeader read_header(const std::string& origin, const std::string& text);
+// Works a document out for one checkpoint. Throws llmh::Error with the place in the document.
+Recipe read_recipe(const std::string& origin, const YAML::Node& document, const llmh::Model& model);
 
 // Name rules for the checkpoint's format.
 void add_names(const Recipe& recipe, llmh::Names& names);

@@ -1,6 +1,7 @@
-// Mixtures of experts of the Qwen family (Qwen team 2024, 2025): the attention of the dense models of that generation
-// (biases of q, k and v in 1.5 and 2, norms of their heads in 3), and in most layers experts in place of the MLP. In 1.5 and
-// 2 an expert that all tokens share, weighted by a gate of its own, is added to them.
+// Mixtures of experts of the Qwen family (Qwen team 2024, 2025): the attention of the dense models of that
+// generation (biases of q, k and v in 1.5 and 2, norms of their heads in 3), and in most layers experts in
+// place of the MLP. In 1.5 and 2 an expert that all tokens share, weighted by a gate of its own, is added to
+// them.
 #include <algorithm>
 #include <string>
 #include <vector>
@@ -71,7 +72,8 @@ class QwenMoe {
     const bool gguf = model.is_gguf();
     router_.n_experts = model.size_or(gguf ? "num_local_experts" : "num_experts", third_ ? 128 : 60);
     router_.n_experts_per_tok = model.size_or("num_experts_per_tok", third_ ? 8 : 4);
-    // GGUF files do not say it: the first generation adds the weights as they are, the other one makes their sum 1.
+    // GGUF files do not say it: the first generation adds the weights as they are, the other one makes their
+    // sum 1.
     router_.normalise = model.bool_or("norm_topk_prob", gguf && third_);
     router_.scale = model.float_or("routed_scaling_factor", 1.0);
     // Older GGUF files leave the widths out.

@@ -39,12 +39,13 @@ struct Routing {
 
 namespace detail {
 
-// Scores [T, E] with 0 in all but the best groups. (DeepSeek-AI 2024)
+// Scores [T, E], those outside the best groups far below all others. (DeepSeek-AI 2024)
 inline Tensor in_best_groups(Tensor scores, const RouterConfig& c) {
   const Tensor groups = split_last(scores, {c.n_groups, c.n_experts / c.n_groups});
   const Tensor best = reduce(top_k(groups, c.group_best).values, LLMH_REDUCE_SUM);  // [T, G, 1]
   const Tensor mask = top_k_mask(merge_last(best), c.n_top_groups);                 // [T, G]
-  return merge_last(groups * split_last(mask, {c.n_groups, 1}));
+  const Tensor eligible = split_last(mask, {c.n_groups, 1});
+  return merge_last(groups * eligible + scale(shift(eligible, -1.0F), 1e30F));
 }
 
 }  // namespace detail

@@ -1,5 +1,5 @@
-// Phi 3.5 MoE (Abdin et al. 2024): LayerNorms and projections with biases, LongRoPE, and two experts a token, chosen by the
-// sparse mixer (Liu et al. 2024). GGUF files store LongRoPE's factors as tensors.
+// Phi 3.5 MoE (Abdin et al. 2024): LayerNorms and projections with biases, LongRoPE, and two experts a token,
+// chosen by the sparse mixer (Liu et al. 2024). GGUF files store LongRoPE's factors as tensors.
 #include <string>
 
 #include "llmhost/decoder.hpp"
@@ -52,7 +52,8 @@ class PhiMoe {
   }
 
   void build(llmh::Graph& graph) const {
-    const llmh::RopeAngles angles = rope_angles(graph);
+    const llmh::RopeAngles angles = stored_factors_ ? llmh::stored_longrope_angles(graph, rope_)
+                                                    : llmh::rope_angles_by_length(graph, rope_, scales_);
     const llmh::Scope model = graph.scope("model");
     Tensor x = model.embedding("embed_tokens", graph.input(LLMH_INPUT_TOKEN_IDS), sizes_.vocab_size,
                                sizes_.hidden_size);
@@ -69,27 +70,12 @@ class PhiMoe {
     const int64_t rotary_dim = llmh::read_rotary_dim(model, sizes_.head_dim);
     rope_ = stored_factors_ ? llmh::read_stored_longrope(model, rotary_dim)
                             : llmh::read_rope(model, rotary_dim, 1000000.0);
-    if (model.is_gguf() || rope_.angles.scaling != LLMH_ROPE_SCALING_LONGROPE) return;
     // The length decides between two attention factors, as it does between the factors of the frequencies.
-    const std::string section = model.has("rope_scaling") ? "rope_scaling." : "rope_parameters.";
-    short_scale_ = llmh::detail::require_float(model, section + "short_mscale");
-    long_scale_ = llmh::detail::require_float(model, section + "long_mscale");
-    rope_.angles.attention_factor = short_scale_;
+    if (!stored_factors_) scales_ = llmh::read_length_scales(model, rope_);
   }
 
-  llmh::RopeAngles rope_angles(llmh::Graph& graph) const {
-    if (stored_factors_) return llmh::stored_longrope_angles(graph, rope_);
-    llmh::RopeAngles angles = llmh::rope_angles(graph, rope_);
-    if (long_scale_ == short_scale_) return angles;
-    const float growth = long_scale_ / short_scale_ - 1.0F;
-    const Tensor factor = llmh::shift(llmh::scale(llmh::beyond_original(graph, rope_), growth), 1.0F);
-    angles.cos = angles.cos * factor;
-    angles.sin = angles.sin * factor;
-    return angles;
-  }
-
-  // Softmax over the experts whose logits are near enough to the best eligible one; its largest value is that expert's
-  // weight. `taken` [T, E] is 1 for the experts that are not eligible any more.
+  // Softmax over the experts whose logits are near enough to the best eligible one; its largest value is that
+  // expert's weight. `taken` [T, E] is 1 for the experts that are not eligible any more.
   Tensor mixer_weight(Tensor logits, Tensor taken) const {
     constexpr float kOut = 1e30F;  // far below every logit, and finite
     const Tensor eligible = taken.present() ? logits - llmh::scale(taken, kOut) : logits;
@@ -127,10 +113,11 @@ class PhiMoe {
   llmh::NormConfig norm_;
   int32_t activation_;
   int64_t window_, n_experts_;
-  float jitter_, short_scale_ = 1.0F, long_scale_ = 1.0F;
+  float jitter_;
   bool tied_, stored_factors_;
   Bias attention_bias_, head_bias_;
   llmh::RopeConfig rope_;
+  llmh::LengthScales scales_;
 };
 
 }  // namespace

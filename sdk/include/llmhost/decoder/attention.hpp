@@ -23,6 +23,11 @@ struct AttentionConfig {
   float softcap = 0.0F;         // cap * tanh(score / cap) of the scores; 0: none
   int64_t window = 0;           // positions that a query sees, its own included; 0: all
   int64_t chunk = 0;            // a query sees its own chunk of so many positions, up to itself; 0: no chunks
+  // Block-sparse, see llmh_attention_attrs; block_size 0: not.
+  int64_t block_size = 0;
+  int64_t local_blocks = 0;
+  int64_t vertical_stride = 0;
+  int64_t head_step = 0;
 };
 
 // Projected queries, keys and values: q [T, n_heads * head_dim], k and v [T, n_kv_heads * head_dim].
@@ -44,6 +49,10 @@ inline llmh_attention_attrs attention_attrs(const AttentionConfig& c) {
   attrs.causal = 1;
   attrs.window = static_cast<int32_t>(c.window);
   attrs.chunk = static_cast<int32_t>(c.chunk);
+  attrs.block_size = static_cast<int32_t>(c.block_size);
+  attrs.local_blocks = static_cast<int32_t>(c.local_blocks);
+  attrs.vertical_stride = static_cast<int32_t>(c.vertical_stride);
+  attrs.head_step = static_cast<int32_t>(c.head_step);
   return attrs;
 }
 

@@ -180,6 +180,32 @@ inline Tensor beyond_original(Graph& graph, const RopeConfig& rope) {
   return clamp(shift(reshape(lengths, dims), -rope.angles.original_context), 0.0F, 1.0F);
 }
 
+// LongRoPE's attention factor up to the original context and beyond it.
+struct LengthScales {
+  float within = 1.0F;
+  float beyond = 1.0F;
+};
+
+// short_mscale and long_mscale beside the scaling's other numbers; without them it is one factor for both.
+inline LengthScales read_length_scales(const Model& model, const RopeConfig& rope) {
+  const std::string section = model.has("rope_scaling") ? "rope_scaling." : "rope_parameters.";
+  const float one = rope.angles.attention_factor == 0.0F ? 1.0F : rope.angles.attention_factor;
+  if (rope.angles.scaling != LLMH_ROPE_SCALING_LONGROPE) return {one, one};
+  return {model.float_or(section + "short_mscale", one), model.float_or(section + "long_mscale", one)};
+}
+
+// rope_angles() with these attention factors in place of the scaling's own.
+inline RopeAngles rope_angles_by_length(Graph& graph, RopeConfig rope, const LengthScales& scales) {
+  rope.angles.attention_factor = scales.within;
+  RopeAngles angles = rope_angles(graph, rope);
+  if (scales.within == scales.beyond) return angles;
+  const float growth = scales.beyond / scales.within - 1.0F;
+  const Tensor factor = shift(scale(beyond_original(graph, rope), growth), 1.0F);
+  angles.cos = angles.cos * factor;
+  angles.sin = angles.sin * factor;
+  return angles;
+}
+
 // Whether a GGUF file has LongRoPE's factors, which it stores as two tensors.
 inline bool has_stored_factors(const Model& model) {
   return model.is_gguf() && model.has_tensor("rope_factors_long.weight");

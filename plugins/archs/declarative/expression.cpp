@@ -279,13 +279,13 @@ class Evaluator {
       visit(yes ? other : b);
       return value(yes ? b : other);
     }
-    if (op == "??" || op == "or" || op == "and") {
+    if (op == "|" || op == "or" || op == "and") {
       const Value left = value(a);
       const bool decided =
-          op == "??" ? !std::holds_alternative<std::monostate>(left) : truth_of(left) == (op == "or");
-      if (!decided) return op == "??" ? value(b) : Value(truth_of(value(b)));
+          op == "|" ? !std::holds_alternative<std::monostate>(left) : truth_of(left) == (op == "or");
+      if (!decided) return op == "|" ? value(b) : Value(truth_of(value(b)));
       visit(b);
-      return op == "??" ? left : Value(op == "or");
+      return op == "|" ? left : Value(op == "or");
     }
     if (op == "==") return Value(value(a) == value(b));
     if (op == "!=") return Value(value(a) != value(b));

@@ -1,10 +1,10 @@
 // The expressions of declarative architectures: numbers, texts and booleans worked out from a model's config.
 //
-//   $rms_norm_eps ?? 1e-6            a config key, and what holds when it is absent
+//   $rms_norm_eps | 1e-6            a config key, and what holds when it is absent
 //   hidden / heads                   sizes and variables by their names
 //   $layer_types[i] == 'full_attention' ? 0 : $sliding_window
 //
-// In order of binding, the loosest first: c ? a : b, ??, or, and, not, comparisons, + -, * / %, **, unary -,
+// In order of binding, the loosest first: c ? a : b, |, or, and, not, comparisons, + -, * / %, **, unary -,
 // and calls sqrt min max log floor has(tensor) present(key) count(list). A bare word that is no variable is a
 // text. Every key in an expression counts as read, in the branches that are not taken as well: the expression
 // is where it is understood.

@@ -88,7 +88,7 @@ class Parser {
 
   NodePtr binary(size_t level) {
     static const std::vector<std::vector<std::string_view>> kLevels = {
-        {"??"}, {"or"}, {"and"}, {"==", "!=", "<=", ">=", "<", ">"}, {"+", "-"}, {"**", "*", "/", "%"}};
+        {"|"}, {"or"}, {"and"}, {"==", "!=", "<=", ">=", "<", ">"}, {"+", "-"}, {"**", "*", "/", "%"}};
     if (level == kLevels.size()) return unary();
     NodePtr left = binary(level + 1);
     for (;;) {

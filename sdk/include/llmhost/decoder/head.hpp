@@ -14,11 +14,11 @@ inline Tensor output_rows(Tensor x) {
 }
 
 // The logits of the wanted rows, x [R, D] -> [R, V]: `lm_head`, or, when the two are tied, the embedding table, whose
-// weight has the name `embedding_weight` and the shape [V, D].
+// weight has the name `embedding_weight` and the shape [V, D]. `name` is the head's module.
 inline Tensor lm_head(Graph& graph, Tensor x, int64_t vocab_size, bool tied, std::string_view embedding_weight,
-                      Bias bias = Bias::kNone) {
-  if (!tied) return graph.root().linear("lm_head", x, vocab_size, bias);
-  return graph.root().linear_with("lm_head", x, graph.weight(embedding_weight, {vocab_size, x.width()}));
+                      Bias bias = Bias::kNone, std::string_view name = "lm_head") {
+  if (!tied) return graph.root().linear(name, x, vocab_size, bias);
+  return graph.root().linear_with(name, x, graph.weight(embedding_weight, {vocab_size, x.width()}));
 }
 
 // Marks both outputs: x [R, D] after the final norm, and its logits.

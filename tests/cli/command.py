@@ -9,10 +9,10 @@ from program import WAIT_S, ProgramTest, environment
 class CommandTest(ProgramTest):
     maxDiff = None
 
-    def call(self, *arguments, stdin=b"", variables=()):
+    def call(self, *arguments, stdin=b"", variables=(), timeout=WAIT_S):
         """(exit code, standard output, standard error), run in an empty folder."""
         done = subprocess.run([self.program, *map(str, arguments)], input=stdin, capture_output=True, check=False,
-                              cwd=self.folder, env=environment(self.folder) | dict(variables), timeout=WAIT_S)
+                              cwd=self.folder, env=environment(self.folder) | dict(variables), timeout=timeout)
         return done.returncode, done.stdout.decode(), done.stderr.decode()
 
     def output(self, *arguments, **more):

@@ -25,6 +25,7 @@ MODELS = {  # folder of the data, environment, file
 }
 NAME = sys.argv.pop(1)
 DATA = FOLDERS / MODELS[NAME][0]
+SCORING_S = 600  # thousands of tokens, on a busy machine
 NEAR_TIE = 0.1  # greedy.json: with other arithmetic the two highest logits may swap when they are nearer than this
 
 
@@ -106,7 +107,7 @@ class ScoreTest(CommandTest):
     def test_mean_nll(self):
         # Both sides dequantise the weights and compute in f32: 0.3 % leaves room for the order of sums alone.
         expected = load("nll.json")
-        score = self.json("perplexity", MODEL, TEXT, "--window", expected["size"], "--windows", 8)
+        score = self.json("perplexity", MODEL, TEXT, "--window", expected["size"], "--windows", 8, timeout=SCORING_S)
         print(f"mean NLL {score['mean_nll']:.6f}, reference {expected['mean_nll']:.6f}", file=sys.stderr)
         self.assertEqual(len(score["mean_nll_per_window"]), 8)
         self.assertAlmostEqual(score["mean_nll"], expected["mean_nll"], delta=0.003 * expected["mean_nll"])
@@ -116,7 +117,7 @@ class ScoreTest(CommandTest):
     @only_gemma3
     def test_mean_nll_beyond_the_window(self):
         expected = load("nll.json")["one_context"]
-        score = self.json("perplexity", MODEL, TEXT, "--window", expected["size"], "--windows", 1)
+        score = self.json("perplexity", MODEL, TEXT, "--window", expected["size"], "--windows", 1, timeout=SCORING_S)
         self.assertAlmostEqual(score["mean_nll"], expected["mean_nll"], delta=0.003 * expected["mean_nll"])
 
 
@@ -133,7 +134,7 @@ class TokenizerTest(CommandTest):
 
     def test_vectors(self):
         texts = [v for v in read_lines(DATA / "tokenizer_vectors.jsonl") if "text" in v]
-        self.assertGreater(len(texts), 50)
+        self.assertGreaterEqual(len(texts), 50)
         for key, options in (("ids", {}), ("ids_with_special", {"add_special": True}), ("ids_no_parse", {"parse_special": False})):
             chosen = [v for v in texts if key in v]
             answers = self.tokenize([{"text": v["text"], **options} for v in chosen])

@@ -12,14 +12,19 @@ using llmh::NormConfig;
 
 namespace {
 
-void read_variables(const Section& root, Context& context, const YAML::Node& document) {
+// Sizes and variables may need one another: before the sizes are read, what needs them is left for later.
+void read_variables(const Section& root, Context& context, const YAML::Node& document, bool has_sizes) {
   const YAML::Node variables = document["variables"];
   if (!variables) return;
   root.has("variables");
   for (const auto& entry : variables) {
     const auto name = entry.first.as<std::string>();
     const Section section(root.origin(), "variables", variables, context);
-    context.variables[name] = section.value(name);
+    try {
+      context.variables[name] = section.value(name);
+    } catch (const Error&) {
+      if (has_sizes) throw;
+    }
   }
 }
 
@@ -81,7 +86,7 @@ HeadSpec read_head(const Section& section, const Recipe& recipe, const NormConfi
   h.projection = section.text("projection", "");
   h.module = section.text("module", "lm_head");
   const bool stored = model.has_tensor(recipe.is_gguf ? "output.weight" : h.module + ".weight");
-  h.tied = !stored && (section.flag("tied", false) || recipe.is_gguf);
+  h.tied = (section.flag("tied", false) || recipe.is_gguf) && !stored;
   h.bias = section.has("bias") ? read_bias(section, "bias", model) : Bias::kNone;
   h.scale = static_cast<float>(section.number("scale", 1));
   h.softcap = static_cast<float>(section.number("softcap", 0));
@@ -242,9 +247,10 @@ Recipe read_recipe(const std::string& origin, const YAML::Node& document, const 
     root.has(key);
   recipe.name = root.text("name", "");
   static_cast<void>(model.find_string("model_type"));
-  read_refusals(root);
-  read_variables(root, context, document);
+  read_variables(root, context, document, false);
   read_sizes(root, context, recipe);
+  read_variables(root, context, document, true);
+  read_refusals(root);
   const NormConfig usual = read_usual_norm(root.section("norm"), model);
   recipe.embedding = read_embedding(root.section("embedding"), recipe, usual);
   read_layers(root, context, usual, recipe);

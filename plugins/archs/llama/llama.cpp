@@ -41,6 +41,7 @@ class Llama {
     const std::string layer = "model.layers.{i}.";
     llmh::gguf_ends(names);
     llmh::gguf_attention(names, layer, sizes_.n_heads, sizes_.n_kv_heads);
+    llmh::gguf_fused_qkv(names, layer, sizes_.n_heads, sizes_.n_kv_heads, sizes_.head_dim, true);
     llmh::gguf_gated_mlp(names, layer);
     names.gguf_module(layer + "input_layernorm", "blk.{i}.attn_norm");
     names.gguf_module(layer + "post_attention_layernorm", "blk.{i}.ffn_norm");

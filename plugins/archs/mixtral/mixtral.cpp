@@ -54,6 +54,7 @@ class Mixtral {
     const std::string layer = "model.layers.{i}.";
     llmh::gguf_ends(names);
     llmh::gguf_attention(names, layer, sizes_.n_heads, sizes_.n_kv_heads);
+    llmh::gguf_fused_qkv(names, layer, sizes_.n_heads, sizes_.n_kv_heads, sizes_.head_dim, true);
     llmh::expert_names(names, layer + "block_sparse_moe.", "w1", "w3", "w2");
     names.gguf_module(layer + "block_sparse_moe.gate", "blk.{i}.ffn_gate_inp");
     names.gguf_module(layer + "input_layernorm", "blk.{i}.attn_norm");

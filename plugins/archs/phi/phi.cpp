@@ -38,12 +38,7 @@ class Phi {
     const std::string layer = "model.layers.{i}.";
     llmh::gguf_ends(names, "model.embed_tokens", "model.final_layernorm");
     llmh::gguf_attention(names, layer);
-    // Older files have one tensor for the three.
-    const int64_t q = sizes_.n_heads * sizes_.head_dim;
-    const int64_t k = sizes_.n_kv_heads * sizes_.head_dim;
-    names.gguf_module(layer + "self_attn.q_proj", "blk.{i}.attn_qkv", {llmh::rows(0, q)});
-    names.gguf_module(layer + "self_attn.k_proj", "blk.{i}.attn_qkv", {llmh::rows(q, q + k)});
-    names.gguf_module(layer + "self_attn.v_proj", "blk.{i}.attn_qkv", {llmh::rows(q + k, q + 2 * k)});
+    llmh::gguf_fused_qkv(names, layer, sizes_.n_heads, sizes_.n_kv_heads, sizes_.head_dim);
     names.gguf_module(layer + "self_attn.dense", "blk.{i}.attn_output");
     names.gguf_module(layer + "mlp.fc1", "blk.{i}.ffn_up");
     names.gguf_module(layer + "mlp.fc2", "blk.{i}.ffn_down");

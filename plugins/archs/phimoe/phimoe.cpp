@@ -44,16 +44,19 @@ class PhiMoe {
     const std::string layer = "model.layers.{i}.";
     llmh::gguf_ends(names);
     llmh::gguf_attention(names, layer);
+    llmh::gguf_fused_qkv(names, layer, sizes_.n_heads, sizes_.n_kv_heads, sizes_.head_dim);
     llmh::expert_names(names, layer + "block_sparse_moe.", "w1", "w3", "w2");
     names.gguf_module(layer + "block_sparse_moe.gate", "blk.{i}.ffn_gate_inp");
     names.gguf_module(layer + "input_layernorm", "blk.{i}.attn_norm");
     names.gguf_module(layer + "post_attention_layernorm", "blk.{i}.ffn_norm");
     llmh::ignore_buffers(names);
+    names.ignore("rope_factors_long.weight");
   }
 
   void build(llmh::Graph& graph) const {
-    const llmh::RopeAngles angles = stored_factors_ ? llmh::stored_longrope_angles(graph, rope_)
-                                                    : llmh::rope_angles_by_length(graph, rope_, scales_);
+    llmh::Tensor factors;
+    if (stored_factors_) factors = graph.weight("rope_factors_short.weight", {rope_.angles.rotary_dim / 2});
+    const llmh::RopeAngles angles = llmh::rope_angles_by_length(graph, rope_, scales_, factors);
     const llmh::Scope model = graph.scope("model");
     Tensor x = model.embedding("embed_tokens", graph.input(LLMH_INPUT_TOKEN_IDS), sizes_.vocab_size,
                                sizes_.hidden_size);
@@ -70,8 +73,10 @@ class PhiMoe {
     const int64_t rotary_dim = llmh::read_rotary_dim(model, sizes_.head_dim);
     rope_ = stored_factors_ ? llmh::read_stored_longrope(model, rotary_dim)
                             : llmh::read_rope(model, rotary_dim, 1000000.0);
-    // The length decides between two attention factors, as it does between the factors of the frequencies.
-    if (!stored_factors_) scales_ = llmh::read_length_scales(model, rope_);
+    // The length decides between two attention factors. It does not between the factors of the frequencies:
+    // the reference implementation takes the short ones for every length.
+    scales_ = llmh::read_length_scales(model, rope_);
+    rope_.long_factors = rope_.short_factors;
   }
 
   // Softmax over the experts whose logits are near enough to the best eligible one; its largest value is that

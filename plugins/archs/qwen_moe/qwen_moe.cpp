@@ -43,6 +43,7 @@ class QwenMoe {
     const std::string layer = "model.layers.{i}.";
     llmh::gguf_ends(names);
     llmh::gguf_attention(names, layer);
+    llmh::gguf_fused_qkv(names, layer, sizes_.n_heads, sizes_.n_kv_heads, sizes_.head_dim);
     llmh::gguf_gated_mlp(names, layer);
     llmh::expert_names(names, layer + "mlp.");
     names.gguf_module(layer + "mlp.gate", "blk.{i}.ffn_gate_inp");

@@ -30,6 +30,19 @@ inline void gguf_attention(Names& names, const std::string& layer, int64_t paire
   names.ignore("blk.{i}.attn_rot_embd");
 }
 
+// self_attn.{q,k,v}_proj of files that store the three as one tensor, one below the other.
+inline void gguf_fused_qkv(Names& names, const std::string& layer, int64_t n_heads, int64_t n_kv_heads,
+                           int64_t head_dim, bool paired = false) {
+  const auto part = [&](const char* hub, int64_t first_head, int64_t heads, bool rotated) {
+    LayoutSteps steps{rows(first_head * head_dim, (first_head + heads) * head_dim)};
+    if (rotated && paired) steps.push_back(rotary_pairs(heads));
+    names.gguf_module(layer + "self_attn." + hub, "blk.{i}.attn_qkv", steps);
+  };
+  part("q_proj", 0, n_heads, true);
+  part("k_proj", n_heads, n_kv_heads, true);
+  part("v_proj", n_heads + n_kv_heads, n_kv_heads, false);
+}
+
 // mlp.{gate,up,down}_proj below `layer`.
 inline void gguf_gated_mlp(Names& names, const std::string& layer) {
   names.gguf_module(layer + "mlp.gate_proj", "blk.{i}.ffn_gate");

@@ -195,9 +195,10 @@ inline LengthScales read_length_scales(const Model& model, const RopeConfig& rop
 }
 
 // rope_angles() with these attention factors in place of the scaling's own.
-inline RopeAngles rope_angles_by_length(Graph& graph, RopeConfig rope, const LengthScales& scales) {
+inline RopeAngles rope_angles_by_length(Graph& graph, RopeConfig rope, const LengthScales& scales,
+                                        Tensor freq_factors = {}) {
   rope.angles.attention_factor = scales.within;
-  RopeAngles angles = rope_angles(graph, rope);
+  RopeAngles angles = rope_angles(graph, rope, freq_factors);
   if (scales.within == scales.beyond) return angles;
   const float growth = scales.beyond / scales.within - 1.0F;
   const Tensor factor = shift(scale(beyond_original(graph, rope), growth), 1.0F);

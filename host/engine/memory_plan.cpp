@@ -20,7 +20,9 @@ void add_weights(const model::LoadedModel& model, const graph::Graph& lowered, c
                  MemoryPlan& plan) {
   for (const model::GraphWeight& weight : model.weights_of(lowered)) {
     const uint64_t copied = model::copied_bytes(*weight.source, weight.uses);
-    const uint64_t bytes = copied > 0 ? copied : weight.source->stored_bytes();
+    // Less than is stored where the weight is some rows of a tensor.
+    const uint64_t bytes =
+        copied > 0 ? copied : model::byte_count(weight.source->dtype, weight.source->shape);
     const llmh_weight_source source =
         model::weight_source(weight.name, *weight.source, weight.uses, nullptr, bytes);
     uint64_t prepared = 0;

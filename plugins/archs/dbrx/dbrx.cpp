@@ -22,8 +22,8 @@ class Dbrx {
     activation_ = llmh::activation_kind(model.string_or("ffn_config.ffn_act_fn.name", "silu"));
     tied_ = llmh::is_tied(model, false);
     read_router(model);
-    rope_ =
-        llmh::read_rope(model, sizes_.head_dim, model.find_float("attn_config.rope_theta").value_or(10000.0));
+    rope_ = llmh::read_rope(model, sizes_.head_dim);
+    read_published_base(model);
     llmh::ignore_usual_keys(model);
     // Training's noise and losses, and copies of the hidden size.
     model.ignore({"ffn_config.moe_jitter_eps", "ffn_config.moe_loss_weight", "ffn_config.hidden_size",
@@ -78,6 +78,17 @@ class Dbrx {
     const llmh::Model ffn = model.section("ffn_config");
     router_.normalise = !llmh::is_null(ffn, "moe_normalize_expert_weights");
     llmh::refuse_unless(ffn, "moe_normalize_expert_weights", 1.0);
+  }
+
+  // The reference implementation goes by the config's own base, which published configs do not have, and not
+  // by this one.
+  void read_published_base(const llmh::Model& model) const {
+    const float base = model.float_or("attn_config.rope_theta", rope_.angles.theta);
+    if (base != rope_.angles.theta)
+      llmh::log(LLMH_LOG_WARN,
+                "config: 'attn_config.rope_theta' " + std::to_string(base) +
+                    " is not used, as in the reference implementation; to rotate with it write it to "
+                    "'rope_theta' of the config as well");
   }
 
   llmh::Tensor attention(const llmh::Scope& at, int64_t index, llmh::Tensor x,

@@ -160,6 +160,10 @@ Fields fields_of(const llmh_node& node) {
     case LLMH_OP_TOP_K_MASK:
       fields.add("k", attrs_of<llmh_top_k_attrs>(node).k);
       return fields;
+    case LLMH_OP_CLAMP:
+      fields.append("min", fmt::format("{}", attrs_of<llmh_clamp_attrs>(node).min));
+      fields.append("max", fmt::format("{}", attrs_of<llmh_clamp_attrs>(node).max));
+      return fields;
     case LLMH_OP_MATMUL:
       fields.add("transpose_b", attrs_of<llmh_matmul_attrs>(node).transpose_b);
       return fields;

@@ -95,6 +95,7 @@ void for_each_index(const Sizes& sizes, const Sizes& strides, Body&& body) {
 
 void binary(const NodeCall& call);
 void unary(const NodeCall& call);
+void clamp(const NodeCall& call);
 void reduce(const NodeCall& call);
 void matmul(const NodeCall& call);
 void rope_angles(const NodeCall& call);

@@ -145,6 +145,14 @@ void unary(const NodeCall& call) {
   for (int64_t i = 0; i < call.out().count; ++i) out[i] = apply(kind, x[i]);
 }
 
+void clamp(const NodeCall& call) {
+  const Floats x(call.in(0));
+  const auto& attrs = call.as<llmh_clamp_attrs>();
+  float* out = call.out_floats();
+  for (int64_t i = 0; i < call.out().count; ++i)
+    out[i] = std::clamp(x[i], attrs.min, attrs.max);  // NaN stays
+}
+
 void reduce(const NodeCall& call) {
   const Floats x(call.in(0));
   const int32_t kind = call.as<llmh_reduce_attrs>().kind;

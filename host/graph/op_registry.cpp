@@ -58,6 +58,7 @@ constexpr OpSpec kOps[] = {
     {LLMH_OP_TOP_K, "top_k", "x", 2, kSize<llmh_top_k_attrs>, shapes::top_k, nullptr},
     {LLMH_OP_TOP_K_MASK, "top_k_mask", "x", 1, kSize<llmh_top_k_attrs>, shapes::top_k, nullptr},
     {LLMH_OP_TAKE, "take", "x ids", 1, 0, shapes::take, nullptr},
+    {LLMH_OP_CLAMP, "clamp", "x", 1, kSize<llmh_clamp_attrs>, shapes::clamp, nullptr},
 };
 
 std::string place(std::string_view name, std::string_view path) {

@@ -137,6 +137,7 @@ Evaluator evaluator_of(llmh_op op) {
       {LLMH_OP_TOP_K, eval::top_k},
       {LLMH_OP_TOP_K_MASK, eval::top_k_mask},
       {LLMH_OP_TAKE, eval::take},
+      {LLMH_OP_CLAMP, eval::clamp},
   };
   const auto found = kEvaluators.find(op);
   return found == kEvaluators.end() ? nullptr : found->second;

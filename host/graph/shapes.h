@@ -26,6 +26,7 @@ Types expert_linear(const NodeView& node);
 // Primitive arithmetic (shapes_arithmetic.cpp).
 Types binary(const NodeView& node);
 Types unary(const NodeView& node);
+Types clamp(const NodeView& node);
 Types reduce(const NodeView& node);
 Types matmul(const NodeView& node);
 Types rope_angles(const NodeView& node);

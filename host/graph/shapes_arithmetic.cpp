@@ -69,6 +69,12 @@ Types unary(const NodeView& node) {
   return like_input(node);
 }
 
+Types clamp(const NodeView& node) {
+  const auto& attrs = node.as<llmh_clamp_attrs>();
+  if (!(attrs.min <= attrs.max)) node.fail("min is {}, max is {}", attrs.min, attrs.max);
+  return like_input(node);
+}
+
 Types reduce(const NodeView& node) {
   const int32_t kind = node.as<llmh_reduce_attrs>().kind;
   if (kind < LLMH_REDUCE_SUM || kind > LLMH_REDUCE_MAX)

@@ -352,6 +352,21 @@ TEST_CASE("GATHER, state and visibility ops agree with the reference") {
   check_case(state, 0.0);
 }
 
+TEST_CASE("clamp") {
+  for (const auto& [low, high] :
+       std::vector<std::pair<float, float>>{{-1, 1}, {0, INFINITY}, {-INFINITY, 0.5F}}) {
+    auto attrs = graph::make_attrs<llmh_clamp_attrs>();
+    attrs.min = low;
+    attrs.max = high;
+    OpCase c;
+    c.activation(rows_of(33), 1);
+    c.given[0].second[3] = -0.0F;
+    c.given[0].second[4] = NAN;
+    c.node(LLMH_OP_CLAMP, attrs);
+    check_case(c, 0.0);
+  }
+}
+
 TEST_CASE("NaN goes through instead of becoming a number") {
   for (const std::string& isa : usable_isas()) {
     CAPTURE(isa);

@@ -162,6 +162,24 @@ TEST_CASE_FIXTURE(Fixture, "top_k is descending, the lower of equal indices firs
   }
 }
 
+TEST_CASE_FIXTURE(Fixture, "clamp gives the nearest value of an interval") {
+  const llmh_tensor x = placeholder(graph, constant_dims({6}));
+  const std::vector<float> values = {-infinity, -1, 0.5F, 3, infinity, std::nanf("")};
+  auto attrs = make_attrs<llmh_clamp_attrs>();
+  attrs.min = -0.5F;
+  attrs.max = 2;
+  auto clamped = eval(test::add(graph, LLMH_OP_CLAMP, {x}, attrs), {{x, values}});
+  CHECK(std::isnan(clamped.back()));
+  clamped.pop_back();
+  CHECK(clamped == std::vector<float>{-0.5F, -0.5F, 0.5F, 2, 2});
+  attrs.max = infinity;
+  CHECK(eval(test::add(graph, LLMH_OP_CLAMP, {x}, attrs), {{x, values}})[4] == infinity);
+  attrs.max = -1;
+  CHECK_THROWS_WITH_AS(test::add(graph, LLMH_OP_CLAMP, {x}, attrs), "clamp: min is -0.5, max is -1", Error);
+  attrs.max = std::nanf("");
+  CHECK_THROWS_AS(test::add(graph, LLMH_OP_CLAMP, {x}, attrs), Error);
+}
+
 TEST_CASE_FIXTURE(Fixture, "take gives elements of each row by index") {
   const llmh_tensor x = placeholder(graph, constant_dims({2, 4}));
   auto attrs = make_attrs<llmh_top_k_attrs>();

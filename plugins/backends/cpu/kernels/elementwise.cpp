@@ -260,8 +260,22 @@ void scale(float factor, const float* x, int64_t n, float* y) {
   map(x, n, y, WithRight<MulF>{factor});
 }
 
+struct ClampF {
+  float min;
+  float max;
+  HWY_INLINE Floats operator()(F32 d, Floats x) const {
+    const Floats low = hn::Set(d, min);
+    const Floats high = hn::Set(d, max);
+    return hn::IfThenElse(hn::Lt(x, low), low, hn::IfThenElse(hn::Gt(x, high), high, x));
+  }
+};
+
+void clamp(float min, float max, const float* x, int64_t n, float* y) {
+  map(x, n, y, ClampF{min, max});
+}
+
 ElementwiseKernels elementwise_table() {
-  return {unary, activation, gated, binary, softcap, scale};
+  return {unary, activation, gated, binary, softcap, scale, clamp};
 }
 
 }  // namespace

@@ -112,6 +112,7 @@ struct ElementwiseKernels {
                  float* y);
   void (*softcap)(float cap, const float* x, int64_t n, float* y);
   void (*scale)(float factor, const float* x, int64_t n, float* y);
+  void (*clamp)(float min, float max, const float* x, int64_t n, float* y);  // NaN stays
 };
 
 struct RopeKernels {

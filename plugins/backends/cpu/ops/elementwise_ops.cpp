@@ -64,6 +64,15 @@ void run_scale(const RunContext& context, const Call& call) {
                [&](int64_t at, int64_t n) { context.kernels.elementwise.scale(factor, x + at, n, y + at); });
 }
 
+void run_clamp(const RunContext& context, const Call& call) {
+  const auto attrs = llmh::node_attrs<llmh_clamp_attrs>(*call.node);
+  const float* x = context.floats(call.inputs[0]);
+  float* y = context.out(call.outputs[0]);
+  for_elements(context, call, [&](int64_t at, int64_t n) {
+    context.kernels.elementwise.clamp(attrs.min, attrs.max, x + at, n, y + at);
+  });
+}
+
 // Element strides of an operand along the result's dimensions; 0 where it is stretched.
 void broadcast_strides(const Shape& operand, const Shape& result, int64_t* strides) {
   int64_t stride = 1;
@@ -111,6 +120,7 @@ constexpr OpEntry kEntries[] = {
     {LLMH_OP_UNARY, supports_unary, run_unary},
     {LLMH_OP_SOFTCAP, all_f32, run_softcap},
     {LLMH_OP_SCALE, all_f32, run_scale},
+    {LLMH_OP_CLAMP, all_f32, run_clamp},
     {LLMH_OP_ADD, all_f32, run_binary},
     {LLMH_OP_SUB, all_f32, run_binary},
     {LLMH_OP_MUL, all_f32, run_binary},

@@ -124,9 +124,12 @@ class Builder {
       const llmh::QkvOrder order = recipe_.is_gguf ? llmh::QkvOrder::kContiguous : a.order;
       qkv = llmh::project_fused_qkv(at, a.fused, x, order, c);
     }
-    if (a.clip != 0.0F)
-      for (Tensor* part : {&qkv.q, &qkv.k, &qkv.v}) *part = llmh::clamp(*part, -a.clip, a.clip);
+    if (a.clip != 0.0F) clip(qkv, a.clip);
     return qkv;
+  }
+
+  static void clip(llmh::Qkv& qkv, float limit) {
+    for (Tensor* part : {&qkv.q, &qkv.k, &qkv.v}) *part = llmh::clamp(*part, -limit, limit);
   }
 
   // Queries far into the context are made longer.
@@ -151,6 +154,7 @@ class Builder {
       qkv.k = head_normed(at, a.k_norm, qkv.k, c.n_kv_heads);
     };
     if (!a.q_norm.after_rope) norm_qk();
+    if (a.clip_normed != 0.0F) clip(qkv, a.clip_normed);
     if (a.rope >= 0) qkv = llmh::rotate_qk(qkv, angles_[static_cast<size_t>(a.rope)], c, a.rope_style);
     if (a.q_norm.after_rope) norm_qk();
     qkv.v = scaled(head_normed(at, a.v_norm, qkv.v, c.n_kv_heads), a.v_scale);
@@ -205,7 +209,9 @@ class Builder {
   Tensor moe(const Scope& at, Tensor x, const MoeSpec& m) {
     const int64_t n_experts = m.routing.n_experts;
     Tensor correction;
-    if (!m.correction.empty()) correction = at.weight(m.correction, {n_experts});
+    if (!m.correction.empty())
+      correction = at.weight(m.correction, m.correction_row ? std::vector<int64_t>{1, n_experts}
+                                                            : std::vector<int64_t>{n_experts});
     const llmh::Routing routing =
         llmh::route(at.linear(m.router, x, n_experts, m.router_bias), m.routing, correction);
     Tensor y = experts(at.scope(m.experts), x, m, routing);

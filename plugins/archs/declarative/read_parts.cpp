@@ -109,6 +109,7 @@ void read_projections(const Section& section, AttentionSpec& a) {
 
 void read_extras(const Section& section, AttentionSpec& a) {
   a.clip = real(section, "clip", 0);
+  a.clip_normed = real(section, "clip_normed", 0);
   a.q_scale = real(section, "q_scale", 1);
   a.k_scale = real(section, "k_scale", 1);
   a.v_scale = real(section, "v_scale", 1);
@@ -130,6 +131,7 @@ void read_extras(const Section& section, AttentionSpec& a) {
   const Section temperature = section.section("temperature");
   a.temperature_scale = real(temperature, "scale", 0);
   a.temperature_floor = real(temperature, "floor", 1);
+  a.temperature_first = real(temperature, "first", 1);
   temperature.done();
 }
 
@@ -217,6 +219,7 @@ MoeSpec read_moe(const Section& section, const Recipe& recipe, const NormConfig&
     m.correction = section.text("correction", "");
   else
     section.text("correction", "");
+  m.correction_row = section.flag("correction_row", false);
   m.routing = read_routing(section.section("routing"));
   section.section("routing");
   m.weigh_input = section.flag("weigh_input", false);

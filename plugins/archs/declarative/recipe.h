@@ -40,7 +40,8 @@ struct AttentionSpec {
   HeadNormSpec q_norm, k_norm, v_norm;
   int rope = -1;  // index into Recipe::ropes; -1: no rotation
   int32_t rope_style = LLMH_ROPE_HALVES;
-  float clip = 0.0F;  // 0: none
+  float clip = 0.0F;         // of the projections; 0: none
+  float clip_normed = 0.0F;  // the same behind the norms of q and k
   float q_scale = 1.0F, k_scale = 1.0F, v_scale = 1.0F;
   std::string sinks;               // weight below the module; empty: none
   std::vector<float> alibi;        // slopes; empty: none
@@ -49,6 +50,7 @@ struct AttentionSpec {
   bool gate_per_head = false;      // one gate a head
   float temperature_scale = 0.0F;  // q times 1 + scale * log(1 + floor((position + 1) / floor)); 0: none
   float temperature_floor = 1.0F;
+  float temperature_first = 1.0F;  // the number of the first position in that formula
   std::optional<llmh::LatentAttentionConfig> latent;
   float latent_q_scale = 1.0F, latent_kv_scale = 1.0F;
 };
@@ -68,7 +70,8 @@ struct MlpSpec {
 struct MoeSpec {
   std::string router;  // linear
   Bias router_bias = Bias::kNone;
-  std::string correction;  // weight below the module; empty: none
+  std::string correction;       // weight below the module; empty: none
+  bool correction_row = false;  // it is stored as [1, experts]
   llmh::RouterConfig routing;
   bool weigh_input = false;  // the weights multiply the experts' input
   std::string experts;       // module

@@ -25,9 +25,9 @@ class Dbrx {
     rope_ = llmh::read_rope(model, sizes_.head_dim);
     read_published_base(model);
     llmh::ignore_usual_keys(model);
-    // Training's noise and losses, and copies of the hidden size.
+    // Training's noise and losses; sizes that are said elsewhere.
     model.ignore({"ffn_config.moe_jitter_eps", "ffn_config.moe_loss_weight", "ffn_config.hidden_size",
-                  "rotary_dim", "moe_intermediate_size"});
+                  "num_key_value_heads", "rotary_dim", "moe_intermediate_size"});
   }
 
   void describe(llmh_model_info& info, llmh::States& states) const {

@@ -126,7 +126,8 @@ class Gemma3 {
     // The family has no cap of the scores: the key is left from the one before, and without effect.
     // hidden_act repeats hidden_activation. GGUF files give the head size as the rotary one.
     model.ignore({"attn_logit_softcapping", "hidden_act", "rotary_dim"});
-    if (vision_) model.ignore({"final_logit_softcapping"});
+    // Of a checkpoint with a vision tower the whole config says whether the head is tied.
+    if (vision_) model.ignore({"final_logit_softcapping", "tie_word_embeddings"});
   }
 
   // What is there for images has no effect on text alone.

@@ -104,8 +104,9 @@ void read_awq(PartTable& parts, QuantisationConfig& config) {
   if (!config.flag("zero_point", true))
     config.refuse("zero_point", "only models with zero points are supported");
   config.understood({"group_size", "q_group_size", "version", "format", "modules_to_not_convert", "do_fuse",
-                     "fuse_max_seq_len", "modules_to_fuse", "exllama_config", "desc_act", "sym",
-                     "damp_percent", "true_sequential", "act_group_aware", "meta"});
+                     "fuse_max_seq_len", "modules_to_fuse", "desc_act", "sym", "damp_percent",
+                     "true_sequential", "act_group_aware", "meta"});
+  config.understood_like({}, {"_config"});  // kernels of other engines
   for (const std::string& module : parts.modules_with(".qweight")) {
     const CheckpointTensor& qweight = parts.require(module, ".qweight");
     const CheckpointTensor& qzeros = parts.require(module, ".qzeros");

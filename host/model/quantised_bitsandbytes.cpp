@@ -2,18 +2,21 @@
 // weight.quant_map the 16 values; weight.absmax the scale of each block, itself coded in blocks when it is
 // nested; the quant_state a JSON text. 8 bits: weight i8 [out, in] and SCB, the largest magnitude of each
 // row.
+#include <algorithm>
 #include <cstring>
 #include <string_view>
 #include <utility>
 
 #include "core/error.h"
 #include "core/json.h"
-#include "model/quantised_parts.h"
+#include "llmhost/block_decode.hpp"
+#include "model/quantised_grouped.h"
 
 namespace llmhost::model {
 namespace {
 
 constexpr JsonLimits kStateLimits = {.max_bytes = size_t{64} << 10, .max_depth = 4};
+constexpr int64_t kBlock = 64;  // elements of the block types nf4 and fp4
 constexpr std::string_view kState = ".weight.quant_state.bitsandbytes__";
 
 struct FourBit {
@@ -104,6 +107,42 @@ std::vector<float> read_absmax(const CheckpointTensor& absmax, const CheckpointT
   return result;
 }
 
+// The element types of the usual 16 values hold what is stored as it is, where rows and blocks of scales are
+// whole blocks.
+llmh_dtype choose_dtype(std::string_view type, const CheckpointTensor& map, const FourBit& scheme) {
+  const bool whole_blocks = scheme.shape.back() % kBlock == 0 && scheme.block % kBlock == 0;
+  const bool is_nf4 = type == "nf4";
+  const std::vector<float> values = floats_of(map);
+  const float* usual = is_nf4 ? llmh::block::kNf4Values : llmh::block::kFp4Values;
+  if (!whole_blocks || !std::equal(values.begin(), values.end(), usual)) return LLMH_DTYPE_F32;
+  return is_nf4 ? LLMH_DTYPE_NF4 : LLMH_DTYPE_FP4;
+}
+
+uint32_t code_at(const CheckpointTensor& codes, int64_t index) {
+  const auto byte = std::to_integer<uint32_t>(codes.bytes[static_cast<size_t>(index / 2)]);
+  return index % 2 == 0 ? byte >> 4 : byte & 15U;
+}
+
+void write_floats(const CheckpointTensor& codes, const std::vector<float>& values,
+                  const std::vector<float>& scales, const FourBit& scheme, std::span<std::byte> out) {
+  for (int64_t i = 0; i < scheme.elements; ++i) {
+    const float value = values[code_at(codes, i)] * scales[static_cast<size_t>(i / scheme.block)];
+    std::memcpy(out.data() + static_cast<size_t>(i) * sizeof value, &value, sizeof value);
+  }
+}
+
+void write_blocks(const CheckpointTensor& codes, const std::vector<float>& scales, const FourBit& scheme,
+                  std::span<std::byte> out) {
+  std::byte* to = out.data();
+  for (int64_t first = 0; first < scheme.elements; first += kBlock) {
+    const float scale = scales[static_cast<size_t>(first / scheme.block)];
+    std::memcpy(to, &scale, sizeof scale);
+    to += sizeof scale;
+    for (int64_t i = first; i < first + kBlock / 2; ++i)
+      *to++ = static_cast<std::byte>(code_at(codes, i) | code_at(codes, i + kBlock / 2) << 4);
+  }
+}
+
 void add_four_bit(PartTable& parts, const std::string& module, const std::string& type) {
   const std::string name = module + ".weight";
   const CheckpointTensor& state = parts.require(module, fmt::format("{}{}", kState, type));
@@ -116,20 +155,18 @@ void add_four_bit(PartTable& parts, const std::string& module, const std::string
   if (is_nested) used.nested_map = &parts.require(name, ".nested_quant_map");
   const FourBit scheme = read_state(state, type, is_nested);
   check_sizes(used, scheme);
+  const llmh_dtype dtype = choose_dtype(type, *used.map, scheme);
   const CheckpointTensor none{};
-  auto decode = [scheme, codes = *used.codes, absmax = *used.absmax, map = *used.map,
+  auto decode = [scheme, dtype, codes = *used.codes, absmax = *used.absmax, map = *used.map,
                  nested_absmax = is_nested ? *used.nested_absmax : none,
                  nested_map = is_nested ? *used.nested_map : none](std::span<std::byte> out) {
     const std::vector<float> scales = read_absmax(absmax, nested_absmax, nested_map, scheme);
-    const std::vector<float> values = floats_of(map);
-    for (int64_t i = 0; i < scheme.elements; ++i) {
-      const auto byte = std::to_integer<uint32_t>(codes.bytes[static_cast<size_t>(i / 2)]);
-      const uint32_t code = i % 2 == 0 ? byte >> 4 : byte & 15U;
-      const float value = values[code] * scales[static_cast<size_t>(i / scheme.block)];
-      std::memcpy(out.data() + static_cast<size_t>(i) * sizeof value, &value, sizeof value);
-    }
+    if (dtype == LLMH_DTYPE_F32)
+      write_floats(codes, floats_of(map), scales, scheme, out);
+    else
+      write_blocks(codes, scales, scheme, out);
   };
-  parts.replace(name, {"bitsandbytes " + type, LLMH_DTYPE_F32, scheme.shape, make_decoder(std::move(decode))},
+  parts.replace(name, {"bitsandbytes " + type, dtype, scheme.shape, make_decoder(std::move(decode))},
                 {used.codes, used.absmax, used.map, used.nested_absmax, used.nested_map, &state});
 }
 
@@ -146,17 +183,21 @@ void add_eight_bit(PartTable& parts, const std::string& module) {
     if (format->bytes.size() != 1 || format->bytes[0] != std::byte{0})
       refuse_part(*format, "only weights in row order (0) are supported");
   }
-  auto decode = [weight, row_max](std::span<std::byte> out) {
-    const std::vector<float> maxima = floats_of(row_max);
-    const auto columns = static_cast<size_t>(weight.shape[1]);
-    for (size_t i = 0; i < weight.bytes.size(); ++i) {
-      const float scaled = static_cast<float>(static_cast<int8_t>(weight.bytes[i])) * maxima[i / columns];
-      const float value = scaled * (1.0F / 127.0F);
-      std::memcpy(out.data() + i * sizeof value, &value, sizeof value);
-    }
+  GroupedWeight rows;
+  rows.rows = weight.shape[0];
+  rows.columns = rows.group_size = weight.shape[1];
+  rows.low = -128;
+  rows.high = 127;
+  rows.scales = [row_max] {
+    std::vector<float> scales = floats_of(row_max);
+    for (float& scale : scales) scale *= 1.0F / 127.0F;
+    return scales;
   };
-  parts.replace(module + ".weight",
-                {"bitsandbytes int8", LLMH_DTYPE_F32, weight.shape, make_decoder(std::move(decode))},
+  rows.quants = [weight, columns = rows.columns](int64_t first, int64_t count, int16_t* quants) {
+    const std::byte* from = weight.bytes.data() + first * columns;
+    for (int64_t i = 0; i < count * columns; ++i) quants[i] = static_cast<int8_t>(from[i]);
+  };
+  parts.replace(module + ".weight", grouped_weight("bitsandbytes int8", std::move(rows)),
                 {&weight, &row_max, format});
 }
 

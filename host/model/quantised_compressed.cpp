@@ -24,8 +24,7 @@ void read_group(QuantisationConfig& config, const std::string& group, Scheme& sc
   const std::string weights = group + ".weights.";
   const int64_t bits = config.integer(weights + "num_bits", 8);
   const bool is_integer = config.one_of(weights + "type", {"int", "float"}) == "int";
-  if (is_integer ? bits != 4 && bits != 8 : bits != 4 && bits != 8)
-    config.refuse(weights + "num_bits", "only 4 and 8 are supported");
+  if (bits != 4 && bits != 8) config.refuse(weights + "num_bits", "only 4 and 8 are supported");
   config.one_of(weights + "strategy", {"tensor", "channel", "group", "block", "tensor_group"});
   config.one_of(group + ".format", {"pack-quantized", "int-quantized", "float-quantized", "naive-quantized",
                                     "nvfp4-pack-quantized", "mxfp4-pack-quantized", "dense"});
@@ -175,48 +174,66 @@ void add_bytes(PartTable& parts, const std::string& module, const CheckpointTens
                 {&bytes, &scale, zero, g_idx});
 }
 
-// Two e2m1 numbers a byte, the first in the low nibble. nvfp4: e4m3 scales of 16 columns over one of the
-// tensor; mxfp4: powers of two of 32 columns.
-void add_four_bit_floats(PartTable& parts, const std::string& module) {
-  const CheckpointTensor& packed = parts.require(module, ".weight_packed");
+// Two e2m1 numbers a byte, the first in the low nibble.
+uint32_t e2m1_code(const CheckpointTensor& packed, size_t index) {
+  const auto byte = std::to_integer<uint32_t>(packed.bytes[index / 2]);
+  return index % 2 == 0 ? byte & 15U : byte >> 4;
+}
+
+// nvfp4: e4m3 scales of 16 columns over one scale of the tensor.
+void add_nvfp4(PartTable& parts, const std::string& module, const CheckpointTensor& packed,
+               const CheckpointTensor& global) {
   const CheckpointTensor& scale = parts.require(module, ".weight_scale");
-  const CheckpointTensor* global = parts.part(module, ".weight_global_scale");
-  const int64_t group = global != nullptr ? 16 : 32;
-  expect_rank(packed, 2);
   const std::vector<int64_t> shape{packed.shape[0], checked_product(packed, packed.shape[1], 2)};
-  if (shape[1] % group != 0) refuse_part(packed, fmt::format("its rows are no whole groups of {}", group));
-  expect_shape(scale, {shape[0], shape[1] / group});
-  if (global != nullptr) {
-    expect_type(*global, {"F32"});
-    expect_floats(scale);
-    if (global->element_count() != 1) refuse_part(*global, "it must be one number");
-  } else {
-    expect_type(scale, {"U8", "F8_E8M0"});
-    expect_bytes(scale, 1);
-  }
-  auto decode = [packed, scale, global_part = global == nullptr ? CheckpointTensor{} : *global,
-                 group](std::span<std::byte> out) {
-    std::vector<float> scales;
-    if (group == 16) {
-      scales = floats_of(scale);
-      const float divisor = floats_of(global_part).front();
-      for (float& value : scales) value /= divisor;
-    } else {
-      for (const std::byte value : scale.bytes)
-        scales.push_back(e8m0_to_f32(std::to_integer<uint8_t>(value)));
-    }
+  if (shape[1] % 16 != 0) refuse_part(packed, "its rows are no whole groups of 16");
+  expect_shape(scale, {shape[0], shape[1] / 16});
+  expect_floats(scale);
+  expect_type(global, {"F32"});
+  if (global.element_count() != 1) refuse_part(global, "it must be one number");
+  auto decode = [packed, scale, global](std::span<std::byte> out) {
+    std::vector<float> scales = floats_of(scale);
+    const float divisor = floats_of(global).front();
+    for (float& value : scales) value /= divisor;
     for (size_t i = 0; i < packed.bytes.size() * 2; ++i) {
-      const auto byte = std::to_integer<uint32_t>(packed.bytes[i / 2]);
-      const uint32_t code = i % 2 == 0 ? byte & 15U : byte >> 4;
-      const float number = 0.5F * static_cast<float>(llmh::block::kE2m1Doubled[code]);
-      const float value = number * scales[i / static_cast<size_t>(group)];
+      const float number = 0.5F * static_cast<float>(llmh::block::kE2m1Doubled[e2m1_code(packed, i)]);
+      const float value = number * scales[i / 16];
       std::memcpy(out.data() + i * sizeof value, &value, sizeof value);
     }
   };
   parts.replace(module + ".weight",
-                {group == 16 ? "compressed-tensors nvfp4" : "compressed-tensors mxfp4", LLMH_DTYPE_F32, shape,
-                 make_decoder(std::move(decode))},
-                {&packed, &scale, global});
+                {"compressed-tensors nvfp4", LLMH_DTYPE_F32, shape, make_decoder(std::move(decode))},
+                {&packed, &scale, &global});
+}
+
+// mxfp4: powers of two as scales of 32 columns, as in the block type mxfp4, whose nibbles are in another
+// order.
+void add_mxfp4(PartTable& parts, const std::string& module, const CheckpointTensor& packed) {
+  const CheckpointTensor& scale = parts.require(module, ".weight_scale");
+  const std::vector<int64_t> shape{packed.shape[0], checked_product(packed, packed.shape[1], 2)};
+  if (shape[1] % 32 != 0) refuse_part(packed, "its rows are no whole groups of 32");
+  expect_shape(scale, {shape[0], shape[1] / 32});
+  expect_type(scale, {"U8", "F8_E8M0"});
+  expect_bytes(scale, 1);
+  auto decode = [packed, scale](std::span<std::byte> out) {
+    std::byte* to = out.data();
+    for (size_t block = 0; block < scale.bytes.size(); ++block) {
+      *to++ = scale.bytes[block];
+      for (size_t i = block * 32; i < block * 32 + 16; ++i)
+        *to++ = static_cast<std::byte>(e2m1_code(packed, i) | e2m1_code(packed, i + 16) << 4);
+    }
+  };
+  parts.replace(module + ".weight",
+                {"compressed-tensors mxfp4", LLMH_DTYPE_MXFP4, shape, make_decoder(std::move(decode))},
+                {&packed, &scale});
+}
+
+void add_four_bit_floats(PartTable& parts, const std::string& module, const CheckpointTensor& packed) {
+  expect_rank(packed, 2);
+  const CheckpointTensor* global = parts.part(module, ".weight_global_scale");
+  if (global != nullptr)
+    add_nvfp4(parts, module, packed, *global);
+  else
+    add_mxfp4(parts, module, packed);
 }
 
 }  // namespace
@@ -226,7 +243,7 @@ void read_compressed_tensors(PartTable& parts, QuantisationConfig& config) {
   for (const std::string& module : parts.modules_with(".weight_packed")) {
     const CheckpointTensor& packed = parts.require(module, ".weight_packed");
     if (packed.stored_type == "U8")
-      add_four_bit_floats(parts, module);
+      add_four_bit_floats(parts, module, packed);
     else
       add_packed(parts, module, scheme);
   }

@@ -84,6 +84,17 @@ void QuantisationConfig::understood(std::initializer_list<std::string_view> keys
   for (const std::string_view key : keys) read_.emplace(key);
 }
 
+void QuantisationConfig::understood_like(std::initializer_list<std::string_view> prefixes,
+                                         std::initializer_list<std::string_view> suffixes) {
+  for (const auto& [key, value] : object_.items()) {
+    const bool begins = std::any_of(prefixes.begin(), prefixes.end(),
+                                    [&](std::string_view prefix) { return key.starts_with(prefix); });
+    const bool ends = std::any_of(suffixes.begin(), suffixes.end(),
+                                  [&](std::string_view suffix) { return key.ends_with(suffix); });
+    if (begins || ends) read_.emplace(key);
+  }
+}
+
 std::string QuantisationConfig::one_of(std::string_view key, std::initializer_list<std::string_view> known) {
   std::string value = text(key, *known.begin());
   std::transform(value.begin(), value.end(), value.begin(),

@@ -30,6 +30,9 @@ class QuantisationConfig {
 
   // Keys (with all below them) whose value changes nothing about stored weights.
   void understood(std::initializer_list<std::string_view> keys);
+  // The same for keys of the object itself by how they begin or end.
+  void understood_like(std::initializer_list<std::string_view> prefixes,
+                       std::initializer_list<std::string_view> suffixes);
   // Throws unless the text, where it is given, is one of `known`; the first is what an absent key means.
   std::string one_of(std::string_view key, std::initializer_list<std::string_view> known);
 

@@ -10,6 +10,8 @@
 namespace llmhost::model {
 namespace {
 
+constexpr int64_t kBlock = 32;  // elements of the block type e4m3_32
+
 using ByteTable = std::array<float, 256>;
 
 ByteTable table_of(std::string_view type) {
@@ -19,6 +21,31 @@ ByteTable table_of(std::string_view type) {
     table[i] = type == "F8_E4M3" ? e4m3_to_f32(bits) : e5m2_to_f32(bits);
   }
   return table;
+}
+
+void write_floats(const CheckpointTensor& weight, const std::vector<float>& scales, const ScaleBlocks& blocks,
+                  std::span<std::byte> out) {
+  const ByteTable table = table_of(weight.stored_type);
+  const std::byte* in = weight.bytes.data();
+  std::byte* to = out.data();
+  for (int64_t r = 0; r < weight.shape[0]; ++r)
+    for (int64_t c = 0; c < weight.shape[1]; ++c, ++in, to += sizeof(float)) {
+      const float value = table[std::to_integer<size_t>(*in)] * scales[blocks.index(r, c)];
+      std::memcpy(to, &value, sizeof value);
+    }
+}
+
+void write_blocks(const CheckpointTensor& weight, const std::vector<float>& scales, const ScaleBlocks& blocks,
+                  std::span<std::byte> out) {
+  const std::byte* in = weight.bytes.data();
+  std::byte* to = out.data();
+  for (int64_t r = 0; r < weight.shape[0]; ++r)
+    for (int64_t c = 0; c < weight.shape[1]; c += kBlock, in += kBlock) {
+      const float scale = scales[blocks.index(r, c)];
+      std::memcpy(to, &scale, sizeof scale);
+      std::memcpy(to + sizeof scale, in, kBlock);
+      to += sizeof scale + kBlock;
+    }
 }
 
 }  // namespace
@@ -45,18 +72,16 @@ QuantisedWeight fp8_weight(const CheckpointTensor& weight, const CheckpointTenso
   expect_rank(weight, 2);
   expect_bytes(weight, 1);
   const ScaleBlocks blocks = scale_blocks(weight, scale, block);
-  auto decode = [weight, scale, blocks](std::span<std::byte> out) {
-    const ByteTable table = table_of(weight.stored_type);
-    const std::vector<float> scales = floats_of(scale);
-    const std::byte* in = weight.bytes.data();
-    std::byte* to = out.data();
-    for (int64_t r = 0; r < weight.shape[0]; ++r)
-      for (int64_t c = 0; c < weight.shape[1]; ++c, ++in, to += sizeof(float)) {
-        const float value = table[std::to_integer<size_t>(*in)] * scales[blocks.index(r, c)];
-        std::memcpy(to, &value, sizeof value);
-      }
+  const bool whole_blocks = weight.shape[1] % kBlock == 0 && blocks.columns % kBlock == 0;
+  const llmh_dtype dtype =
+      weight.stored_type == "F8_E4M3" && whole_blocks ? LLMH_DTYPE_E4M3_32 : LLMH_DTYPE_F32;
+  auto decode = [weight, scale, blocks, dtype](std::span<std::byte> out) {
+    if (dtype == LLMH_DTYPE_F32)
+      write_floats(weight, floats_of(scale), blocks, out);
+    else
+      write_blocks(weight, floats_of(scale), blocks, out);
   };
-  return {weight.stored_type == "F8_E4M3" ? "fp8 e4m3" : "fp8 e5m2", LLMH_DTYPE_F32, weight.shape,
+  return {weight.stored_type == "F8_E4M3" ? "fp8 e4m3" : "fp8 e5m2", dtype, weight.shape,
           make_decoder(std::move(decode))};
 }
 

@@ -44,11 +44,7 @@ Scheme read_scheme(QuantisationConfig& config) {
                      "dataset",
                      "batch_size",
                      "backend",
-                     "use_exllama",
-                     "disable_exllama",
-                     "exllama_config",
                      "max_input_length",
-                     "use_cuda_fp16",
                      "model_seqlen",
                      "block_name_to_quantize",
                      "module_name_preceding_first_block",
@@ -61,6 +57,7 @@ Scheme read_scheme(QuantisationConfig& config) {
                      "mse",
                      "offload_to_disk",
                      "quantizer"});
+  config.understood_like({"use_", "disable_"}, {"_config"});  // kernels of other engines
   return scheme;
 }
 

@@ -11,7 +11,8 @@
 namespace llmhost::model {
 namespace {
 
-constexpr int64_t kBlock = 32;     // elements of q4_0, q5_0 and q8_0
+constexpr int64_t kBlock = 32;  // elements of q4_0, q5_0, q8_0 and i8_32
+constexpr uint16_t kNanF16 = 0x7E00;
 constexpr int64_t kTileRows = 16;  // words of neighbouring rows share cache lines
 
 // The bits of the f16 number that equals `value`, if there is one.
@@ -37,7 +38,7 @@ llmh_dtype choose_dtype(const GroupedWeight& weight) {
     const std::vector<float> scales = weight.scales();
     const bool fit =
         std::all_of(scales.begin(), scales.end(), [](float scale) { return exact_f16(scale).has_value(); });
-    if (!fit) return LLMH_DTYPE_F32;
+    if (!fit) return LLMH_DTYPE_I8_32;
   }
   if (weight.low >= -8 && weight.high <= 7) return LLMH_DTYPE_Q4_0;
   if (weight.low >= -16 && weight.high <= 15) return LLMH_DTYPE_Q5_0;
@@ -57,12 +58,21 @@ void write_q5_0(const int32_t* q, std::byte* out) {
   write_nibbles(q, 16, out + sizeof high);
 }
 
-void write_block(llmh_dtype dtype, const int32_t* q, uint16_t scale, std::byte* out) {
-  std::memcpy(out, &scale, sizeof scale);
-  out += sizeof scale;
+void write_bytes(const int32_t* q, std::byte* out) {
+  for (int i = 0; i < kBlock; ++i) out[i] = static_cast<std::byte>(q[i] & 255);
+}
+
+void write_block(llmh_dtype dtype, const int32_t* q, float scale, std::byte* out) {
+  if (dtype == LLMH_DTYPE_I8_32) {
+    std::memcpy(out, &scale, sizeof scale);
+    return write_bytes(q, out + sizeof scale);
+  }
+  const uint16_t half = exact_f16(scale).value_or(kNanF16);
+  std::memcpy(out, &half, sizeof half);
+  out += sizeof half;
   if (dtype == LLMH_DTYPE_Q4_0) return write_nibbles(q, 8, out);
   if (dtype == LLMH_DTYPE_Q5_0) return write_q5_0(q, out);
-  for (int i = 0; i < kBlock; ++i) out[i] = static_cast<std::byte>(q[i] & 255);
+  write_bytes(q, out);
 }
 
 class GroupedDecoder final : public TensorDecoder {
@@ -107,7 +117,7 @@ class GroupedDecoder final : public TensorDecoder {
       const int64_t group = c / weight_.group_size;
       int32_t q[kBlock];
       for (int64_t i = 0; i < kBlock; ++i) q[i] = quants[c + i] - zeros[group];
-      write_block(dtype_, q, exact_f16(scales[group]).value_or(0x7E00), out + c / kBlock * block_bytes);
+      write_block(dtype_, q, scales[group], out + c / kBlock * block_bytes);
     }
   }
 

@@ -27,8 +27,9 @@ struct GroupedWeight {
   std::function<std::vector<int16_t>()> zeros;
 };
 
-// Chooses the smallest element type that holds the values exactly: blocks q4_0, q5_0, q8_0 where the groups
-// are whole blocks, the scales fit f16 and low to high fit the block's quants; otherwise f32.
+// Chooses the smallest element type that holds the values exactly. Where the groups are whole blocks and low
+// to high fit a block's quants: q4_0, q5_0, q8_0 when the scales fit f16, i8_32 when they do not; otherwise
+// f32.
 QuantisedWeight grouped_weight(std::string stored_type, GroupedWeight weight);
 
 // Integers of `bits` bits packed without gaps from the lowest bit on into 32-bit words: `first` is the number

@@ -241,14 +241,25 @@ std::vector<size_t> half_fields(llmh_dtype dtype) {
     case LLMH_DTYPE_IQ1_M:
     case LLMH_DTYPE_MXFP4:
     case LLMH_DTYPE_NVFP4:
+    case LLMH_DTYPE_NF4:
+    case LLMH_DTYPE_FP4:
+    case LLMH_DTYPE_E4M3_32:
+    case LLMH_DTYPE_I8_32:
       return {};
     default:
       return {0};
   }
 }
 
-// Scales that are no f16 field: some small ones.
+bool has_f32_scale(llmh_dtype dtype) {
+  return dtype >= LLMH_DTYPE_NF4 && dtype <= LLMH_DTYPE_I8_32;
+}
+
+// Scales that are no f16 field: some small ones; no NaN among 8-bit floats.
 void tame_scales(llmh_dtype dtype, std::byte* block) {
+  if (has_f32_scale(dtype)) block[3] = (block[3] & std::byte{0x80}) | std::byte{0x3C};
+  if (dtype == LLMH_DTYPE_E4M3_32)
+    for (int i = 4; i < 36; ++i) block[i] &= std::byte{0xF7};
   if (dtype == LLMH_DTYPE_MXFP4) block[0] = (block[0] & std::byte{7}) | std::byte{120};
   if (dtype == LLMH_DTYPE_IQ1_M) {  // exponent 2^-7 in the top nibble of the last but one word and below
     block[55] = (block[55] & std::byte{0x8F}) | std::byte{0x20};

@@ -16,7 +16,8 @@ constexpr llmh_dtype kStoredTypes[] = {
     LLMH_DTYPE_Q3_K,   LLMH_DTYPE_Q4_K,    LLMH_DTYPE_Q5_K,  LLMH_DTYPE_Q6_K,    LLMH_DTYPE_IQ4_NL,
     LLMH_DTYPE_IQ4_XS, LLMH_DTYPE_IQ1_S,   LLMH_DTYPE_IQ1_M, LLMH_DTYPE_IQ2_XXS, LLMH_DTYPE_IQ2_XS,
     LLMH_DTYPE_IQ2_S,  LLMH_DTYPE_IQ3_XXS, LLMH_DTYPE_IQ3_S, LLMH_DTYPE_TQ1_0,   LLMH_DTYPE_TQ2_0,
-    LLMH_DTYPE_MXFP4,  LLMH_DTYPE_NVFP4};
+    LLMH_DTYPE_MXFP4,  LLMH_DTYPE_NVFP4,   LLMH_DTYPE_NF4,   LLMH_DTYPE_FP4,     LLMH_DTYPE_E4M3_32,
+    LLMH_DTYPE_I8_32};
 
 std::vector<float> decoded(llmh_dtype dtype, const std::vector<std::byte>& data, int64_t count) {
   std::vector<float> result(static_cast<size_t>(count));

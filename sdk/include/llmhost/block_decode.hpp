@@ -1,6 +1,6 @@
-// Decoders of the block types that few models use: IQ1 to IQ3, TQ*, MXFP4, NVFP4. One block in, its elements out, bit
-// for bit what the `gguf` package computes; plain code, for backends that decode these types once or have no faster
-// loops. All [thread-safe], no allocation.
+// Decoders of the block types that few models use: IQ1 to IQ3, TQ*, MXFP4, NVFP4 (bit for bit what the `gguf` package
+// computes), NF4, FP4, E4M3_32, I8_32. One block in, its elements out; plain code, for backends that decode these types
+// once or have no faster loops. All [thread-safe], no allocation.
 #pragma once
 
 #include <bit>
@@ -232,6 +232,47 @@ inline void decode_nvfp4(const uint8_t* block, float* out) {
   }
 }
 
+// --- Blocks with an f32 scale: 4-bit codes (elements 0 to 31 in the low nibbles), bytes ---
+
+inline constexpr float kNf4Values[16] = {
+    -1.0F,      -0.6961928F, -0.52507305F, -0.3949175F, -0.28444138F, -0.18477343F, -0.091050036F, 0.0F,
+    0.0795803F, 0.1609302F,  0.2461123F,   0.33791524F, 0.44070983F,  0.562617F,    0.72295684F,   1.0F};
+inline constexpr float kFp4Values[16] = {0.0F,         0.0052083335F, 0.6666667F,   1.0F,           0.33333334F, 0.5F,
+                                         0.16666667F,  0.25F,         0.0F,         -0.0052083335F, -0.6666667F, -1.0F,
+                                         -0.33333334F, -0.5F,         -0.16666667F, -0.25F};
+
+inline void put_codes(const uint8_t* block, const float* values, float* out) {
+  const auto d = load<float>(block);
+  for (int i = 0; i < 32; ++i) {
+    out[i] = values[block[4 + i] & 0x0F] * d;
+    out[i + 32] = values[block[4 + i] >> 4] * d;
+  }
+}
+
+inline void decode_nf4(const uint8_t* block, float* out) {
+  put_codes(block, kNf4Values, out);
+}
+inline void decode_fp4(const uint8_t* block, float* out) {
+  put_codes(block, kFp4Values, out);
+}
+
+// 1-4-3 bits without infinities, all ones NaN. The multiplication moves the exponent's bias and is exact, subnormal
+// numbers included.
+inline float from_e4m3(uint8_t bits) {
+  const uint32_t magnitude = (bits & 0x7FU) == 0x7FU ? 0x7FC00000U : (bits & 0x7FU) << 20;
+  return std::bit_cast<float>(magnitude | (bits & 0x80U) << 24) * 0x1p120F;
+}
+
+inline void decode_e4m3_32(const uint8_t* block, float* out) {
+  const auto d = load<float>(block);
+  for (int i = 0; i < 32; ++i) out[i] = from_e4m3(block[4 + i]) * d;
+}
+
+inline void decode_i8_32(const uint8_t* block, float* out) {
+  const auto d = load<float>(block);
+  for (int i = 0; i < 32; ++i) out[i] = static_cast<float>(static_cast<int8_t>(block[4 + i])) * d;
+}
+
 }  // namespace block
 
 // Null for types that this header does not decode.
@@ -259,6 +300,14 @@ constexpr BlockDecoder block_decoder(llmh_dtype dtype) {
       return block::decode_mxfp4;
     case LLMH_DTYPE_NVFP4:
       return block::decode_nvfp4;
+    case LLMH_DTYPE_NF4:
+      return block::decode_nf4;
+    case LLMH_DTYPE_FP4:
+      return block::decode_fp4;
+    case LLMH_DTYPE_E4M3_32:
+      return block::decode_e4m3_32;
+    case LLMH_DTYPE_I8_32:
+      return block::decode_i8_32;
     default:
       return nullptr;
   }

@@ -1,7 +1,8 @@
 /* Element types of tensors. Plain C11.
  *
  * A quantised type stores rows in blocks: `block_elements` consecutive elements of the innermost dimension share
- * `block_bytes` bytes. The byte layouts of the block types are those of GGUF files (ggml), the source of every figure here.
+ * `block_bytes` bytes. The byte layouts of the block types up to NVFP4 are those of GGUF files (ggml), the source of their
+ * figures.
  * Ids are part of the ABI: they are only ever appended to. */
 #ifndef LLMHOST_DTYPE_H
 #define LLMHOST_DTYPE_H
@@ -49,7 +50,12 @@ enum {
   LLMH_DTYPE_TQ2_0 = 31,   /* ternary, blocks of 256: d (q - 1), four values a byte */
   LLMH_DTYPE_MXFP4 = 32,   /* 4-bit floats e2m1, blocks of 32: a power of two as scale */
   LLMH_DTYPE_NVFP4 = 33,   /* 4-bit floats e2m1, blocks of 64 in 4 parts: an unsigned e4m3 scale each */
-  LLMH_DTYPE_COUNT_ = 34   /* one past the last id known to this header; never stored */
+  /* Types that no file has: what the host packs quantised Hub checkpoints into, exactly. The scale d is an f32 in front. */
+  LLMH_DTYPE_NF4 = 34,     /* 4 bits, blocks of 64: d times one of the 16 values of NormalFloat 4 */
+  LLMH_DTYPE_FP4 = 35,     /* as NF4 with the 16 values of bitsandbytes' fp4 */
+  LLMH_DTYPE_E4M3_32 = 36, /* 8-bit floats e4m3, blocks of 32: d x */
+  LLMH_DTYPE_I8_32 = 37,   /* 8 bits, blocks of 32: d q */
+  LLMH_DTYPE_COUNT_ = 38   /* one past the last id known to this header; never stored */
 };
 
 /* Layout of one dtype. [thread-safe] */
@@ -62,18 +68,19 @@ typedef struct llmh_dtype_layout {
 /* The layout of `dtype`, or {NULL, 0, 0} for an id that this header does not know. */
 static inline llmh_dtype_layout llmh_dtype_layout_of(llmh_dtype dtype) {
   static const llmh_dtype_layout kLayouts[LLMH_DTYPE_COUNT_] = {
-      {0, 0, 0},          {"f32", 1, 4},        {"f16", 1, 2},
-      {"bf16", 1, 2},     {"f64", 1, 8},        {"i8", 1, 1},
-      {"i16", 1, 2},      {"i32", 1, 4},        {"i64", 1, 8},
-      {"u8", 1, 1},       {"bool", 1, 1},       {"q4_0", 32, 18},
-      {"q4_1", 32, 20},   {"q5_0", 32, 22},     {"q5_1", 32, 24},
-      {"q8_0", 32, 34},   {"q2_k", 256, 84},    {"q3_k", 256, 110},
-      {"q4_k", 256, 144}, {"q5_k", 256, 176},   {"q6_k", 256, 210},
-      {"iq4_nl", 32, 18}, {"iq4_xs", 256, 136}, {"iq1_s", 256, 50},
-      {"iq1_m", 256, 56}, {"iq2_xxs", 256, 66}, {"iq2_xs", 256, 74},
-      {"iq2_s", 256, 82}, {"iq3_xxs", 256, 98}, {"iq3_s", 256, 110},
-      {"tq1_0", 256, 54}, {"tq2_0", 256, 66},   {"mxfp4", 32, 17},
-      {"nvfp4", 64, 36}};
+      {0, 0, 0},           {"f32", 1, 4},        {"f16", 1, 2},
+      {"bf16", 1, 2},      {"f64", 1, 8},        {"i8", 1, 1},
+      {"i16", 1, 2},       {"i32", 1, 4},        {"i64", 1, 8},
+      {"u8", 1, 1},        {"bool", 1, 1},       {"q4_0", 32, 18},
+      {"q4_1", 32, 20},    {"q5_0", 32, 22},     {"q5_1", 32, 24},
+      {"q8_0", 32, 34},    {"q2_k", 256, 84},    {"q3_k", 256, 110},
+      {"q4_k", 256, 144},  {"q5_k", 256, 176},   {"q6_k", 256, 210},
+      {"iq4_nl", 32, 18},  {"iq4_xs", 256, 136}, {"iq1_s", 256, 50},
+      {"iq1_m", 256, 56},  {"iq2_xxs", 256, 66}, {"iq2_xs", 256, 74},
+      {"iq2_s", 256, 82},  {"iq3_xxs", 256, 98}, {"iq3_s", 256, 110},
+      {"tq1_0", 256, 54},  {"tq2_0", 256, 66},   {"mxfp4", 32, 17},
+      {"nvfp4", 64, 36},   {"nf4", 64, 36},      {"fp4", 64, 36},
+      {"e4m3_32", 32, 36}, {"i8_32", 32, 36}};
   if (dtype <= 0 || dtype >= LLMH_DTYPE_COUNT_) return kLayouts[0];
   return kLayouts[dtype];
 }

@@ -120,12 +120,18 @@ def awq(name, version, group_size=32):
 
 # --- bitsandbytes ---
 
-def bitsandbytes_four_bit(name, kind, nested, storage="U8"):
+NF4 = [-1.0, -0.6961928, -0.52507305, -0.3949175, -0.28444138, -0.18477343, -0.091050036, 0.0, 0.0795803, 0.1609302,
+       0.2461123, 0.33791524, 0.44070983, 0.562617, 0.72295684, 1.0]
+FP4 = [0.0, 0.0052083335, 0.6666667, 1.0, 0.33333334, 0.5, 0.16666667, 0.25]
+TABLES = {"nf4": np.array(NF4, np.float32), "fp4": np.array(FP4 + [-v for v in FP4], np.float32)}
+
+
+def bitsandbytes_four_bit(name, kind, nested, storage="U8", odd=False):
     rng = seeded(name)
-    rows, columns, block = 24, 40, 64
+    rows, columns, block = (24, 40, 64) if odd else (8, 128, 128)
     count = rows * columns
     codes = rng.integers(0, 16, count)
-    table = np.sort(rng.uniform(-1, 1, 16)).astype(np.float32)
+    table = np.sort(rng.uniform(-1, 1, 16)).astype(np.float32) if odd else TABLES[kind]
     blocks = count // block
     packed = (codes[0::2] << 4 | codes[1::2]).astype(np.uint8)
     state = {"quant_type": kind, "blocksize": block, "dtype": "bfloat16", "shape": [rows, columns]}
@@ -148,17 +154,17 @@ def bitsandbytes_four_bit(name, kind, nested, storage="U8"):
     config = {"quant_method": "bitsandbytes", "load_in_4bit": True, "load_in_8bit": False, "bnb_4bit_quant_type": kind,
               "bnb_4bit_use_double_quant": nested, "llm_int8_skip_modules": ["lm_head"]}
     values = (table[codes] * np.repeat(absmax, block)).reshape(rows, columns)
-    write(name, config, tensors, {"a.weight": values}, {"a.weight": "f32"})
+    write(name, config, tensors, {"a.weight": values}, {"a.weight": "f32" if odd else kind})
 
 
-def bitsandbytes_eight_bit(name):
+def bitsandbytes_eight_bit(name, columns):
     rng = seeded(name)
-    weight = rng.integers(-127, 128, (16, 24)).astype(np.int8)
+    weight = rng.integers(-127, 128, (16, columns)).astype(np.int8)
     largest = rng.uniform(0.5, 2, 16).astype(np.float32)
     tensors = {"a.weight": weight, "a.SCB": largest, "a.weight_format": np.zeros((), np.uint8)}
     config = {"quant_method": "bitsandbytes", "load_in_8bit": True, "llm_int8_threshold": 6.0}
-    values = weight.astype(np.float32) * largest[:, None] * np.float32(1 / np.float32(127))
-    write(name, config, tensors, {"a.weight": values}, {"a.weight": "f32"})
+    values = weight.astype(np.float32) * (largest * np.float32(1 / np.float32(127)))[:, None]
+    write(name, config, tensors, {"a.weight": values}, {"a.weight": "f32" if columns % 32 else "i8_32"})
 
 
 # --- eight-bit floats ---
@@ -170,9 +176,9 @@ def finite_codes(rng, shape, kind):
     return codes
 
 
-def fp8(name, kind="F8_E4M3", scale_of="tensor", scale_kind="F32", method="fp8"):
+def fp8(name, kind="F8_E4M3", scale_of="tensor", scale_kind="F32", method="fp8", odd=False):
     rng = seeded(name)
-    rows, columns, block = 20, 44, (8, 16)
+    rows, columns, block = (20, 44, (8, 16)) if odd else (20, 96, (8, 32))
     codes = finite_codes(rng, (rows, columns), kind)
     values = e4m3(codes) if kind == "F8_E4M3" else e5m2(codes)
     shape = {"tensor": (), "row": (rows, 1), "block": (3, 3)}[scale_of]
@@ -196,7 +202,7 @@ def fp8(name, kind="F8_E4M3", scale_of="tensor", scale_kind="F32", method="fp8")
     if scale_of == "block":
         config |= {"weight_block_size": list(block), "scale_fmt": "ue8m0" if scale_kind == "F8_E8M0" else "float"}
     write(name, config, tensors, {"a.weight": values * full, "b.weight": tensors["b.weight"]},
-          {"a.weight": "f32", "b.weight": "f16"})
+          {"a.weight": "f32" if odd or kind == "F8_E5M2" else "e4m3_32", "b.weight": "f16"})
 
 
 # --- compressed-tensors ---
@@ -242,14 +248,15 @@ def compressed_integers(name, bits, symmetric, strategy, packed=True, scale_kind
     full = np.broadcast_to(scales, (rows, groups))
     config = compressed_config("pack-quantized" if packed else "int-quantized", bits, "int", symmetric, strategy,
                                32 if strategy == "group" else None)
-    exact = scale_kind == "BF16" and not act_order and columns % 32 == 0 and (bits == 4 or symmetric)
-    kind = "f32" if not exact else "q8_0" if bits == 8 else "q4_0" if symmetric else "q5_0"
+    fits = not act_order and columns % 32 == 0 and (bits == 4 or symmetric)
+    small = "q8_0" if bits == 8 else "q4_0" if symmetric else "q5_0"
+    kind = "f32" if not fits else small if scale_kind == "BF16" else "i8_32"
     write(name, config, tensors, {"a.weight": grouped(full, quants, zeros, group_of)}, {"a.weight": kind})
 
 
 def compressed_floats(name, strategy):
     rng = seeded(name)
-    rows, columns, block = 20, 44, (8, 16)
+    rows, columns, block = 20, 96, (8, 32)
     codes = finite_codes(rng, (rows, columns), "F8_E4M3")
     shape = {"tensor": (1,), "channel": (rows, 1), "block": (3, 3)}[strategy]
     stored = Typed("BF16", to_bf16(rng.uniform(0.001, 0.01, shape)))
@@ -261,7 +268,7 @@ def compressed_floats(name, strategy):
     config = compressed_config("float-quantized", 8, "float", True, strategy, **extra)
     config["config_groups"]["group_0"]["input_activations"] = {"num_bits": 8, "type": "float", "dynamic": True, "strategy": "token"}
     tensors = {"a.weight": Typed("F8_E4M3", codes), "a.weight_scale": stored}
-    write(name, config, tensors, {"a.weight": e4m3(codes) * full}, {"a.weight": "f32"})
+    write(name, config, tensors, {"a.weight": e4m3(codes) * full}, {"a.weight": "e4m3_32"})
 
 
 def compressed_four_bit_floats(name, form):
@@ -281,7 +288,7 @@ def compressed_four_bit_floats(name, form):
         scales = e8m0(stored)
     config = compressed_config(form, 4, "float", True, "tensor_group" if group == 16 else "group", group)
     values = e2m1(codes) * np.repeat(scales, group, 1)
-    write(name, config, tensors, {"a.weight": values}, {"a.weight": "f32"})
+    write(name, config, tensors, {"a.weight": values}, {"a.weight": "f32" if group == 16 else "mxfp4"})
 
 
 # --- MXFP4 of experts ---
@@ -313,11 +320,15 @@ def main():
     awq("awq-gemv-64", "gemv", 64)
     bitsandbytes_four_bit("bitsandbytes-nf4", "nf4", False, "BF16")
     bitsandbytes_four_bit("bitsandbytes-fp4-nested", "fp4", True)
-    bitsandbytes_eight_bit("bitsandbytes-int8")
+    bitsandbytes_four_bit("bitsandbytes-nf4-odd", "nf4", False, odd=True)
+    bitsandbytes_four_bit("bitsandbytes-fp4-odd", "fp4", True, odd=True)
+    bitsandbytes_eight_bit("bitsandbytes-int8", 64)
+    bitsandbytes_eight_bit("bitsandbytes-int8-odd", 24)
     fp8("fp8-tensor")
     fp8("fp8-e5m2", kind="F8_E5M2")
     fp8("fp8-rows", scale_of="row", scale_kind="BF16", method="fbgemm_fp8")
     fp8("fp8-blocks", scale_of="block")
+    fp8("fp8-blocks-odd", scale_of="block", odd=True)
     fp8("fp8-blocks-e8m0", scale_of="block", scale_kind="F8_E8M0")
     compressed_integers("compressed-int4-group", 4, True, "group")
     compressed_integers("compressed-int4-zeros", 4, False, "group")
@@ -325,6 +336,7 @@ def main():
     compressed_integers("compressed-int4-odd", 4, True, "channel", columns=44)
     compressed_integers("compressed-int8-packed", 8, True, "channel")
     compressed_integers("compressed-int8-rows", 8, True, "channel", packed=False)
+    compressed_integers("compressed-int8-f32-scales", 8, True, "channel", packed=False, scale_kind="F32")
     compressed_integers("compressed-int8-zeros", 8, False, "channel", packed=False, scale_kind="F32")
     compressed_integers("compressed-int8-tensor", 8, False, "tensor", packed=False)
     compressed_floats("compressed-fp8-tensor", "tensor")

@@ -63,7 +63,7 @@ DecodeKernels decode_kernels() {
   DecodeKernels table = HWY_DYNAMIC_DISPATCH(decode_table)();
   add_plain<LLMH_DTYPE_IQ1_S, LLMH_DTYPE_IQ1_M, LLMH_DTYPE_IQ2_XXS, LLMH_DTYPE_IQ2_XS, LLMH_DTYPE_IQ2_S,
             LLMH_DTYPE_IQ3_XXS, LLMH_DTYPE_IQ3_S, LLMH_DTYPE_TQ1_0, LLMH_DTYPE_TQ2_0, LLMH_DTYPE_MXFP4,
-            LLMH_DTYPE_NVFP4>(table);
+            LLMH_DTYPE_NVFP4, LLMH_DTYPE_NF4, LLMH_DTYPE_FP4, LLMH_DTYPE_E4M3_32, LLMH_DTYPE_I8_32>(table);
   return table;
 }
 }  // namespace llmhost::cpu

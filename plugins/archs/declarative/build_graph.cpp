@@ -64,7 +64,8 @@ class Builder {
     if (!e.positions.empty())
       x = x + llmh::learned_positions(graph_.root(), e.positions, e.n_positions, recipe_.sizes.hidden_size);
     if (e.sinusoidal)
-      x = x + llmh::sinusoidal_positions(graph_, e.n_positions, recipe_.sizes.hidden_size, e.position_offset);
+      x = x + llmh::sinusoidal_positions(graph_, e.n_positions, recipe_.sizes.hidden_size, e.position_offset,
+                                         e.whole_frequencies);
     return normed(graph_, e.norm, x);
   }
 
@@ -155,7 +156,11 @@ class Builder {
     };
     if (!a.q_norm.after_rope) norm_qk();
     if (a.clip_normed != 0.0F) clip(qkv, a.clip_normed);
-    if (a.rope >= 0) qkv = llmh::rotate_qk(qkv, angles_[static_cast<size_t>(a.rope)], c, a.rope_style);
+    if (a.rope >= 0) {
+      llmh::RopeAngles angles = angles_[static_cast<size_t>(a.rope)];
+      if (a.rope_reversed) angles.sin = llmh::scale(angles.sin, -1);
+      qkv = llmh::rotate_qk(qkv, angles, c, a.rope_style);
+    }
     if (a.q_norm.after_rope) norm_qk();
     qkv.v = scaled(head_normed(at, a.v_norm, qkv.v, c.n_kv_heads), a.v_scale);
     qkv.q = scaled(qkv.q, a.q_scale);

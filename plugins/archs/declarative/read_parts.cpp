@@ -47,6 +47,7 @@ int read_rope(const Section& section, AttentionSpec& a, int64_t rotated_head, co
               std::vector<llmh::RopeConfig>& ropes) {
   a.rope_style =
       section.choice("style", {"halves", "interleaved"}, 0) == 0 ? LLMH_ROPE_HALVES : LLMH_ROPE_INTERLEAVED;
+  a.rope_reversed = section.flag("reversed", false);
   const int64_t rotary_dim = section.count("dim", rotated_head);
   const bool wanted = section.flag("when", true);
   if (wanted && (rotary_dim < 2 || rotary_dim % 2 != 0 || rotary_dim > rotated_head))

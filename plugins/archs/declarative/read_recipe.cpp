@@ -70,6 +70,7 @@ EmbeddingSpec read_embedding(const Section& section, const Recipe& recipe, const
   e.projection = section.text("projection", "");
   const Section positions = section.section("positions");
   e.sinusoidal = positions.choice("kind", {"learned", "sinusoidal"}, 0) == 1;
+  e.whole_frequencies = positions.choice("base", {"fairseq", "tensor2tensor"}, 0) == 1;
   e.positions = positions.text("module", "");
   e.position_offset = positions.count("offset", 0);
   e.n_positions = positions.count("count", recipe.sizes.context_length);

@@ -40,8 +40,9 @@ struct AttentionSpec {
   HeadNormSpec q_norm, k_norm, v_norm;
   int rope = -1;  // index into Recipe::ropes; -1: no rotation
   int32_t rope_style = LLMH_ROPE_HALVES;
-  float clip = 0.0F;         // of the projections; 0: none
-  float clip_normed = 0.0F;  // the same behind the norms of q and k
+  bool rope_reversed = false;  // the angles are negative
+  float clip = 0.0F;           // of the projections; 0: none
+  float clip_normed = 0.0F;    // the same behind the norms of q and k
   float q_scale = 1.0F, k_scale = 1.0F, v_scale = 1.0F;
   std::string sinks;               // weight below the module; empty: none
   std::vector<float> alibi;        // slopes; empty: none
@@ -122,6 +123,7 @@ struct EmbeddingSpec {
   std::string positions;   // learned table; empty: none
   int64_t n_positions = 0, position_offset = 0;
   bool sinusoidal = false;
+  bool whole_frequencies = false;  // their last frequency is that of 10000^(-1 + 2 / width), not of 1 / 10000
 };
 
 struct HeadSpec {

@@ -71,7 +71,9 @@ class QwenMoe {
  private:
   void read_experts(const llmh::Model& model) {
     const bool gguf = model.is_gguf();
-    router_.n_experts = model.size_or(gguf ? "num_local_experts" : "num_experts", third_ ? 128 : 60);
+    // Newer configs call it num_local_experts, as GGUF files do.
+    router_.n_experts = model.size_or(gguf || !model.has("num_experts") ? "num_local_experts" : "num_experts",
+                                      third_ ? 128 : 60);
     router_.n_experts_per_tok = model.size_or("num_experts_per_tok", third_ ? 8 : 4);
     // GGUF files do not say it: the first generation adds the weights as they are, the other one makes their
     // sum 1.

@@ -15,12 +15,14 @@ inline Tensor learned_positions(const Scope& at, std::string_view name, int64_t 
   return at.embedding(name, at.graph().input(LLMH_INPUT_POSITIONS), n_positions, width);
 }
 
-// Sines in the first half, cosines in the second, of position times 10000^(-i / (width / 2 - 1)): f32 [T, width].
-// `first` is the number that stands for position 0. (Vaswani et al. 2017, as fairseq lays it out)
-inline Tensor sinusoidal_positions(Graph& graph, int64_t n_positions, int64_t width, int64_t first = 0) {
+// Sines in the first half, cosines in the second, of position times 10000^(-i / (width / 2 - 1)): f32 [T, width]; with
+// `whole` of position times 10000^(-i / (width / 2)). `first` is the number that stands for position 0. (Vaswani et al.
+// 2017, as fairseq and tensor2tensor lay it out)
+inline Tensor sinusoidal_positions(Graph& graph, int64_t n_positions, int64_t width, int64_t first = 0,
+                                   bool whole = false) {
   const int64_t half = width / 2;
   std::vector<float> table(static_cast<size_t>(n_positions * width), 0.0F);
-  const double step = std::log(10000.0) / static_cast<double>(half - 1);
+  const double step = std::log(10000.0) / static_cast<double>(whole ? half : half - 1);
   for (int64_t p = 0; p < n_positions; ++p)
     for (int64_t i = 0; i < half; ++i) {
       const auto frequency = static_cast<float>(std::exp(-step * static_cast<double>(i)));

@@ -58,7 +58,7 @@ class EditableModel {
     for (const Tensor& t : tensors) entries.push_back({t.name, t.dtype, t.shape, t.bytes});
     model::write_safetensors(folder_ / "model.safetensors", entries);
     plugin::RegistryOptions plugins;
-    plugins.plugin_path = {std::string(LLMHOST_BINARY_DIR) + "/lib/llmhost/plugins"};
+    plugins.plugin_path = {LLMHOST_BINARY_DIR "/lib/llmhost/plugins/llama.so"};
     plugins.use_default_path = false;
     plugins.allow_insecure = true;  // a build folder may be group-writable
     const plugin::Registry registry(plugins);
@@ -166,7 +166,7 @@ TEST_CASE("sizes out of range, unknown scalings and activations are refused") {
       {[](Json& c) { c["num_hidden_layers"] = 0; }, "num_hidden_layers"},
       {[](Json& c) { c["num_hidden_layers"] = 2'000'000'000; }, "number of layers"},
       {[](Json& c) { c["num_attention_heads"] = -4; }, "num_attention_heads"},
-      {[](Json& c) { c["num_local_experts"] = 8; }, "mixture of experts"},
+      {[](Json& c) { c["num_local_experts"] = 8; }, "no plugin for model type"},
       {[](Json& c) { c["sliding_window"] = 8; }, "sliding_window"},
       {[](Json& c) { c["partial_rotary_factor"] = 0.5; }, "partial_rotary_factor"},
       {[](Json& c) {
@@ -187,7 +187,7 @@ TEST_CASE("sizes out of range, unknown scalings and activations are refused") {
       {[](Json& c) { c.erase("hidden_size"); }, "hidden_size"},
       {[](Json& c) { c["model_type"] = "unheard-of"; }, "unheard-of"},
       {[](Json& c) {
-         c["quantization_config"] = {{"quant_method", "gptq"}};
+         c["quantization_config"] = {{"quant_method", "nobody"}};
        },
        "quantization_config"}};
   for (const auto& [change, expected] : changes) {

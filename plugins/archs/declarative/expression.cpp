@@ -88,7 +88,7 @@ class Parser {
 
   NodePtr binary(size_t level) {
     static const std::vector<std::vector<std::string_view>> kLevels = {
-        {"|"}, {"or"}, {"and"}, {"==", "!=", "<=", ">=", "<", ">"}, {"+", "-"}, {"**", "*", "/", "%"}};
+        {"|"}, {"or"}, {"and"}, {"==", "!=", "<=", ">=", "<", ">"}, {"+", "-"}, {"*", "/", "%"}};
     if (level == kLevels.size()) return unary();
     NodePtr left = binary(level + 1);
     for (;;) {
@@ -102,7 +102,8 @@ class Parser {
   NodePtr unary() {
     if (take("not")) return make(Kind::kOperator, "not", {unary()});
     if (take("-")) return make(Kind::kOperator, "neg", {unary()});
-    return primary();
+    NodePtr base = primary();
+    return take("**") ? make(Kind::kOperator, "**", {base, unary()}) : base;
   }
 
   NodePtr primary() {

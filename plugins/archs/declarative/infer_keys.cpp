@@ -1,0 +1,134 @@
+// Config keys that have nothing to say once the tensors are known, each group with its reason. A key that
+// might mean more than that is not here: it stays unread, and the host's audit refuses the model by it.
+#include <algorithm>
+
+#include "infer_state.h"
+
+namespace declarative {
+
+namespace {
+
+// Whether any linear of the layers, or the output, has a bias.
+bool any_bias(const Inference& in, bool in_attention) {
+  return std::any_of(in.tensors.layer().begin(), in.tensors.layer().end(), [&](const auto& each) {
+    const std::string& name = each.first;
+    const bool below = in.attention_module.empty() || name.starts_with(in.attention_module + ".");
+    return name.ends_with(".bias") &&
+           in.tensors.find(name.substr(0, name.size() - 4) + "weight") != nullptr &&
+           (below == in_attention || in.attention_module.empty());
+  });
+}
+
+// The tensors show which linears have a bias; a flag that says yes where none is stored is left to the audit.
+void ignore_bias_flags(Inference& in) {
+  const auto ignore = [&](const char* name, bool stored) {
+    if (in.model.kind_of(name) == LLMH_KIND_OF_BOOL && (stored || !in.flag(name, false)))
+      in.ignored_keys.emplace_back(name);
+  };
+  const bool attention = any_bias(in, true);
+  const bool other = any_bias(in, false);
+  for (const char* name :
+       {"attention_bias", "qkv_bias", "use_qkv_bias", "add_qkv_bias", "attention_out_bias", "o_bias"})
+    ignore(name, attention);
+  for (const char* name : {"mlp_bias", "add_bias_linear"}) ignore(name, other);
+  for (const char* name : {"use_bias", "bias", "enable_bias"}) ignore(name, attention || other);
+  ignore("lm_head_bias", in.tensors.find_global("lm_head.bias") != nullptr);
+  in.ignore({"no_bias"});
+}
+
+// Flags that mean nothing as long as they have this value.
+void ignore_when(Inference& in, bool value, std::initializer_list<const char*> names) {
+  for (const char* name : names)
+    if (in.model.kind_of(name) == LLMH_KIND_OF_BOOL && in.flag(name, !value) == value)
+      in.ignored_keys.emplace_back(name);
+}
+
+// The same of numbers.
+void ignore_zero(Inference& in, std::initializer_list<const char*> names) {
+  for (const char* name : names) {
+    const int32_t kind = in.model.kind_of(name);
+    if ((kind == LLMH_KIND_OF_FLOAT || kind == LLMH_KIND_OF_INT) && in.number(name) == 0)
+      in.ignored_keys.emplace_back(name);
+  }
+}
+
+// Norms of q and k that a flag promises are there, or it says no.
+void ignore_norm_flags(Inference& in) {
+  const bool stored = std::any_of(in.choices.begin(), in.choices.end(),
+                                  [](const Choice& c) { return c.what == "attention.q_norm"; });
+  for (const char* name : {"use_qk_norm", "qk_layernorm", "qk_norm", "attn_config.qk_ln"})
+    if (in.model.kind_of(name) == LLMH_KIND_OF_BOOL && in.flag(name, false) == stored)
+      in.ignored_keys.emplace_back(name);
+}
+
+// Which layers have experts shows in the tensors; a list that knows more kinds than two does not belong here.
+void ignore_mlp_types(Inference& in) {
+  if (in.model.kind_of("mlp_layer_types") != LLMH_KIND_OF_LIST) return;
+  for (int64_t i = 0; i < in.layers; ++i) {
+    const std::string type = in.word("mlp_layer_types." + std::to_string(i));
+    if (type != "dense" && type != "sparse" && type != "moe")
+      Inference::refuse("config key 'mlp_layer_types' holds '" + type + "'; known are dense, sparse");
+  }
+}
+
+}  // namespace
+
+void ignore_plain_keys(Inference& in) {
+  ignore_bias_flags(in);
+  ignore_norm_flags(in);
+  ignore_mlp_types(in);
+  // Sizes: the shapes of the tensors tell them.
+  in.ignore({"intermediate_size",
+             "n_inner",
+             "ffn_dim",
+             "ffn_hidden_size",
+             "d_ff",
+             "dff",
+             "moe_intermediate_size",
+             "shared_expert_intermediate_size",
+             "shared_intermediate_size",
+             "moe_shared_expert_intermediate_size",
+             "n_shared_experts",
+             "num_shared_experts",
+             "moe_num_shared_experts",
+             "num_shared_expert",
+             "expansion_ratio",
+             "word_embed_proj_dim",
+             "intermediate_multiple_size",
+             "num_kv_heads",
+             "num_key_value_heads",
+             "kv_channels",
+             "vocab_size",
+             "prefix_dense_intermediate_size"});
+  // Which layers have experts: those that store them.
+  in.ignore({"first_k_dense_replace", "decoder_sparse_step", "mlp_only_layers", "moe_layer_interval",
+             "moe_layer_start_index", "moe_layer_end_index", "moe_layer_freq", "num_dense_layers"});
+  // Layers that predict further tokens, which are not run.
+  in.ignore({"num_nextn_predict_layers", "num_mtp_layers"});
+  // How the projections are laid out: their shapes and the norms tell.
+  in.ignore({"multi_query", "new_decoder_architecture", "num_ln_in_parallel_attn"});
+  // Precision and speed of the implementation, not what it computes.
+  in.ignore({"attention_softmax_in_fp32", "scale_attention_softmax_in_fp32", "reorder_and_upcast_attn",
+             "slow_but_exact", "attn_config.attn_impl", "attn_config.attn_pdrop",
+             "attn_config.attn_uses_sequence_id", "attn_config.model_type", "enable_moe_fp32_combine",
+             "fused_mlp", "fused_bias_fc"});
+  // Training, other heads on the same model, bookkeeping.
+  in.ignore({"summary_type", "summary_use_proj", "summary_proj_to_labels", "summary_activation", "layerdrop",
+             "rotary", "embedding_initializer_range", "aux_loss_coef", "eod_token_id", "init_device",
+             "init_config", "verbose", "embedding_fraction", "learnable_sink_init", "moe_loss_weight",
+             "seq_aux", "router_z_loss_coef"});
+  ignore_when(
+      in, false,
+      {"alibi", "use_alibi", "use_mrope", "attn_config.prefix_lm", "use_bidirectional_attention",
+       "mup_enabled", "moe_apply_router_weight_on_input", "apply_residual_connection_post_layernorm"});
+  ignore_when(in, true, {"layer_norm_elementwise_affine", "is_causal"});
+  ignore_zero(
+      in, {"router_jitter_noise", "input_jitter_noise", "moe_router_logit_softcapping", "zero_expert_num"});
+  // Longrope and its like read the length beside their settings; without them nobody does.
+  const std::string type =
+      in.word(in.has("rope_scaling") ? "rope_scaling.rope_type" : "rope_parameters.rope_type");
+  if (type.empty() || type == "default") in.ignore({"original_max_position_embeddings"});
+  if (in.word("attn_config.attn_type") == "multihead_attention") in.ignore({"attn_config.attn_type"});
+}
+
+}  // namespace declarative

@@ -1,0 +1,255 @@
+// How positions enter: rotations, learned tables, ALiBi; and which positions a layer sees.
+#include <algorithm>
+#include <cmath>
+
+#include "infer_state.h"
+
+namespace declarative {
+
+namespace {
+
+const std::string kParameters = "rope_parameters";
+
+// Kinds of layers that have rope settings of their own: "rope_parameters.full_attention".
+bool has_settings_by_layer(const Inference& in) {
+  if (in.model.kind_of(kParameters) != LLMH_KIND_OF_OBJECT) return false;
+  const std::vector<std::string> members = in.model.keys(kParameters);
+  return std::any_of(members.begin(), members.end(),
+                     [&](const std::string& member) { return member.ends_with("_attention"); });
+}
+
+bool is_rotary(const Inference& in) {
+  return !in.key({"rope_theta", "rope_parameters", "rope_scaling", "rotary_emb_base", "rope_base",
+                  "rotary_base", "rotary_dim", "rotary_pct", "rope_pct", "partial_rotary_factor",
+                  "attn_config.rope_theta", "layer_rope_theta"})
+              .empty();
+}
+
+// The elements of a head that are rotated, where that is not all of them.
+void write_dim(Inference& in, Draft& rope, bool by_layer) {
+  if (in.latent) return;
+  std::string factor;
+  for (const char* name : {"rope_parameters.partial_rotary_factor", "rope_scaling.partial_rotary_factor",
+                           "partial_rotary_factor", "rotary_pct", "rope_pct", "rope_percent"})
+    if (in.has(name)) factor += "$" + std::string(name) + " | ";
+  if (by_layer) factor = "$rope_parameters[$layer_types[i]].partial_rotary_factor | " + factor;
+  if (in.has("rotary_dim")) {
+    rope.set("dim", factor.empty() ? "$rotary_dim" : "$rotary_dim | " + factor + "1");
+    in.choose("attention.rope.dim", std::to_string(in.integer("rotary_dim")), "config: rotary_dim", 95);
+  } else if (!factor.empty()) {
+    rope.set("dim", "floor(head_dim * (" + factor + "1))");
+    in.choose("attention.rope.dim", "a part of each head", "config", 95);
+  }
+}
+
+void write_theta(Inference& in, Draft& rope) {
+  const std::string key =
+      in.key({"rope_theta", "rotary_emb_base", "rope_base", "rotary_base", "attn_config.rope_theta"});
+  const bool inner = in.has("rope_parameters.rope_theta") || in.has("rope_scaling.rope_theta");
+  if (!key.empty() && key != "rope_theta" && inner)
+    Inference::refuse("config keys '" + key + "' and 'rope_theta' both tell the base of the rotations");
+  const bool anywhere = inner || !key.empty() || has_settings_by_layer(in);
+  rope.set("theta", key.empty() ? "10000" : "$" + key,
+           anywhere ? ""
+                    : in.choose("attention.rope.theta", "10000",
+                                "no config key tells it; default of most families", 65));
+  if (!key.empty()) in.choose("attention.rope.theta", "$" + key, "config: " + key, 95);
+}
+
+// Which two elements of a head are a pair. Few configs say so.
+void write_style(Inference& in, Draft& rope) {
+  const auto style = [&](bool interleaved, const std::string& source, int certainty) {
+    const char* name = interleaved ? "interleaved" : "halves";
+    rope.set("style", name, in.choose("attention.rope.style", name, source, certainty));
+  };
+  for (const char* name : {"rope_interleave", "rope_interleaved", "rotary_interleaved", "interleaved_rope"}) {
+    if (in.model.kind_of(name) != LLMH_KIND_OF_BOOL) continue;
+    rope.set("style", "$" + std::string(name) + " ? interleaved : halves");
+    in.choose("attention.rope.style", in.flag(name, false) ? "interleaved" : "halves",
+              std::string("config: ") + name, 100);
+    return;
+  }
+  if (in.latent && in.has("scale_depth"))
+    return style(false, "latent attention beside scale_depth, as in MiniCPM 3", 55);
+  if (in.latent) return style(true, "default of the families with latent attention", 55);
+  const bool bare = in.has("rotary_dim") && in.key({"rope_theta", "rope_parameters", "rope_scaling"}).empty();
+  if (bare) return style(true, "rotary_dim without a base, as in GPT-J", 55);
+  if (in.has("logit_scale") && in.layer_norms)
+    return style(true, "logit_scale beside layer norms, as in Cohere", 55);
+  const bool fused_gate =
+      in.has_module("mlp.gate_up_proj") && in.has_module(joined(in.attention_module, "q_proj"));
+  const bool partial = in.has("partial_rotary_factor") || in.has("rope_parameters.partial_rotary_factor");
+  if (fused_gate && partial)
+    return style(true, "separate q and fused gate with a part of each head rotated, as in GLM", 55);
+  if (in.has("use_bias") && !in.layer_norms)
+    return style(true, "use_bias beside RMS norms, as in ERNIE 4.5", 55);
+  style(false, "default of most families", 55);
+}
+
+// Layers without rotations.
+void write_when(Inference& in, Draft& rope, bool by_layer) {
+  std::string when;
+  std::string source;
+  int certainty = 90;
+  if (in.model.kind_of("no_rope_layers") == LLMH_KIND_OF_LIST && in.model.size_of("no_rope_layers") > 0) {
+    when = "$no_rope_layers[i]";
+    source = "config: no_rope_layers, where 1 stands for rotations";
+    in.ignore({"no_rope_layer_interval"});  // the list follows from it
+  } else if (in.has("no_rope_layer_interval")) {
+    when = "(i + 1) % $no_rope_layer_interval != 0";
+    source = "config: no_rope_layer_interval";
+  } else if (by_layer) {
+    when = "present('rope_parameters.' + $layer_types[i])";
+    source = "config: rope_parameters of each kind of layer";
+  } else if (!in.sliding.empty() && !in.has("rope_local_base_freq") &&
+             (in.has("sliding_window_pattern") || (in.has("logit_scale") && in.layer_norms))) {
+    when = in.sliding;
+    source =
+        "sliding_window_pattern or logit_scale: the full layers of Cohere 2 and EXAONE 4 are not rotated";
+    certainty = 55;
+  }
+  if (!when.empty()) rope.set("when", when, in.choose("attention.rope.when", when, source, certainty));
+}
+
+void write_rope(Inference& in) {
+  Draft& rope = in.document.section("attention").section("rope");
+  const bool by_layer = has_settings_by_layer(in);
+  if (by_layer && in.model.kind_of("layer_types") != LLMH_KIND_OF_LIST)
+    Inference::refuse(
+        "config key 'rope_parameters' has settings for kinds of layers, but 'layer_types' is missing");
+  write_style(in, rope);
+  write_dim(in, rope, by_layer);
+  if (in.model.kind_of("layer_rope_theta") == LLMH_KIND_OF_LIST) {
+    // A base for each layer, 0 for none; the settings beside it have nothing more to say when they are plain.
+    if (in.word("rope_parameters.rope_type") != "default")
+      Inference::refuse("config key 'layer_rope_theta' beside scaled rotations");
+    rope.set("theta", "$layer_rope_theta[i] == 0 ? 10000 : $layer_rope_theta[i]");
+    rope.set("when", "$layer_rope_theta[i] != 0");
+    rope.set("scaled", "false");
+    in.ignore({"rope_parameters", "rope_theta"});
+    in.choose("attention.rope.theta", "by layer", "config: layer_rope_theta", 90);
+    return;
+  }
+  write_theta(in, rope);
+  if (by_layer) rope.set("settings", "'rope_parameters.' + $layer_types[i]");
+  if (in.has("rope_local_base_freq") && !in.sliding.empty()) {
+    const std::string key = in.key({"rope_theta"});
+    rope.set("theta",
+             "(" + in.sliding + ") ? $rope_local_base_freq : " + (key.empty() ? "10000" : "$rope_theta"));
+    rope.set("scaled", "not (" + in.sliding + ")");
+    in.choose("attention.rope.theta", "by layer", "config: rope_local_base_freq", 90);
+  }
+  write_when(in, rope, by_layer);
+}
+
+// A learned table among the tensors outside the layers.
+bool write_learned(Inference& in) {
+  for (const auto& [name, shape] : in.tensors.globals()) {
+    const std::string last = last_of(module_of(name));
+    const bool is_table = last == "wpe" || last == "embed_positions" || last == "position_embeddings" ||
+                          last == "positions_embed" || last == "position_embedding" || last == "pos_emb" ||
+                          last == "pos_embed";
+    if (!is_table || shape.size() != 2 || shape[1] != in.hidden) continue;
+    const int64_t offset = shape[0] - in.context;
+    if (offset != 0 && offset != 2)
+      Inference::refuse("tensor '" + name + "' has " + std::to_string(shape[0]) + " rows for a context of " +
+                        std::to_string(in.context));
+    Draft& positions = in.document.section("embedding").section("positions");
+    positions.set("module", module_of(name));
+    positions.set("count", "context");
+    if (offset != 0)
+      positions.set("offset", "2",
+                    in.choose("embedding.positions.offset", "2", "rows beyond the context", 85));
+    in.choose("embedding.positions", "learned", "tensor " + name, 95);
+    in.tensors.claim(name);
+    return true;
+  }
+  return false;
+}
+
+bool write_alibi(Inference& in) {
+  if (!in.flag("attn_config.alibi", false)) return false;
+  Draft& alibi = in.document.section("attention").section("alibi");
+  alibi.set("max_bias", "$attn_config.alibi_bias_max | 8");
+  in.ignore({"learned_pos_emb"});  // no table is stored
+  in.choose("attention.alibi", "true", "config: attn_config.alibi", 85);
+  return true;
+}
+
+void check_named_kind(Inference& in) {
+  const std::string kind = in.word("position_embedding_type");
+  if (!kind.empty() && kind != "rope" && kind != "rotary" && kind != "absolute" && kind != "learned")
+    Inference::refuse("config key 'position_embedding_type' is '" + kind + "', which is not known");
+}
+
+// The words in layer_types; empty where there is no list.
+std::vector<std::string> layer_types(const Inference& in) {
+  std::vector<std::string> types;
+  if (in.model.kind_of("layer_types") != LLMH_KIND_OF_LIST) return types;
+  for (int64_t i = 0; i < in.layers; ++i) types.push_back(in.word("layer_types." + std::to_string(i)));
+  return types;
+}
+
+}  // namespace
+
+void infer_windows(Inference& in) {
+  Draft& attention = in.document.section("attention");
+  const std::vector<std::string> types = layer_types(in);
+  for (const std::string& type : types)
+    if (type != "full_attention" && type != "sliding_attention" && type != "chunked_attention")
+      Inference::refuse("config key 'layer_types' holds '" + type +
+                        "'; known are full_attention, sliding_attention, chunked_attention");
+  const bool switched = in.model.kind_of("use_sliding_window") == LLMH_KIND_OF_BOOL;
+  const bool on = in.flag("use_sliding_window", true);
+  const bool listed = std::find(types.begin(), types.end(), "sliding_attention") != types.end();
+  if (std::find(types.begin(), types.end(), "chunked_attention") != types.end()) {
+    if (!in.has("attention_chunk_size"))
+      Inference::refuse("config key 'attention_chunk_size' is missing for chunked layers");
+    attention.set("chunk", "$layer_types[i] == 'chunked_attention' ? $attention_chunk_size : 0");
+    in.choose("attention.chunk", std::to_string(in.integer("attention_chunk_size")),
+              "config: layer_types, attention_chunk_size", 90);
+  }
+  const std::string pattern = in.key({"sliding_window_pattern", "_sliding_window_pattern"});
+  const bool counted =
+      !pattern.empty() && in.model.kind_of(pattern) == LLMH_KIND_OF_INT && in.integer(pattern) > 0;
+  if (!in.has("sliding_window") || !on) {
+    if (listed && on) Inference::refuse("config key 'sliding_window' is missing for sliding layers");
+    in.ignore({"sliding_window", "sliding_window_pattern", "_sliding_window_pattern"});  // switched off
+    return;
+  }
+  if (in.integer("sliding_window") == 0)
+    return in.choices.push_back({"attention.window", "0", "config: sliding_window", 95});
+  int certainty = 90;
+  std::string source = "config: sliding_window";
+  if (!types.empty()) {
+    in.sliding = "$layer_types[i] == 'sliding_attention'";
+    source = "config: layer_types, sliding_window";
+    if (!pattern.empty() && !counted) in.ignore({pattern});  // the list follows from it
+  } else if (counted) {
+    in.sliding = "(i + 1) % $" + pattern + " != 0";
+    source = "config: sliding_window, " + pattern;
+    certainty = 80;
+  } else if (in.has("max_window_layers")) {
+    in.sliding = "i >= $max_window_layers";
+    source = "config: sliding_window, max_window_layers";
+    certainty = switched ? 90 : 55;
+  }
+  const std::string window = (switched ? "$use_sliding_window ? $sliding_window : 0" : "$sliding_window");
+  attention.set(
+      "window", in.sliding.empty() ? window : "(" + in.sliding + ") ? (" + window + ") : 0",
+      in.choose("attention.window", std::to_string(in.integer("sliding_window")), source, certainty));
+}
+
+void infer_positions(Inference& in) {
+  check_named_kind(in);
+  const bool rotary = is_rotary(in);
+  const bool alibi = write_alibi(in);
+  const bool learned = !alibi && write_learned(in);
+  if (rotary && (learned || alibi))
+    Inference::refuse("the config has rotary positions, and the checkpoint others as well");
+  if (rotary) return write_rope(in);
+  if (!learned && !alibi)
+    Inference::refuse("nothing tells how positions enter: no config key of rotations, no table of positions");
+}
+
+}  // namespace declarative

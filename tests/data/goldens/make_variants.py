@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""More golden cases of the llama family: odd sizes, every rope scaling, config styles, GGUF metadata as
+"""More golden cases, most of the llama family: odd sizes, every rope scaling, config styles, GGUF metadata as
 files on the Hub have it. Weights and oracle as in make_goldens.py, without its measurements of noise and sensitivity.
 
     make_variants.py OUT [REGEX]      # the cases whose name matches; OUT is a folder
@@ -66,6 +66,20 @@ case("llama-hub-keys", "bookkeeping keys that configs on the Hub carry, f16", {}
     "model_max_length": 4096, "flash_attn": True, "partial_rotary_factor": 1.0, "loss_type": "ForCausalLMLoss", "bias": False,
     "layer_types": ["full_attention", "full_attention"], "eos_token_id": [2, 5], "head_dim": None, "mlp_bias": None,
     "quantization_config": None, "rope_parameters": None, "transformers.js_config": {"kv_cache_dtype": {"q4f16": "float16"}}})
+
+
+MINISTRAL = {"architectures": ["MinistralForCausalLM"], "model_type": "ministral", "head_dim": 16, "rms_norm_eps": 1e-6}
+case("ministral", "a window in the layers that layer_types names, beside full attention",
+     {**MINISTRAL, "num_hidden_layers": 3, "sliding_window": 6,
+      "layer_types": ["sliding_attention", "full_attention", "sliding_attention"]}, drop=("attention_bias",), prompts=LONG)
+case("ministral3", "yarn with both mscales, queries that grow with the position beyond the original context",
+     {**MINISTRAL, "architectures": ["Ministral3ForCausalLM"], "model_type": "ministral3",
+      "rope_parameters": yarn(factor=8.0, original_max_position_embeddings=16, beta_fast=32.0, beta_slow=1.0, mscale=1.0,
+                              mscale_all_dim=1.0, llama_4_scaling_beta=0.1, max_position_embeddings=128, rope_theta=1e6)},
+     drop=("attention_bias", "rope_scaling", "rope_theta"), prompts=LONG)
+case("phi-qk-norm", "LayerNorms of the heads of q and k, default share of rotated elements, fewer key/value heads",
+     {"architectures": ["PhiForCausalLM"], "model_type": "phi", "qk_layernorm": True, "layer_norm_eps": 1e-5,
+      "hidden_act": "gelu_new", "partial_rotary_factor": 0.5}, drop=("attention_bias", "rms_norm_eps"), prompts=LONG)
 
 
 def gg(name, feature, config=(), types=((r".", "F16"),), meta=None, drop_meta=(), **more):
@@ -153,7 +167,7 @@ def finish(c, folder, model, prompts):
                     f"step_max_{i}": run["step_max"], f"step_margin_{i}": run["step_margin"]}
     save_file({k: v.contiguous().clone() for k, v in tensors.items()}, folder / "expected.safetensors")
     write_json(folder / "expected.json", {
-        "name": c["name"], "family": "llama", "feature": c["feature"], "prompts": info, "new_tokens": NEW_TOKENS,
+        "name": c["name"], "family": c["config"]["model_type"], "feature": c["feature"], "prompts": info, "new_tokens": NEW_TOKENS,
         "tolerance": {"f32": {"max_abs": float(f"{1e-3 * std:.3g}")}}, "logits": {"logit_std": round(std, 4)}})
     return std
 

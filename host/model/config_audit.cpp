@@ -15,6 +15,7 @@ constexpr auto kBookkeeping = std::to_array<std::string_view>({
     "_flash_attn_2_enabled",
     "_from_model_config",
     "_name_or_path",
+    "_num_labels",
     "_quantization_format",
     "_remove_final_layer_norm",
     "add_cross_attention",

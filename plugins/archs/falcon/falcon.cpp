@@ -82,15 +82,17 @@ class Falcon {
  private:
   static llmh::SizeKeys keys_of(const llmh::Model& model) {
     if (model.is_gguf()) return {};
-    const auto either = [&](const char* older, const char* newer) {
-      return model.has(older) ? older : newer;
+    // The first checkpoints have the older names; some have both.
+    const auto either = [&](const char* newer, const char* older) {
+      return model.has(newer) ? newer : older;
     };
     llmh::SizeKeys keys;
-    keys.n_layers = either("n_layer", "num_hidden_layers");
-    keys.hidden_size = either("n_embed", "hidden_size");
+    keys.n_layers = either("num_hidden_layers", "n_layer");
+    keys.hidden_size = either("hidden_size", "n_embed");
     keys.intermediate_size = "";
-    keys.n_heads = either("n_head", "num_attention_heads");
-    keys.n_kv_heads = either("n_head_kv", "num_kv_heads");
+    keys.n_heads = either("num_attention_heads", "n_head");
+    keys.n_kv_heads = either("num_kv_heads", "n_head_kv");
+    model.ignore({"n_layer", "n_embed", "n_head", "n_head_kv"});
     return keys;
   }
 

@@ -29,8 +29,9 @@ class Gemma2 {
     llmh::refuse_experts(model);
     llmh::refuse_if_true(model, {"use_bidirectional_attention"});
     llmh::ignore_usual_keys(model);
-    // hidden_act repeats hidden_activation; GGUF files give the head size as the rotary one.
-    model.ignore({"hidden_act", "rotary_dim"});
+    // The first two repeat hidden_activation and sliding_window; GGUF files give the head size as the rotary
+    // one.
+    model.ignore({"hidden_act", "sliding_window_size", "rotary_dim"});
   }
 
   void describe(llmh_model_info& info, llmh::States& states) const {

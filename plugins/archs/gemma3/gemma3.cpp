@@ -138,6 +138,8 @@ class Gemma3 {
       if (name.find("vision_tower.") != std::string::npos ||
           name.find("multi_modal_projector.") != std::string::npos)
         image_tensors_.push_back(name);
+    llmh::log(LLMH_LOG_WARN, "images are not understood: the " + std::to_string(image_tensors_.size()) +
+                                 " tensors of the vision tower are left out");
   }
 
   llmh::Tensor layer(const llmh::Scope& at, int64_t index, llmh::Tensor x,

@@ -18,7 +18,7 @@ nvidia cublas cudnn nccl rocm hipblas rocblas miopen onednn qlora adalora rslora
 WORDS = set("bloom cohere olmo granite phi mpt exaone jamba amd radeon geforce tesla dora galore".split())
 # Values that a published file format spells this way: (file, identifier). Each needs its reason here.
 FORMAT_VALUES = {
-    ("sdk/include/llmhost/decoder.hpp", "llama3"),  # a rope_type of config.json
+    ("sdk/include/llmhost/decoder/rope.hpp", "llama3"),  # a rope_type of config.json
 }
 IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")

@@ -29,12 +29,22 @@ OrderedJson types_of(const model::Checkpoint& checkpoint) {
     TypeCount& count = types[tensor.stored_type];
     count.tensors += 1;
     count.elements += tensor.element_count();
-    count.bytes += tensor.bytes.size();
+    count.bytes += tensor.stored_bytes();
   }
   OrderedJson rows = OrderedJson::object();
   for (const auto& [type, count] : types)
     rows[type] = {{"tensors", count.tensors}, {"parameters", count.elements}, {"bytes", count.bytes}};
   return rows;
+}
+
+// With its weights put together; as stored where that is refused, which loading the model reports.
+model::Checkpoint open_joined(const std::string& path) {
+  model::Checkpoint checkpoint = model::Checkpoint::open(path);
+  try {
+    checkpoint.join_quantised();
+  } catch (const Error&) {
+  }
+  return checkpoint;
 }
 
 // Provenance and licence, as the GGUF metadata gives it.
@@ -108,7 +118,7 @@ class ShowCommand final : public Command {
 
  private:
   OrderedJson describe(const Settings& settings) const {
-    const model::Checkpoint checkpoint = model::Checkpoint::open(model_);
+    const model::Checkpoint checkpoint = open_joined(model_);
     OrderedJson out;
     out["path"] = model_;
     out["format"] = checkpoint.format() == model::CheckpointFormat::kGguf ? "gguf" : "safetensors";
@@ -140,7 +150,7 @@ class ShowCommand final : public Command {
       rows.push_back({{"name", tensor.name},
                       {"type", tensor.stored_type},
                       {"shape", tensor.shape},
-                      {"bytes", tensor.bytes.size()}});
+                      {"bytes", tensor.stored_bytes()}});
     return rows;
   }
 

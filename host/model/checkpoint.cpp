@@ -114,7 +114,8 @@ void Checkpoint::State::index_names() {
 
 void Checkpoint::State::join_quantised() {
   if (format != CheckpointFormat::kSafetensors || !config || tensors.empty()) return;
-  quantised = read_quantised(std::move(tensors), *config, config_file, folder);
+  quantised =
+      read_quantised(tensors, *config, config_file, folder);  // a copy: nothing changes when it throws
   tensors = std::move(quantised.tensors);
   index_names();
 }

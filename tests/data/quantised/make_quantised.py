@@ -39,11 +39,14 @@ def grouped(scales, quants, zeros, group_of):
     return scales.astype(np.float32)[:, group_of] * difference
 
 
-def write(name, quantisation, tensors, expected, types):
+def write(name, quantisation, tensors, expected, types, beside=None):
+    """`beside`: the file of its own that older tools wrote the quantisation to, instead of config.json."""
     folder = FOLDER / name
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
-    config = {"model_type": "tiny", "quantization_config": quantisation}
+    config = {"model_type": "tiny"} if beside else {"model_type": "tiny", "quantization_config": quantisation}
+    if beside:
+        (folder / beside).write_text(json.dumps(quantisation, indent=1) + "\n")
     (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n")
     save(folder / "model.safetensors", tensors)
     save(folder / "expected.safetensors", {k: np.ascontiguousarray(v, np.float32) for k, v in expected.items()}, types)
@@ -51,7 +54,7 @@ def write(name, quantisation, tensors, expected, types):
 
 # --- GPTQ ---
 
-def gptq(name, bits, symmetric, group_size=32, act_order=False, version=1, kind="F16", **extra):
+def gptq(name, bits, symmetric, group_size=32, act_order=False, version=1, kind="F16", beside=None, **extra):
     rng = seeded(name)
     rows, columns = 32, 96
     size = columns if group_size == -1 else group_size
@@ -76,7 +79,7 @@ def gptq(name, bits, symmetric, group_size=32, act_order=False, version=1, kind=
     }
     if not act_order and bits == 4:
         del tensors["a.g_idx"]
-    config = {"quant_method": "gptq", "bits": bits, "group_size": group_size, "desc_act": act_order, "sym": symmetric,
+    config = ({} if beside else {"quant_method": "gptq"}) | {"bits": bits, "group_size": group_size, "desc_act": act_order, "sym": symmetric,
               "damp_percent": 0.1, "true_sequential": True, **extra}
     if version == 2:
         config["checkpoint_format"] = "gptq_v2"
@@ -86,12 +89,12 @@ def gptq(name, bits, symmetric, group_size=32, act_order=False, version=1, kind=
         kind = "q8_0" if bits == 8 else "q4_0"
     else:
         kind = "q5_0"
-    write(name, config, tensors, {"a.weight": grouped(scales, quants, zeros, group_of)}, {"a.weight": kind})
+    write(name, config, tensors, {"a.weight": grouped(scales, quants, zeros, group_of)}, {"a.weight": kind}, beside)
 
 
 # --- AWQ ---
 
-def awq(name, version, group_size=32):
+def awq(name, version, group_size=32, beside=None):
     rng = seeded(name)
     rows, columns = 32, 128
     groups = columns // group_size
@@ -114,8 +117,10 @@ def awq(name, version, group_size=32):
         tensors = {"a.qweight": bit_stream(quants, 4), "a.qzeros": bit_stream(padded, 4), "a.scales": padded_scales}
     config = {"quant_method": "awq", "bits": 4, "group_size": group_size, "zero_point": True, "version": version,
               "modules_to_not_convert": ["lm_head"]}
+    if beside:
+        config = {"zero_point": True, "q_group_size": group_size, "w_bit": 4, "version": version.upper()}
     group_of = np.arange(columns) // group_size
-    write(name, config, tensors, {"a.weight": grouped(scales, quants, zeros, group_of)}, {"a.weight": "q5_0"})
+    write(name, config, tensors, {"a.weight": grouped(scales, quants, zeros, group_of)}, {"a.weight": "q5_0"}, beside)
 
 
 # --- bitsandbytes ---
@@ -315,7 +320,9 @@ def main():
     gptq("gptq-4bit-bf16", 4, False, kind="BF16")
     gptq("gptq-8bit", 8, False)
     gptq("gptq-8bit-symmetric", 8, True)
+    gptq("gptq-4bit-older", 4, True, beside="quantize_config.json", static_groups=False, model_name_or_path=None)
     awq("awq-gemm", "gemm")
+    awq("awq-gemm-older", "gemm", 64, "quant_config.json")
     awq("awq-gemv", "gemv")
     awq("awq-gemv-64", "gemv", 64)
     bitsandbytes_four_bit("bitsandbytes-nf4", "nf4", False, "BF16")

@@ -44,6 +44,11 @@ def yarn(**more):
     return {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 24, **more}
 
 
+def family(name, feature, config, **more):
+    CASES[name] = {"name": name, "feature": feature, "config": config, "dtype": "bfloat16", "family": config["model_type"],
+                   "config_patch": {}, "after": {}, **more}
+
+
 LONG = [8, 44]
 case("llama-odd-sizes", "sizes that no vector width divides: hidden 40, heads of 10, MLP 37, vocabulary 131, one layer",
      {"hidden_size": 40, "intermediate_size": 37, "vocab_size": 131, "num_hidden_layers": 1}, dtype="float32")
@@ -98,6 +103,38 @@ gg("gguf-hub-keys", "biases, one element type for each kind of matrix, values fo
          "attention.sliding_window": 0, "logit_scale": 0.0, "rope.scaling.type": "none", "rope.scaling.factor": 4.0,
          "!mradermacher.quantized_by": "x", "!general.sampling.top_k": 40, "!quantize.imatrix.entries_count": 7},
    drop_meta=("vocab_size", "rope.dimension_count"))
+
+
+GEMMA3 = {
+    "vocab_size": 96, "hidden_size": 32, "num_hidden_layers": 4, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 12,
+    "intermediate_size": 48, "sliding_window": 7, "tie_word_embeddings": True, "bos_token_id": 2, "eos_token_id": 1, "pad_token_id": 0,
+}
+family("gemma3-text-v5", "Gemma 3 as transformers 5 writes it: rope parameters for each kind of layer, layer types, capped logits",
+       {**GEMMA3, "architectures": ["Gemma3ForCausalLM"], "model_type": "gemma3_text", "final_logit_softcapping": 6.0,
+        "layer_types": ["full_attention", "sliding_attention", "sliding_attention", "full_attention"],
+        "rope_parameters": {"full_attention": {"rope_type": "linear", "factor": 4.0, "rope_theta": 70000.0},
+                            "sliding_attention": {"rope_type": "default", "rope_theta": 300.0}}},
+       config_style="v5", prompts=LONG)
+family("gemma3-of-vision", "the text model of a Gemma 3 with a vision tower: nested config that leaves defaults out, text alone",
+       {"architectures": ["Gemma3ForConditionalGeneration"], "model_type": "gemma3", "boi_token_index": 93, "eoi_token_index": 94,
+        "image_token_index": 95, "mm_tokens_per_image": 4,
+        "text_config": {**{k: v for k, v in GEMMA3.items() if not k.endswith("_token_id")}, "model_type": "gemma3_text",
+                        "rope_scaling": {"factor": 8.0, "rope_type": "linear"}, "sliding_window_pattern": 3},
+        "vision_config": {"model_type": "siglip_vision_model", "hidden_size": 16, "image_size": 24, "intermediate_size": 16,
+                          "num_attention_heads": 2, "num_hidden_layers": 1, "patch_size": 6, "vision_use_head": False}},
+       prompt_vocab=90, prompts=LONG, rename=[(r"^vision_tower\.(?!vision_model)", "vision_tower.vision_model.")])
+family("falcon-first-names", "Falcon 40B as it was first published: older model type and names of sizes, no mention of the new architecture",
+       {"architectures": ["FalconForCausalLM"], "model_type": "falcon", "vocab_size": 96, "hidden_size": 32, "num_hidden_layers": 2,
+        "num_attention_heads": 4, "num_kv_heads": 2, "new_decoder_architecture": True, "bias": True, "alibi": False},
+       after={"model_type": "RefinedWeb", "architectures": ["RWForCausalLM"], "num_hidden_layers": None, "n_layer": 2,
+              "num_attention_heads": None, "n_head": 4, "num_kv_heads": None, "n_head_kv": 2, "new_decoder_architecture": None,
+              "apply_residual_connection_post_layernorm": False})
+family("gpt-neox-v5", "GPT-NeoX as transformers 5 writes it: stretched rope with its part of a head, no attention biases, tied embeddings",
+       {"architectures": ["GPTNeoXForCausalLM"], "model_type": "gpt_neox", "vocab_size": 96, "hidden_size": 32,
+        "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48, "max_position_embeddings": 64,
+        "attention_bias": False, "tie_word_embeddings": True, "hidden_act": "gelu_new",
+        "rope_parameters": {"rope_type": "linear", "factor": 3.0, "rope_theta": 500.0, "partial_rotary_factor": 0.5}},
+       config_style="v5", prompts=LONG)
 
 
 def write_gguf(c, model, folder):

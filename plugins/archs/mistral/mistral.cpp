@@ -14,21 +14,26 @@ class Mistral {
  public:
   static int match(const llmh::Model& model) {
     const std::string type = model.string_or("model_type", "");
-    const bool known = type == "mistral" || type == "ministral" || type == "ministral3";
-    return known || (type == "mistral3" && model.is_gguf()) ? LLMH_MATCH_EXACT : LLMH_MATCH_NONE;
+    for (const char* known : {"mistral", "ministral", "ministral3", "mistral3"})
+      if (type == known) return LLMH_MATCH_EXACT;
+    return LLMH_MATCH_NONE;
   }
 
-  explicit Mistral(const llmh::Model& model) : sizes_(llmh::read_sizes(model, {}, 131072)) {
-    const std::string type = model.string_or("model_type", "");
-    const bool third = type == "ministral3" || type == "mistral3";
+  explicit Mistral(const llmh::Model& checkpoint) : part_(llmh::find_text_part(checkpoint)) {
+    const llmh::Model model = part_.config(checkpoint);
+    const std::string type = model.string_or("model_type", "mistral");
+    const bool third = type == "ministral3" || (type == "mistral3" && model.is_gguf());
+    if (type != "mistral" && type != "ministral" && !third) llmh::refuse("'model_type' is '" + type + "'");
+    sizes_ = llmh::read_sizes(model, {}, 131072);
     sizes_.intermediate_size = model.require_size("intermediate_size");
     norm_.eps = model.float_or("rms_norm_eps", third ? 1e-5 : 1e-6);
     activation_ = llmh::activation_kind(model.string_or("hidden_act", "silu"));
-    tied_ = llmh::is_tied(model, false);
+    tied_ = llmh::is_tied(checkpoint, part_.with_images, part_.head);
+    if (part_.with_images) model.ignore({"tie_word_embeddings"});  // the whole config says it
     rope_ = llmh::read_rope(model, llmh::read_rotary_dim(model, sizes_.head_dim));
     sizes_.context_length = llmh::stretched_context(model, sizes_.context_length, rope_);
     if (third) read_temperature(model);
-    read_windows(model, third ? 0 : 4096);
+    read_windows(model, type, third ? 0 : 4096);
     llmh::refuse_experts(model);
     llmh::refuse_if_true(model, {"attention_bias", "mlp_bias", "use_qk_norm"});
     llmh::refuse_if_false(model, {"is_causal"});
@@ -49,18 +54,20 @@ class Mistral {
     names.gguf_module(layer + "input_layernorm", "blk.{i}.attn_norm");
     names.gguf_module(layer + "post_attention_layernorm", "blk.{i}.ffn_norm");
     llmh::ignore_buffers(names);
+    part_.add_names(names, tied_);
   }
 
   void build(llmh::Graph& graph) const {
     const llmh::RopeAngles angles = llmh::rope_angles(graph, rope_);
     const llmh::Tensor temperature = query_temperature(graph);
-    const llmh::Scope model = graph.scope("model");
+    const llmh::Scope model = graph.scope(part_.path);
     llmh::Tensor x = model.embedding("embed_tokens", graph.input(LLMH_INPUT_TOKEN_IDS), sizes_.vocab_size,
                                      sizes_.hidden_size);
     for (int64_t i = 0; i < sizes_.n_layers; ++i)
       x = layer(model.scope("layers", i), i, x, angles, temperature);
     x = llmh::norm(model, "norm", llmh::output_rows(x), norm_);
-    llmh::outputs(graph, x, llmh::lm_head(graph, x, sizes_.vocab_size, tied_, "model.embed_tokens.weight"));
+    llmh::outputs(graph, x,
+                  llmh::lm_head(graph, x, sizes_.vocab_size, tied_, part_.path + ".embed_tokens.weight"));
   }
 
  private:
@@ -75,11 +82,10 @@ class Mistral {
   }
 
   // A config without the key has the first model's window; one with null has none.
-  void read_windows(const llmh::Model& model, int64_t fallback) {
-    const std::vector<std::string> keys = model.keys();
-    const bool named = std::find(keys.begin(), keys.end(), "sliding_window") != keys.end();
-    const int64_t window = model.int_or("sliding_window", named || model.is_gguf() ? 0 : fallback);
-    const bool by_layer = model.string_or("model_type", "") == "ministral";
+  void read_windows(const llmh::Model& model, const std::string& type, int64_t fallback) {
+    const bool none = model.is_gguf() || llmh::is_null(model, "sliding_window");
+    const int64_t window = model.int_or("sliding_window", none ? 0 : fallback);
+    const bool by_layer = type == "ministral";
     if (!by_layer) model.ignore({"layer_types"});  // the reference implementation does not read it here
     for (int64_t i = 0; i < sizes_.n_layers; ++i)
       windows_.push_back(!by_layer || llmh::is_sliding(model, i, true) ? window : 0);
@@ -117,6 +123,7 @@ class Mistral {
     return at.name("output", x + llmh::gated_mlp(at.scope("mlp"), h, sizes_.intermediate_size, activation_));
   }
 
+  llmh::TextPart part_;
   llmh::DecoderSizes sizes_;
   llmh::NormConfig norm_;
   int32_t activation_;

@@ -22,3 +22,4 @@
 #include "llmhost/decoder/norm.hpp"              // RMS and layer norms, norms of heads
 #include "llmhost/decoder/positions.hpp"         // learned, sinusoidal, ALiBi
 #include "llmhost/decoder/rope.hpp"              // rotary embeddings
+#include "llmhost/decoder/text_part.hpp"         // the text model of a checkpoint with a vision tower

@@ -46,9 +46,14 @@ GroupedWeight gemm_weight(const CheckpointTensor& qweight, const CheckpointTenso
     return zeros;
   };
   weight.quants = [qweight, columns = weight.columns](int64_t first, int64_t count, int16_t* quants) {
+    // `first` and `count` are whole words.
     for (int64_t c = 0; c < columns; ++c)
-      for (int64_t r = 0; r < count; ++r)
-        quants[r * columns + c] = static_cast<int16_t>(gemm_value(qweight, c, first + r));
+      for (int64_t r = 0; r < count; r += kPerWord) {
+        const uint32_t word = word_at(qweight, c * qweight.shape[1] + (first + r) / kPerWord);
+        for (size_t i = 0; i < kNibbleOf.size(); ++i)
+          quants[(r + static_cast<int64_t>(i)) * columns + c] =
+              static_cast<int16_t>((word >> (kBits * kNibbleOf[i])) & 15U);
+      }
   };
   return weight;
 }
@@ -83,9 +88,9 @@ GroupedWeight gemv_weight(const CheckpointTensor& qweight, const CheckpointTenso
   };
   weight.quants = [qweight, columns = weight.columns](int64_t first, int64_t count, int16_t* quants) {
     for (int64_t r = 0; r < count; ++r)
-      for (int64_t c = 0; c < columns; ++c)
-        quants[r * columns + c] =
-            static_cast<int16_t>(packed_value(qweight, (first + r) * qweight.shape[1], 1, c, kBits));
+      for (int64_t w = 0; w < qweight.shape[1]; ++w)
+        unpack_word<kBits>(word_at(qweight, (first + r) * qweight.shape[1] + w),
+                           quants + r * columns + w * kPerWord);
   };
   return weight;
 }

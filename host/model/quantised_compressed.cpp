@@ -132,10 +132,15 @@ void add_packed(PartTable& parts, const std::string& module, const Scheme& schem
     return zeros;
   };
   weight.quants = [packed, columns = weight.columns, bits](int64_t first, int64_t count, int16_t* quants) {
-    for (int64_t r = 0; r < count; ++r)
-      for (int64_t c = 0; c < columns; ++c)
-        quants[r * columns + c] =
-            static_cast<int16_t>(packed_value(packed, (first + r) * packed.shape[1], 1, c, bits));
+    const int64_t per_word = 32 / bits;
+    for (int64_t r = 0; r < count; ++r) {
+      const int64_t words = (first + r) * packed.shape[1];
+      const int64_t whole = columns / per_word;
+      for (int64_t w = 0; w < whole; ++w)
+        unpack_word(word_at(packed, words + w), bits, quants + r * columns + w * per_word);
+      for (int64_t c = whole * per_word; c < columns; ++c)
+        quants[r * columns + c] = static_cast<int16_t>(packed_value(packed, words, 1, c, bits));
+    }
   };
   parts.replace(module + ".weight",
                 grouped_weight(fmt::format("compressed-tensors {}-bit", bits), std::move(weight)),

@@ -74,6 +74,22 @@ std::vector<int16_t> read_zeros(const CheckpointTensor& qzeros, int64_t rows, in
   return zeros;
 }
 
+// [count][columns] of the rows from `first`.
+void read_quants(const CheckpointTensor& qweight, int64_t columns, int32_t bits, int64_t first, int64_t count,
+                 int16_t* quants) {
+  const int64_t rows = qweight.shape[1];
+  if (bits == 3) {
+    for (int64_t c = 0; c < columns; ++c)
+      for (int64_t r = 0; r < count; ++r)
+        quants[r * columns + c] = static_cast<int16_t>(packed_value(qweight, first + r, rows, c, bits));
+    return;
+  }
+  const int64_t per_word = 32 / bits;
+  for (int64_t w = 0; w < qweight.shape[0]; ++w)
+    for (int64_t r = 0; r < count; ++r)
+      unpack_word(word_at(qweight, w * rows + first + r), bits, quants + r * columns + w * per_word);
+}
+
 // The range of quant - zero: from what the zero points can be, or from those there are when all should be the
 // middle.
 void set_range(const Scheme& scheme, GroupedWeight& weight) {
@@ -117,11 +133,9 @@ void add_module(PartTable& parts, const std::string& module, const Scheme& schem
   weight.zeros = [qzeros, rows = weight.rows, groups = weight.groups, scheme] {
     return read_zeros(qzeros, rows, groups, scheme);
   };
-  weight.quants = [qweight, columns = weight.columns, rows = weight.rows, bits = scheme.bits](
-                      int64_t first, int64_t count, int16_t* quants) {
-    for (int64_t c = 0; c < columns; ++c)
-      for (int64_t r = 0; r < count; ++r)
-        quants[r * columns + c] = static_cast<int16_t>(packed_value(qweight, first + r, rows, c, bits));
+  weight.quants = [qweight, columns = weight.columns, bits = scheme.bits](int64_t first, int64_t count,
+                                                                          int16_t* quants) {
+    read_quants(qweight, columns, bits, first, count, quants);
   };
   set_range(scheme, weight);
   parts.replace(module + ".weight",

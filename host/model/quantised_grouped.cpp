@@ -7,11 +7,13 @@
 #include <optional>
 
 #include "core/error.h"
+#include "core/thread_pool.h"
 
 namespace llmhost::model {
 namespace {
 
-constexpr int64_t kBlock = 32;  // elements of q4_0, q5_0, q8_0 and i8_32
+constexpr int64_t kBlock = 32;                           // elements of q4_0, q5_0, q8_0 and i8_32
+constexpr int64_t kParallelElements = int64_t{1} << 20;  // fewer are not worth starting threads
 constexpr uint16_t kNanF16 = 0x7E00;
 constexpr int64_t kTileRows = 16;  // words of neighbouring rows share cache lines
 
@@ -84,24 +86,32 @@ class GroupedDecoder final : public TensorDecoder {
     std::vector<int16_t> zeros;
     if (weight_.zeros) zeros = weight_.zeros();
     if (zeros.empty()) zeros.resize(scales.size(), 0);
-    std::vector<int16_t> quants(static_cast<size_t>(kTileRows * weight_.columns));
-    const size_t row_bytes = out.size() / static_cast<size_t>(weight_.rows);
-    for (int64_t first = 0; first < weight_.rows; first += kTileRows) {
-      const int64_t count = std::min(kTileRows, weight_.rows - first);
-      weight_.quants(first, count, quants.data());
-      for (int64_t r = first; r < first + count; ++r) {
-        const int16_t* row = quants.data() + (r - first) * weight_.columns;
-        const auto at = static_cast<size_t>(r * weight_.groups);
-        std::byte* to = out.data() + static_cast<size_t>(r) * row_bytes;
-        if (dtype_ == LLMH_DTYPE_F32)
-          write_floats(row, scales.data() + at, zeros.data() + at, to);
-        else
-          write_blocks(row, scales.data() + at, zeros.data() + at, to);
-      }
-    }
+    const bool is_large = weight_.rows * weight_.columns > kParallelElements;
+    ThreadPool pool(is_large ? 0 : 1);
+    const int64_t tile = kTileRows * weight_.columns;
+    std::vector<int16_t> quants(static_cast<size_t>(pool.n_threads() * tile));
+    pool.parallel_for((weight_.rows - 1) / kTileRows + 1, [&](int64_t item, int32_t thread) {
+      write_tile(item * kTileRows, scales.data(), zeros.data(), quants.data() + thread * tile, out);
+    });
   }
 
  private:
+  void write_tile(int64_t first, const float* scales, const int16_t* zeros, int16_t* quants,
+                  std::span<std::byte> out) const {
+    const int64_t count = std::min(kTileRows, weight_.rows - first);
+    weight_.quants(first, count, quants);
+    const size_t row_bytes = out.size() / static_cast<size_t>(weight_.rows);
+    for (int64_t r = first; r < first + count; ++r) {
+      const int16_t* row = quants + (r - first) * weight_.columns;
+      const int64_t at = r * weight_.groups;
+      std::byte* to = out.data() + static_cast<size_t>(r) * row_bytes;
+      if (dtype_ == LLMH_DTYPE_F32)
+        write_floats(row, scales + at, zeros + at, to);
+      else
+        write_blocks(row, scales + at, zeros + at, to);
+    }
+  }
+
   void write_floats(const int16_t* quants, const float* scales, const int16_t* zeros, std::byte* out) const {
     for (int64_t c = 0; c < weight_.columns; ++c) {
       const int64_t group =

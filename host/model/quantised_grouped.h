@@ -20,7 +20,7 @@ struct GroupedWeight {
   int32_t low = 0;                // quant - zero is between these
   int32_t high = 0;
   bool has_f16_scales = false;  // false: it is found out
-  // Quants of `count` rows from `first`, [count][columns].
+  // Quants of `count` rows from `first` (a multiple of 16), [count][columns]. [thread-safe]
   std::function<void(int64_t first, int64_t count, int16_t* quants)> quants;
   // Both [rows][groups]. No zeros: they are 0.
   std::function<std::vector<float>()> scales;
@@ -42,6 +42,18 @@ inline uint32_t packed_value(const CheckpointTensor& part, int64_t first, int64_
   uint32_t value = word_at(part, word) >> offset;
   if (offset + static_cast<uint32_t>(bits) > 32) value |= word_at(part, word + stride) << (32 - offset);
   return value & ((1U << bits) - 1U);
+}
+
+// All integers of a word, `bits` being 2, 4 or 8.
+template <int kBits>
+void unpack_word(uint32_t word, int16_t* out) {
+  for (int i = 0; i < 32 / kBits; ++i)
+    out[i] = static_cast<int16_t>((word >> (kBits * i)) & ((1U << kBits) - 1U));
+}
+inline void unpack_word(uint32_t word, int32_t bits, int16_t* out) {
+  if (bits == 4) return unpack_word<4>(word, out);
+  if (bits == 8) return unpack_word<8>(word, out);
+  unpack_word<2>(word, out);
 }
 
 // How many words `count` integers of `bits` bits take.

@@ -63,18 +63,6 @@ void refuse_other_kinds(const llmh::Model& model) {
   }
 }
 
-// Where a spelling belongs to one family alone.
-void infer_hints(Inference& in) {
-  const std::string activation = in.key({"hidden_activation", "hidden_act"});
-  const std::string name = activation.empty() ? "" : in.word(activation);
-  const bool gated = in.has_module("mlp.gate_proj");
-  const bool biased = in.tensors.find("input_layernorm.bias") != nullptr;
-  in.hints.gemma =
-      (name == "gelu_pytorch_tanh" || name == "gelu_tanh") && gated && !biased && in.has("rms_norm_eps");
-  in.hints.nemotron = name == "relu2" && !gated && biased && in.has("norm_eps");
-  in.hints.fairseq = in.has_module("self_attn_layer_norm");
-}
-
 Inferred infer(const llmh::Model& model) {
   refuse_other_kinds(model);
   Inference in(model);
@@ -90,6 +78,7 @@ Inferred infer(const llmh::Model& model) {
   infer_norms(in);
   infer_windows(in);
   infer_positions(in);
+  infer_llama4(in);
   infer_scales(in);
   infer_head(in);
   ignore_plain_keys(in);

@@ -97,6 +97,7 @@ void infer_separate(Inference& in, const std::string& parent, Draft& attention) 
   const std::string k = first_module(in, parent, kK);
   const std::string v = first_module(in, parent, kV);
   const std::string k_name = joined(parent, k) + ".weight";
+  for (const std::string& each : {q, k, v}) in.require_everywhere(joined(parent, each) + ".weight");
   const Shape q_shape = in.linear(joined(parent, q));
   if (!in.tensors.find(joined(parent, q) + ".weight")->is_uniform())
     Inference::refuse("the shape of '" + joined(parent, q) + "' differs among the layers");
@@ -137,6 +138,7 @@ void infer_separate(Inference& in, const std::string& parent, Draft& attention) 
 void infer_fused(Inference& in, const std::string& parent, Draft& attention) {
   const std::string name = fused_module(in, parent);
   const Shape shape = in.linear(joined(parent, name));
+  in.require_everywhere(joined(parent, name) + ".weight");
   if (!in.tensors.find(joined(parent, name) + ".weight")->is_uniform())
     Inference::refuse("the shape of '" + joined(parent, name) + "' differs among the layers");
   const std::string dim_key = in.key({"head_dim", "kv_channels", "attention_head_dim", "head_size"});

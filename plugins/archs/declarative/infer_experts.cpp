@@ -99,10 +99,22 @@ bool write_matrices(Inference& in, Draft& moe, const Experts& e) {
   const bool is_turned = !straight;
   moe.set("kind", !fused.empty() ? "fused" : gate.empty() ? "plain" : "gated");
   if (fused.empty() && !gate.empty()) moe.set("gate", gate);
-  moe.set("up", fused.empty() ? up : fused);
-  moe.set("down", down);
-  if (e.stacked) moe.set("stacked", "true");
-  if (is_turned) moe.set("transposed", "true");
+  const std::string first = fused.empty() ? up : fused;
+  if (e.module.empty()) {
+    // The matrices stand beside the router: rules lead to names below a module of their own.
+    const std::string from = in.tensors.pattern() + "." + e.parent + ".";
+    const auto rule = [&](const char* to, const std::string& stored) {
+      in.name_rule(from + "experts." + to + ".weight", from + stored + ".weight", is_turned);
+    };
+    rule(fused.empty() ? "up_proj" : "gate_up_proj", first);
+    rule("down_proj", down);
+    if (fused.empty() && !gate.empty()) rule("gate_proj", gate);
+  } else {
+    moe.set("up", first);
+    moe.set("down", down);
+    if (e.stacked) moe.set("stacked", "true");
+    if (is_turned) moe.set("transposed", "true");
+  }
   moe.set("width", std::to_string(is_turned ? d[0] : d[1]));
   for (const std::string& name : {gate, up, fused, down}) {
     if (name.empty()) continue;
@@ -149,7 +161,7 @@ void write_scores(Inference& in, Draft& routing, bool corrected) {
   const std::string named =
       in.key({"scoring_func", "score_func", "moe_router_activation_func", "gating_function"});
   const std::string topk = in.key({"norm_topk_prob", "moe_renormalize", "norm_topk"});
-  bool sigmoid = corrected;
+  bool sigmoid = corrected && !in.has("moe_norm_min");
   if (!named.empty()) {
     const std::string function = in.word(named);
     if (function != "sigmoid" && function != "softmax")
@@ -166,6 +178,11 @@ void write_scores(Inference& in, Draft& routing, bool corrected) {
                 topk.empty()
                     ? in.choose("moe.normalise", "true", "default of the families with sigmoid scores", 60)
                     : "");
+  } else if (in.has("moe_norm_min")) {
+    routing.set("score", "softmax",
+                in.choose("moe.score", "softmax", "config: moe_norm_min, as in ERNIE 4.5", 75));
+    routing.set("normalise", "true");
+    in.ignore({"moe_norm_min"});  // the least sum that is divided by: softmax scores never come near it
   } else if (!topk.empty()) {
     routing.set("score", "softmax", in.choose("moe.score", "softmax", source, 85));
     // DeepSeek 2 has the key and, in its reference implementation, no such step.
@@ -256,7 +273,7 @@ void infer_experts(Inference& in) {
   }
   Draft& moe = in.document.section("moe");
   moe.set("module", e.parent);
-  moe.set("module_experts", e.module);
+  moe.set("module_experts", e.module.empty() ? "experts" : e.module);
   const bool turned = write_matrices(in, moe, e);
   const std::string router = find_router(in, e);
   moe.set("router", router);

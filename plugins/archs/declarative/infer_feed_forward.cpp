@@ -113,7 +113,7 @@ void infer_activation(Inference& in, Draft& section, bool gated) {
     return;
   }
   if (!in.key({"afn"}).empty()) Inference::refuse("config key 'afn' names no activation that is known");
-  const char* usual = gated ? "silu" : "gelu";
+  const char* usual = gated ? "silu" : in.hints.bloom ? "gelu_pytorch_tanh" : "gelu";
   section.set("activation", usual,
               in.choose("activation", usual, "no config key names it; default of most families", 55));
 }

@@ -48,9 +48,14 @@ const Names kBeforeMlp = {"pre_feedforward_layernorm",
                           "mlp_layernorm"};
 // Behind attention, or, where nothing else stands before the feed-forward block, before that.
 const Names kBetween = {"post_attention_layernorm", "post_attention_norm"};
-const Names kAfterAttention = {"post_self_attn_layernorm", "post_attn_norm", "post_self_attention_layernorm"};
-const Names kAfterMlp = {"post_feedforward_layernorm", "post_mlp_layernorm", "post_ffn_norm", "post_ffw_norm",
-                         "post_mlp_norm"};
+const Names kAfterAttention = {"post_self_attn_layernorm", "post_attn_norm", "post_self_attention_layernorm",
+                               "post_norm1"};
+const Names kAfterMlp = {"post_feedforward_layernorm",
+                         "post_mlp_layernorm",
+                         "post_ffn_norm",
+                         "post_ffw_norm",
+                         "post_mlp_norm",
+                         "post_norm2"};
 
 struct Places {
   std::string before_attention, before_mlp, after_attention, after_mlp;
@@ -136,6 +141,11 @@ void set_run(Draft& block, std::vector<std::string> run, bool with_attention, co
   block.set_list("run", run);
 }
 
+// BLOOM may add to the normalised stream.
+void set_residual(const Inference& in, Draft& block) {
+  if (in.hints.bloom) block.set("residual_from_norm", "$apply_residual_connection_post_layernorm");
+}
+
 // Norms behind the residual sum, as OPT has them on request.
 bool is_post_norm(Inference& in) {
   return in.model.kind_of("do_layer_norm_before") == LLMH_KIND_OF_BOOL &&
@@ -157,6 +167,7 @@ void write_blocks(Inference& in, const Places& p) {
     set_norm(in, first, before, p.before_attention);
     set_run(first, {"attention"}, false, scale);
     set_norm(in, first, "post_norm", p.after_attention);
+    set_residual(in, first);
   }
   for (const Variant& variant : variants(in)) {
     Draft& block = layer.item("blocks");
@@ -173,6 +184,7 @@ void write_blocks(Inference& in, const Places& p) {
     set_norm(in, block, before, parallel ? p.before_attention : p.before_mlp);
     set_run(block, variant.run, parallel, scale);
     set_norm(in, block, "post_norm", p.after_mlp);
+    set_residual(in, block);
     if (variant.run.size() > 1 && !p.after_mlp.empty())
       Inference::refuse("a norm behind two blocks that run side by side");
   }
@@ -270,9 +282,31 @@ void write_final_norm(Inference& in) {
   in.choose("head.norm", found.front(), "tensors", 95);
 }
 
+// OLMo: norms are everywhere and store nothing.
+void write_weightless(Inference& in) {
+  const Places p{"input_layernorm", "post_attention_layernorm", "", ""};
+  Draft& norm = in.document.section("norm");
+  norm.set("kind", "layer",
+           in.choose("norm.weight", "false", "no norm is stored, clip_qkv is written, as in OLMo", 50));
+  norm.set("eps", "1e-5");
+  norm.set("weight", "false");
+  norm.set("bias", "false");
+  Draft& layer = in.document.section("layer");
+  layer.set("module", in.tensors.pattern());
+  for (const auto& [module, run] :
+       {std::pair{p.before_attention, "attention"}, std::pair{p.before_mlp, "mlp"}}) {
+    Draft& block = layer.item("blocks");
+    block.set("norm", module);
+    block.set("run", run);
+  }
+  in.layer_norms = true;
+  in.document.section("head").set("norm", "model.norm");
+}
+
 }  // namespace
 
 void infer_norms(Inference& in) {
+  if (in.hints.olmo && in.feed_forward.dense && !in.feed_forward.sparse) return write_weightless(in);
   const Places p = find_places(in);
   if (p.before_attention.empty() && p.after_attention.empty())
     Inference::refuse("no norm of attention is known in the layers, by its name and shape");

@@ -72,9 +72,10 @@ void write_style(Inference& in, Draft& rope) {
   if (in.latent && in.has("scale_depth"))
     return style(false, "latent attention beside scale_depth, as in MiniCPM 3", 55);
   if (in.latent) return style(true, "default of the families with latent attention", 55);
+  if (in.hints.llama4) return style(true, "attn_temperature_tuning, as in Llama 4", 55);
   const bool bare = in.has("rotary_dim") && in.key({"rope_theta", "rope_parameters", "rope_scaling"}).empty();
   if (bare) return style(true, "rotary_dim without a base, as in GPT-J", 55);
-  if (in.has("logit_scale") && in.layer_norms)
+  if (in.has("logit_scale") && in.layer_norms && !has_settings_by_layer(in))
     return style(true, "logit_scale beside layer norms, as in Cohere", 55);
   const bool fused_gate =
       in.has_module("mlp.gate_up_proj") && in.has_module(joined(in.attention_module, "q_proj"));
@@ -108,6 +109,12 @@ void write_when(Inference& in, Draft& rope, bool by_layer) {
         "sliding_window_pattern or logit_scale: the full layers of Cohere 2 and EXAONE 4 are not rotated";
     certainty = 55;
   }
+  if (in.hints.afmoe && !in.sliding.empty()) {
+    when = in.sliding;
+    source = "global_attn_every_n_layers beside route_scale, as in AFMoE: full layers are not rotated";
+    certainty = 55;
+    in.ignore({"global_attn_every_n_layers"});  // layer_types has it
+  }
   if (!when.empty()) rope.set("when", when, in.choose("attention.rope.when", when, source, certainty));
 }
 
@@ -140,6 +147,14 @@ void write_rope(Inference& in) {
     in.choose("attention.rope.theta", "by layer", "config: rope_local_base_freq", 90);
   }
   write_when(in, rope, by_layer);
+  if (!in.has("rope_parameters.llama_4_scaling_beta")) return;
+  Draft& temperature = in.document.section("attention").section("temperature");
+  temperature.set("scale", "$rope_parameters.llama_4_scaling_beta");
+  temperature.set("floor", "$rope_parameters.original_max_position_embeddings");
+  temperature.set(
+      "first", "0",
+      in.choose("attention.temperature", "from position 0", "llama_4_scaling_beta, as in Ministral 3", 60));
+  in.ignore({"rope_parameters.max_position_embeddings"});  // the context's length once more
 }
 
 // A learned table among the tensors outside the layers.
@@ -167,9 +182,24 @@ bool write_learned(Inference& in) {
   return false;
 }
 
+void write_sinusoidal(Inference& in) {
+  Draft& positions = in.document.section("embedding").section("positions");
+  positions.set(
+      "kind", "sinusoidal",
+      in.choose("embedding.positions", "sinusoidal", "names of fairseq and no table, as in XGLM", 55));
+  positions.set("offset", "2");
+  positions.set("count", "context");
+}
+
 bool write_alibi(Inference& in) {
-  if (!in.flag("attn_config.alibi", false)) return false;
+  if (!in.flag("attn_config.alibi", false) && !in.hints.bloom) return false;
   Draft& alibi = in.document.section("attention").section("alibi");
+  if (in.hints.bloom) {
+    alibi.set("max_bias", "8");
+    in.choose("attention.alibi", "true",
+              "slow_but_exact and apply_residual_connection_post_layernorm, as in BLOOM", 55);
+    return true;
+  }
   alibi.set("max_bias", "$attn_config.alibi_bias_max | 8");
   in.ignore({"learned_pos_emb"});  // no table is stored
   in.choose("attention.alibi", "true", "config: attn_config.alibi", 85);
@@ -194,6 +224,15 @@ std::vector<std::string> layer_types(const Inference& in) {
 
 void infer_windows(Inference& in) {
   Draft& attention = in.document.section("attention");
+  if (in.hints.gpt_neo) {
+    if (in.model.kind_of("attention_layers") != LLMH_KIND_OF_LIST)
+      Inference::refuse("config key 'attention_layers' is missing");
+    attention.set("window", "$attention_layers[i] == 'local' ? $window_size : 0");
+    in.choose("attention.window", std::to_string(in.integer("window_size")),
+              "config: attention_layers, window_size", 80);
+    in.ignore({"attention_types"});  // the list in short
+    return;
+  }
   const std::vector<std::string> types = layer_types(in);
   for (const std::string& type : types)
     if (type != "full_attention" && type != "sliding_attention" && type != "chunked_attention")
@@ -248,6 +287,8 @@ void infer_positions(Inference& in) {
   if (rotary && (learned || alibi))
     Inference::refuse("the config has rotary positions, and the checkpoint others as well");
   if (rotary) return write_rope(in);
+  if (in.hints.fairseq && !learned && in.model.kind_of("scale_embedding") == LLMH_KIND_OF_BOOL)
+    return write_sinusoidal(in);
   if (!learned && !alibi)
     Inference::refuse("nothing tells how positions enter: no config key of rotations, no table of positions");
 }

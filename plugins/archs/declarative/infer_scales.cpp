@@ -18,6 +18,9 @@ void infer_embedding_scale(Inference& in) {
   if (flagged)
     set_number(in, embedding, "embedding.", "scale", "$scale_embedding ? sqrt(hidden) : 1",
                "config: scale_embedding");
+  if (in.hints.afmoe)
+    set_number(in, embedding, "embedding.", "scale", "$mup_enabled ? sqrt(hidden) : 1", "config: mup_enabled",
+               80);
   if (!in.hints.gemma) return;
   if (!key.empty() || flagged)
     Inference::refuse("config key '" + (key.empty() ? "scale_embedding" : key) + "' beside what Gemma has");
@@ -46,6 +49,7 @@ void infer_score_scale(Inference& in) {
     set_number(in, attention, path, "scale", "$query_pre_attn_scalar ** -0.5",
                "config: query_pre_attn_scalar");
   }
+  if (in.hints.gpt_neo) set_number(in, attention, path, "scale", "1", "attention_types, as in GPT-Neo", 55);
   if (in.model.kind_of("scale_attn_weights") == LLMH_KIND_OF_BOOL) {
     std::string scale = "$scale_attn_weights ? head_dim ** -0.5 : 1";
     if (in.model.kind_of("scale_attn_by_inverse_layer_idx") == LLMH_KIND_OF_BOOL)
@@ -55,8 +59,11 @@ void infer_score_scale(Inference& in) {
   if (const std::string factor = in.latent ? yarn_factor(in) : ""; !factor.empty())
     set_number(in, attention, path, "scale", "($qk_nope_head_dim + $qk_rope_head_dim) ** -0.5" + factor,
                "config: mscale_all_dim", 80);
-  if (const std::string cap = in.key({"attn_logit_softcapping", "attn_logit_softcap"}); !cap.empty())
-    set_number(in, attention, path, "softcap", "$" + cap, "config: " + cap);
+  const std::string cap = in.key({"attn_logit_softcapping", "attn_logit_softcap"});
+  // Gemma 3, which has norms of q and k, keeps the key and does not read it.
+  if (!cap.empty() && in.has_module(joined(in.attention_module, "q_norm")))
+    Inference::refuse("config key '" + cap + "' beside norms of q: whether scores are capped cannot be told");
+  if (!cap.empty()) set_number(in, attention, path, "softcap", "$" + cap, "config: " + cap);
   const std::string clip = in.key({"clip_qkv", "attn_config.clip_qkv"});
   const bool normed = in.has_module(joined(in.attention_module, "q_norm"));
   if (!clip.empty())
@@ -68,9 +75,10 @@ void infer_score_scale(Inference& in) {
 
 void infer_logit_scale(Inference& in) {
   Draft& head = in.document.section("head");
-  // Where the norms behind the blocks are an option, the family multiplies; there the key is left to the
-  // audit.
-  if (in.has("logits_scaling") && !in.has("use_post_norm"))
+  if (in.hints.hyperclovax)
+    set_number(in, head, "head.", "scale", "$logits_scaling",
+               "logits_scaling beside use_post_norm, as in HyperCLOVA X", 55);
+  else if (in.has("logits_scaling"))
     set_number(in, head, "head.", "scale", "1 / $logits_scaling", "config: logits_scaling, as in Granite",
                75);
   if (in.model.kind_of("logit_scale") == LLMH_KIND_OF_FLOAT ||

@@ -68,6 +68,13 @@ void Inference::name_rule(const std::string& hub, const std::string& stored, boo
   if (turned) rule.item("steps").set("transposed", "true");
 }
 
+void Inference::require_everywhere(const std::string& tensor) const {
+  const LayerTensor* stored = tensors.find(tensor);
+  for (int64_t i = 0; i < layers; ++i)
+    if (stored == nullptr || !stored->shapes.contains(i))
+      refuse("layer " + std::to_string(i) + " has no tensor '" + tensor + "', which others have");
+}
+
 std::string Inference::only_where(const std::string& tensor) const {
   const LayerTensor* stored = tensors.find(tensor);
   const bool everywhere = stored != nullptr && static_cast<int64_t>(stored->shapes.size()) == layers;

@@ -17,9 +17,15 @@ namespace declarative {
 
 // What the spellings of some families tell about maths that shows nowhere else.
 struct Hints {
-  bool gemma = false;     // RMS norms of 1 + weight, embeddings times sqrt(hidden)
-  bool nemotron = false;  // layer norms of 1 + weight
-  bool fairseq = false;   // layer norms with an epsilon of 1e-5, whatever the config says
+  bool gemma = false;        // RMS norms of 1 + weight, embeddings times sqrt(hidden)
+  bool nemotron = false;     // layer norms of 1 + weight
+  bool fairseq = false;      // layer norms with an epsilon of 1e-5, whatever the config says; sine positions
+  bool bloom = false;        // ALiBi, tanh gelu
+  bool llama4 = false;       // see infer_llama4()
+  bool afmoe = false;        // rotations in sliding layers alone
+  bool hyperclovax = false;  // logits are multiplied by what Granite divides them by
+  bool gpt_neo = false;      // local layers, scores that are not scaled
+  bool olmo = false;         // layer norms without weights
 };
 
 // The modules that the blocks of a layer run, below the layer.
@@ -74,6 +80,8 @@ class Inference {
   // Understood: claimed, and turned round where it is stored [in, out].
   void use_linear(const std::string& module);
   void name_rule(const std::string& hub, const std::string& stored, bool turned);
+  // Throws when a layer lacks the tensor.
+  void require_everywhere(const std::string& tensor) const;
   // has('…') of a tensor that only some layers have; empty when all have it.
   std::string only_where(const std::string& tensor) const;
 };
@@ -87,6 +95,7 @@ void infer_feed_forward(Inference& in);
 void infer_experts(Inference& in);
 void infer_positions(Inference& in);
 void infer_windows(Inference& in);
+void infer_llama4(Inference& in);
 void infer_norms(Inference& in);
 void infer_scales(Inference& in);
 void infer_head(Inference& in);

@@ -27,6 +27,7 @@ class Cohere {
     head_norms_ =
         model.is_gguf() ? model.has_tensor("blk.0.attn_q_norm.weight") : model.bool_or("use_qk_norm", false);
     rope_ = llmh::read_rope(model, sizes_.head_dim, model.is_gguf() ? 10000.0 : 500000.0);
+    sizes_.context_length = llmh::stretched_context(model, sizes_.context_length, rope_);
     llmh::refuse_experts(model);
     llmh::refuse_other_layer_types(model);
     llmh::ignore_usual_keys(model);

@@ -22,6 +22,7 @@ class Cohere2 {
     bias_ = llmh::bias_of(model, "attention_bias", false);
     logit_scale_ = model.float_or("logit_scale", model.is_gguf() ? 1.0 : 0.0625);
     rope_ = llmh::read_rope(model, llmh::read_rotary_dim(model, sizes_.head_dim));
+    sizes_.context_length = llmh::stretched_context(model, sizes_.context_length, rope_);
     const int64_t window = llmh::is_null(model, "sliding_window") ? 0 : model.int_or("sliding_window", 4096);
     windows_ = llmh::layer_windows(model, sizes_.n_layers, window, 4);
     refuse_other_maths(model);

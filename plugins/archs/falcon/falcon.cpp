@@ -38,6 +38,7 @@ class Falcon {
       model.ignore({"rope_theta", "rope_scaling", "rope_parameters"});  // of the other shapes
     else
       rope_ = llmh::read_rope(model, sizes_.head_dim);
+    sizes_.context_length = llmh::stretched_context(model, sizes_.context_length, rope_);
     llmh::refuse_experts(model);
     llmh::ignore_usual_keys(model);
     // The first key is one of a related family and has no effect here; ff_factor repeats the width; GGUF
@@ -60,7 +61,6 @@ class Falcon {
     names.gguf_module(layer + "mlp.dense_h_to_4h", "blk.{i}.ffn_up");
     names.gguf_module(layer + "mlp.dense_4h_to_h", "blk.{i}.ffn_down");
     llmh::ignore_buffers(names, layer + "self_attention.");
-    if (tied_) names.ignore("lm_head.weight");
   }
 
   void build(llmh::Graph& graph) const {

@@ -23,6 +23,7 @@ class Gemma {
     bias_ = llmh::bias_of(model, "attention_bias", false);
     model.ignore({"rotary_dim"});  // of GGUF files, where it is the head size
     rope_ = llmh::read_rope(model, sizes_.head_dim);
+    sizes_.context_length = llmh::stretched_context(model, sizes_.context_length, rope_);
     llmh::refuse_experts(model);
     llmh::refuse_if_true(model, {"use_bidirectional_attention"});
     llmh::refuse_other_layer_types(model);

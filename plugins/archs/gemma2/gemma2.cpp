@@ -21,6 +21,7 @@ class Gemma2 {
     tied_ = llmh::is_tied(model, true);
     bias_ = llmh::bias_of(model, "attention_bias", false);
     rope_ = llmh::read_rope(model, sizes_.head_dim);
+    sizes_.context_length = llmh::stretched_context(model, sizes_.context_length, rope_);
     scale_ = read_scale(model);
     score_cap_ = read_cap(model, "attn_logit_softcapping", 50.0);
     logit_cap_ = read_cap(model, "final_logit_softcapping", 30.0);

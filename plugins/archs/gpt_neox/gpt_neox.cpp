@@ -24,6 +24,7 @@ class GptNeox {
     order_ = model.is_gguf() ? llmh::QkvOrder::kContiguous : llmh::QkvOrder::kGrouped;
     const int64_t rotary_dim = llmh::read_rotary_dim(model, sizes_.head_dim, model.is_gguf() ? 1.0 : 0.25);
     rope_ = llmh::read_rope(model, rotary_dim, model.float_or("rope_theta", 10000.0), "rotary_emb_base");
+    sizes_.context_length = llmh::stretched_context(model, sizes_.context_length, rope_);
     llmh::refuse_experts(model);
     llmh::ignore_usual_keys(model);
   }

@@ -24,6 +24,8 @@ OrderedJson to_json(const plugin::Candidate& candidate) {
     row["abi"] = abi_of(m);
     row["provides"] = m.provides;
     row["description"] = m.description;
+    if (!m.variants.empty()) row["variants"] = m.variants;
+    if (!m.adapter_targets.empty()) row["adapter_targets"] = m.adapter_targets;
   }
   if (!candidate.refusal.empty()) row["refusal"] = candidate.refusal;
   return row;

@@ -21,8 +21,9 @@ namespace {
 constexpr size_t kMaxManifestBytes = size_t{64} << 10;
 constexpr size_t kMaxListItems = 1000;
 constexpr size_t kMaxTextBytes = 1000;
-const std::vector<std::string> kTopKeys = {"id",       "kind",    "version",     "min_host_minor", "provides",
-                                           "requires", "license", "description", "homepage",       "build"};
+const std::vector<std::string> kTopKeys = {"id",       "kind",     "version",         "min_host_minor",
+                                           "provides", "requires", "license",         "description",
+                                           "homepage", "variants", "adapter_targets", "build"};
 const std::vector<std::string> kRequiresKeys = {"cpu", "gpu_runtime"};
 const std::vector<std::string> kBuildKeys = {"sdk_major", "sdk_minor", "compiler",
                                              "type",      "machine",   "sanitizers"};
@@ -209,6 +210,8 @@ Manifest parse_manifest(std::string_view text, std::string_view source) {
   manifest.description = reader.text(root, "description");
   manifest.min_host_minor = reader.number(root, "min_host_minor", 0);
   manifest.provides = reader.list(root, "provides");
+  manifest.variants = reader.list(root, "variants");
+  manifest.adapter_targets = reader.list(root, "adapter_targets");
   if (needs != nullptr) {
     manifest.required_cpu = reader.list(*needs, "cpu");
     manifest.gpu_runtime = reader.text(*needs, "gpu_runtime");

@@ -30,8 +30,10 @@ struct Manifest {
   uint32_t min_host_minor = 0;
   std::vector<std::string>
       provides;  // arch: model types ("*": any); backend: device kinds; finetune: methods
-  std::vector<std::string> required_cpu;  // CPU flags as /proc/cpuinfo spells them
-  std::string gpu_runtime;                // runtime library the plugin needs; empty: none
+  std::vector<std::string> variants;         // arch: models of the family, for people to read
+  std::vector<std::string> adapter_targets;  // arch: modules that adapters usually attach to, last part
+  std::vector<std::string> required_cpu;     // CPU flags as /proc/cpuinfo spells them
+  std::string gpu_runtime;                   // runtime library the plugin needs; empty: none
 
   // Filled in by llmhost_add_plugin().
   uint32_t sdk_major = 0;

@@ -27,6 +27,7 @@ TEST_CASE("every key of a manifest is read") {
   const Manifest m = parse_manifest(
       kHead +
           "min_host_minor: 3\nprovides: [a, b-c]\nrequires: {cpu: [avx2, fma], gpu_runtime: abc}\n"
+          "variants: [\"small, large\", other]\nadapter_targets: [q_proj]\n"
           "description: \"says: what\"\nbuild: {sdk_major: 1, sdk_minor: 4, compiler: GNU 12, "
           "type: Debug, machine: x86_64, sanitizers: [address]}\n",
       "m");
@@ -35,6 +36,8 @@ TEST_CASE("every key of a manifest is read") {
   CHECK(m.version == "1.0.0");
   CHECK(m.min_host_minor == 3);
   CHECK(m.provides == std::vector<std::string>{"a", "b-c"});
+  CHECK(m.variants == std::vector<std::string>{"small, large", "other"});
+  CHECK(m.adapter_targets == std::vector<std::string>{"q_proj"});
   CHECK(m.required_cpu == std::vector<std::string>{"avx2", "fma"});
   CHECK(m.gpu_runtime == "abc");
   CHECK(m.description == "says: what");

@@ -54,7 +54,8 @@ TYPES = {
 }
 TYPED = {
     "bf16": "bloom cohere2 mixtral phimoe qwen2-moe dbrx deepseek-v2 deepseek-v2-lite-unsplit smollm3 mpt",
-    "q8_0": "qwen2-fused gemma gemma2 gemma3-text gpt2 gpt-neox-pythia gpt-neox-serial starcoder2 falcon-40b phi2 granite qwen3-moe",
+    "q8_0": "qwen2-fused gemma gemma2 gemma3-text gpt2 gpt-neox-pythia gpt-neox-serial starcoder2 falcon-40b phi2 granite "
+            "qwen3-moe mpt",
     "mixed": "qwen2 phi3-mini-4k phi3-longrope stablelm stablelm2-12b cohere olmo qwen2-yarn",
 }
 for label, names in TYPED.items():

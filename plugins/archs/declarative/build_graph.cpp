@@ -20,12 +20,14 @@ Tensor scaled(Tensor x, float factor) {
   return factor == 1.0F ? x : llmh::scale(x, factor);
 }
 
+// log(1 + exp(x)), for x that are not large.
+Tensor softplus(Tensor x) {
+  return llmh::unary(llmh::shift(llmh::unary(x, LLMH_UNARY_EXP), 1), LLMH_UNARY_LOG);
+}
+
 // (exp(min(x, eps)) - 1 - x) alpha_n + beta x below 0, alpha_p x^2 + beta x above, with both alphas learned
 // through softplus. (Huang, Schlag 2024)
 Tensor xielu(const Scope& at, Tensor x) {
-  const auto softplus = [](Tensor t) {
-    return llmh::unary(llmh::shift(llmh::unary(t, LLMH_UNARY_EXP), 1), LLMH_UNARY_LOG);
-  };
   constexpr float kBeta = 0.5F;
   const Tensor alpha_p = softplus(at.weight("alpha_p", {1}));
   const Tensor alpha_n = llmh::shift(softplus(at.weight("alpha_n", {1})), kBeta);
@@ -52,6 +54,10 @@ class Builder {
     x = normed(graph_, recipe_.head.norm, llmh::output_rows(x));
     if (const std::string& projection = recipe_.head.projection; !projection.empty())
       x = graph_.root().linear(projection, x, recipe_.embedding.width);
+    if (const HeadSpec& h = recipe_.head; !h.transform.empty()) {
+      const Tensor dense = graph_.root().linear(h.transform, x, x.width(), h.transform_bias);
+      x = normed(graph_, h.transform_norm, llmh::activation(dense, h.transform_activation));
+    }
     llmh::outputs(graph_, x, logits(x));
   }
 
@@ -180,7 +186,8 @@ class Builder {
   Tensor gated(const Scope& at, const AttentionSpec& a, Tensor x, Tensor y) {
     const int64_t n_heads = a.config.n_heads;
     const int64_t width = a.gate_per_head ? n_heads : y.width();
-    const Tensor gate = llmh::activation(at.linear(a.gate, x, width, Bias::kIfStored), LLMH_ACT_SIGMOID);
+    const Tensor raw = at.linear(a.gate, x, width, Bias::kIfStored);
+    const Tensor gate = a.gate_softplus ? softplus(raw) : llmh::activation(raw, LLMH_ACT_SIGMOID);
     if (!a.gate_per_head) return y * gate;
     return llmh::merge_last(llmh::split_last(y, {n_heads, y.width() / n_heads}) *
                             llmh::split_last(gate, {n_heads, 1}));
@@ -218,14 +225,15 @@ class Builder {
     if (!m.correction.empty())
       correction = at.weight(m.correction, m.correction_row ? std::vector<int64_t>{1, n_experts}
                                                             : std::vector<int64_t>{n_experts});
-    const llmh::Routing routing =
-        llmh::route(at.linear(m.router, x, n_experts, m.router_bias), m.routing, correction);
+    Tensor logits = at.linear(m.router, x, n_experts, m.router_bias);
+    if (m.router_softcap != 0.0F) logits = llmh::softcap(logits, m.router_softcap);
+    const llmh::Routing routing = llmh::route(logits, m.routing, correction);
     Tensor y = experts(at.scope(m.experts), x, m, routing);
-    if (!m.shared) return y;
+    if (!m.shared) return scaled(y, m.out_scale);
     Tensor shared = mlp(at.scope(m.shared_module), x, *m.shared);
     if (!m.shared_gate.empty())
       shared = shared * llmh::activation(at.linear(m.shared_gate, x, 1), LLMH_ACT_SIGMOID);
-    return y + shared;
+    return scaled(y + shared, m.out_scale);
   }
 
   Tensor experts(const Scope& at, Tensor x, const MoeSpec& m, const llmh::Routing& routing) {

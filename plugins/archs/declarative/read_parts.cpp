@@ -127,6 +127,7 @@ void read_extras(const Section& section, AttentionSpec& a) {
   const Section gate = section.section_or_scalar("gate", "module");
   a.gate = gate.text("module", "");
   a.gate_per_head = gate.flag("per_head", false);
+  a.gate_softplus = gate.choice("activation", {"sigmoid", "softplus"}, 0) == 1;
   if (!gate.flag("when", true)) a.gate.clear();
   gate.done();
   const Section temperature = section.section("temperature");
@@ -198,6 +199,7 @@ llmh::RouterConfig read_routing(const Section& section) {
   if (r.n_experts_per_tok > r.n_experts) section.fail("per_token", "more than there are experts");
   r.score =
       static_cast<llmh::RouterScore>(section.choice("score", {"softmax", "top_k_softmax", "sigmoid"}, 0));
+  r.rank_logits = section.flag("rank_logits", false);
   r.normalise = section.flag("normalise", false);
   r.normalise_eps = real(section, "normalise_eps", 0);
   r.scale = real(section, "scale", 1);
@@ -223,6 +225,8 @@ MoeSpec read_moe(const Section& section, const Recipe& recipe, const NormConfig&
   m.correction_row = section.flag("correction_row", false);
   m.routing = read_routing(section.section("routing"));
   section.section("routing");
+  m.router_softcap = real(section, "router_softcap", 0);
+  m.out_scale = real(section, "out_scale", 1);
   m.weigh_input = section.flag("weigh_input", false);
   m.experts = section.text("module_experts", "experts");
   m.kind = static_cast<MlpKind>(section.choice("kind", {"gated", "plain", "fused"}, 0));

@@ -85,6 +85,11 @@ HeadSpec read_head(const Section& section, const Recipe& recipe, const NormConfi
   h.norm = read_norm(section.section_or_scalar("norm", "module"), "model.norm", usual);
   if (section.has("no_norm") && section.flag("no_norm", false)) h.norm.module.clear();
   h.projection = section.text("projection", "");
+  const Section transform = section.section("transform");
+  h.transform = transform.text("module", "");
+  h.transform_activation = llmh::activation_kind(transform.word("activation", "gelu"));
+  h.transform_norm = read_norm(transform.section_or_scalar("norm", "module"), "", usual);
+  transform.done();
   h.module = section.text("module", "lm_head");
   const bool stored = model.has_tensor(recipe.is_gguf ? "output.weight" : h.module + ".weight");
   h.tied = (section.flag("tied", false) || recipe.is_gguf) && !stored;

@@ -49,6 +49,7 @@ struct AttentionSpec {
   NormSpec out_norm;               // of the attended values, before the output projection
   std::string gate;                // linear whose sigmoid multiplies the attended values; empty: none
   bool gate_per_head = false;      // one gate a head
+  bool gate_softplus = false;      // its softplus instead
   float temperature_scale = 0.0F;  // q times 1 + scale * log(1 + floor((position + 1) / floor)); 0: none
   float temperature_floor = 1.0F;
   float temperature_first = 1.0F;  // the number of the first position in that formula
@@ -74,8 +75,10 @@ struct MoeSpec {
   std::string correction;       // weight below the module; empty: none
   bool correction_row = false;  // it is stored as [1, experts]
   llmh::RouterConfig routing;
-  bool weigh_input = false;  // the weights multiply the experts' input
-  std::string experts;       // module
+  float router_softcap = 0.0F;  // of the router's logits; 0: none
+  float out_scale = 1.0F;       // of the whole result
+  bool weigh_input = false;     // the weights multiply the experts' input
+  std::string experts;          // module
   MlpKind kind = MlpKind::kGated;
   std::string gate, up, down;  // as stored, below the experts' module
   bool stacked = false;        // one tensor for all experts
@@ -129,6 +132,10 @@ struct EmbeddingSpec {
 struct HeadSpec {
   NormSpec norm;
   std::string projection;  // linear back to the embedding's width; empty: none
+  std::string transform;   // linear, activation and norm in front of the head; empty: none
+  int32_t transform_activation = LLMH_ACT_GELU;
+  Bias transform_bias = Bias::kIfStored;
+  NormSpec transform_norm;
   std::string module;
   bool tied = false;
   Bias bias = Bias::kNone;

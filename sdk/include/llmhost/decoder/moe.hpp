@@ -23,6 +23,7 @@ struct RouterConfig {
   int64_t n_experts = 0;
   int64_t n_experts_per_tok = 0;
   RouterScore score = RouterScore::kSoftmax;
+  bool rank_logits = false;    // the k best are those of the logits, not of the scores
   bool normalise = false;      // the chosen weights are divided by their sum
   float scale = 1.0F;          // of the weights, after that
   int64_t n_groups = 1;        // experts in groups, of which only the best are eligible
@@ -58,7 +59,8 @@ inline Routing route(Tensor logits, const RouterConfig& c, Tensor correction = {
     return {best.ids, scale(softmax(best.values), c.scale)};
   }
   const Tensor scores = c.score == RouterScore::kSoftmax ? softmax(logits) : activation(logits, LLMH_ACT_SIGMOID);
-  Tensor ranking = correction.present() ? scores + correction : scores;
+  Tensor ranking = c.rank_logits ? logits : scores;
+  if (correction.present()) ranking = ranking + correction;
   if (c.n_groups > 1) ranking = detail::in_best_groups(ranking, c);
   Routing routing;
   routing.ids = top_k(ranking, c.n_experts_per_tok).ids;

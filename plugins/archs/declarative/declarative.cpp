@@ -45,6 +45,9 @@ class Declarative {
       recipe_ = declarative::read_recipe(document->origin, documents.whole(*document), model);
       return;
     }
+    const std::string type = model.string_or("model_type", "");
+    if (const std::string reason = documents.refusal(type); !reason.empty())
+      throw llmh::Error(LLMH_UNIMPLEMENTED, "model type '" + type + "' is " + reason + ": not supported");
     inferred_ = declarative::infer(model);
     const std::string origin = "inferred recipe";
     recipe_ = declarative::read_recipe(origin, declarative::parse_document(origin, inferred_.text), model);

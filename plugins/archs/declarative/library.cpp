@@ -40,7 +40,26 @@ void Library::add(const std::string& origin, const std::string& text) {
   for (const char* key : {"model_types", "gguf_architectures"})
     for (const auto& item : root[key])
       if (item.IsScalar()) document.model_types.push_back(item.Scalar());
+  add_refusals(origin, root["unsupported"]);
   documents_.push_back(std::move(document));
+}
+
+void Library::add_refusals(const std::string& origin, const YAML::Node& list) {
+  if (!list) return;
+  at_mark(origin, list.Mark(), [&] {
+    if (!list.IsMap()) throw Error(LLMH_INVALID_ARGUMENT, "'unsupported' must be a map of types and reasons");
+  });
+  for (const auto& entry : list)
+    at_mark(origin, entry.first.Mark(), [&] {
+      if (!entry.first.IsScalar() || !entry.second.IsScalar())
+        throw Error(LLMH_INVALID_ARGUMENT, "'unsupported': a model type and its reason are expected");
+      refusals_.emplace(entry.first.Scalar(), entry.second.Scalar());
+    });
+}
+
+std::string Library::refusal(const std::string& model_type) const {
+  const auto found = refusals_.find(model_type);
+  return found == refusals_.end() ? "" : found->second;
 }
 
 const Library::Document* Library::find(const std::string& model_type) const {

@@ -4,6 +4,7 @@
 
 #include <yaml-cpp/yaml.h>
 
+#include <map>
 #include <string>
 #include <vector>
 
@@ -19,15 +20,21 @@ class Library {
     YAML::Node root;
   };
 
-  // The first document added for a type is the one that counts. Throws with file, line and column.
+  // A document may also name types that are not run, each with its reason: "unsupported: {type: reason}". The
+  // first document added for a type is the one that counts. Throws with file, line and column.
   void add(const std::string& origin, const std::string& text);
   // Null when none describes the type.
   const Document* find(const std::string& model_type) const;
+  // Why a type that no document describes is not run; empty when nothing says so.
+  std::string refusal(const std::string& model_type) const;
   // The document with what it extends filled in: maps key by key, everything else replaced, null taken out.
   YAML::Node whole(const Document& document) const;
 
  private:
+  void add_refusals(const std::string& origin, const YAML::Node& list);
+
   std::vector<Document> documents_;
+  std::map<std::string, std::string, std::less<>> refusals_;
 };
 
 }  // namespace declarative

@@ -59,9 +59,21 @@ class LintTest(unittest.TestCase):
         self.assert_found("check_names.py", {"sdk/include/llmhost/a.h": "int use_cublas_lt;\n"}, "names cublas")
         self.assert_found("check_names.py", {"host/a/b.h": "auto n = 1'000; int qwen2;  // 'quoted'\n"}, "names qwen")
         self.assert_found("check_names.py", {"host/model/decoder.hpp": 'auto x = "llama3";\n'}, "names llama")
-        self.assert_clean("check_names.py", {"sdk/include/llmhost/decoder.hpp": 'auto x = "llama3";\n'})
+        self.assert_clean("check_names.py", {"sdk/include/llmhost/decoder/rope.hpp": 'auto x = "llama3";\n'})
         self.assert_clean("check_names.py", {"host/model/a.cpp": "// like llama's\n/* gemma\n falcon */ int coherent, adorable;\n",
                                              "plugins/archs/llama/a.cpp": "int llama;\n"})
+
+    def test_names_of_every_architecture_of_the_tree(self):
+        tree = {"plugins/archs/borealis/plugin.yaml": "id: borealis\nprovides: [borealis, aurora-lm]\n",
+                "registry/archs/decoder.yaml": "schema: 1\nname: decoder\nmodel_types: []\n",
+                "registry/archs/zephyr2.yaml": 'name: zephyr2\nmodel_types: [zephyr2, "zephyr-moe"]\ngguf_architectures: [zef]\n'}
+        for word in ("borealis", "is_borealis", "kBorealis", "BorealisHead", "aurora_lm", "AuroraLm", "zephyr2", "zephyr_moe_x", "zef"):
+            self.assert_found("check_names.py", tree | {"host/a/b.h": f"int {word};\n"}, f"'{word}' names")
+        self.assert_found("check_names.py", tree | {"sdk/include/llmhost/a.hpp": 'auto x = "Zephyr2ForCausalLM";\n'}, "names zephyr2")
+        self.assert_clean("check_names.py", tree | {"host/a/b.h": "int zephyr, aurora, zefir, Decoder, decoder_sizes;\n"})
+        for word in ("Gpt2Attention", "gptj", "stablelm", "starcoder2", "phi", "PhiMlp", "olmo", "granite_scale", "mpt", "opt", "qwen2_moe"):
+            self.assert_found("check_names.py", {"host/a/b.h": f"int {word};\n"}, f"'{word}' names")
+        self.assert_clean("check_names.py", {"host/a/b.h": "int option, optional, nullopt, graphite, sophisticated, prompt;\n"})
 
     def test_files(self):
         self.assert_found("check_files.py", {"host/core/a.cpp": "\n" * 601}, "601 lines")

@@ -195,7 +195,8 @@ void add_eight_bit(PartTable& parts, const std::string& module) {
   };
   rows.quants = [weight, columns = rows.columns](int64_t first, int64_t count, int16_t* quants) {
     const std::byte* from = weight.bytes.data() + first * columns;
-    for (int64_t i = 0; i < count * columns; ++i) quants[i] = static_cast<int8_t>(from[i]);
+    const auto* signed_from = reinterpret_cast<const int8_t*>(from);
+    std::copy(signed_from, signed_from + count * columns, quants);
   };
   parts.replace(module + ".weight", grouped_weight("bitsandbytes int8", std::move(rows)),
                 {&weight, &row_max, format});

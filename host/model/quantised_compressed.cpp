@@ -173,7 +173,8 @@ void add_bytes(PartTable& parts, const std::string& module, const CheckpointTens
   }
   weight.quants = [bytes, columns = weight.columns](int64_t first, int64_t count, int16_t* quants) {
     const std::byte* from = bytes.bytes.data() + first * columns;
-    for (int64_t i = 0; i < count * columns; ++i) quants[i] = static_cast<int8_t>(from[i]);
+    const auto* signed_from = reinterpret_cast<const int8_t*>(from);
+    std::copy(signed_from, signed_from + count * columns, quants);
   };
   parts.replace(module + ".weight", grouped_weight("compressed-tensors int8", std::move(weight)),
                 {&bytes, &scale, zero, g_idx});

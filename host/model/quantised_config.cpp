@@ -86,7 +86,8 @@ void QuantisationConfig::understood(std::initializer_list<std::string_view> keys
 
 void QuantisationConfig::understood_like(std::initializer_list<std::string_view> prefixes,
                                          std::initializer_list<std::string_view> suffixes) {
-  for (const auto& [key, value] : object_.items()) {
+  for (auto item = object_.begin(); item != object_.end(); ++item) {
+    const std::string& key = item.key();
     const bool begins = std::any_of(prefixes.begin(), prefixes.end(),
                                     [&](std::string_view prefix) { return key.starts_with(prefix); });
     const bool ends = std::any_of(suffixes.begin(), suffixes.end(),

@@ -8,12 +8,14 @@ import json
 import os
 import pathlib
 import shutil
+import struct
 import subprocess
 import sys
 import tempfile
 
 import tiny_model
 
+GOLDEN = pathlib.Path(__file__).resolve().parents[1] / "data" / "goldens" / "llama-gqa"
 BUILD, EXAMPLES, LOADER = (pathlib.Path(a).resolve() for a in sys.argv[1:4])
 # Each example, the compiler it is built with, and what the loader must say.
 CASES = {
@@ -24,8 +26,8 @@ CASES = {
 }
 
 
-def run(*command):
-    done = subprocess.run([str(c) for c in command], capture_output=True, text=True)
+def run(*command, folder=None):
+    done = subprocess.run([str(c) for c in command], capture_output=True, text=True, cwd=folder)
     if done.returncode != 0:
         sys.exit(f"{' '.join(map(str, command))}: exit code {done.returncode}\n{done.stdout}\n{done.stderr}")
     return done.stdout
@@ -56,6 +58,37 @@ def use(llmhost, plugins, scratch):
             sys.exit(f"arch tiny on backend {backend}: logits are off by {worst}")
 
 
+def start_a_plugin(llmhost, host, scratch):
+    """What `arch new --cpp` writes builds as it is and runs a model of the shape it describes, under its own model type."""
+    run(llmhost, "arch", "new", "aurora", "--cpp", folder=scratch)
+    run("cmake", "-S", scratch / "aurora", "-B", scratch / "aurora/build", f"-DCMAKE_PREFIX_PATH={host}",
+        "-DCMAKE_CXX_FLAGS=-Wall -Wextra -Wpedantic -Werror")
+    run("cmake", "--build", scratch / "aurora/build")
+
+    model = scratch / "aurora-model"
+    shutil.copytree(GOLDEN, model)
+    config = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps(config | {"model_type": "aurora"}))
+    expected = tiny_model.read_safetensors(model / "expected.safetensors")
+    ids = read_ids(model / "expected.safetensors")
+    (scratch / "tokens.json").write_text(json.dumps({"prompts": [ids]}))
+    run(llmhost, "logits", model, "--tokens", scratch / "tokens.json", "--out", scratch / "out.safetensors",
+        "--plugin-path", scratch / "aurora/build/lib/llmhost/plugins")
+    actual = tiny_model.read_safetensors(scratch / "out.safetensors")["logits_0"]
+    worst = max(abs(a - e) for a, e in zip(actual, expected["logits_0"], strict=True))
+    limit = json.loads((model / "expected.json").read_text())["tolerance"]["f32"]["max_abs"]
+    print(f"arch new --cpp: the largest error is {worst:.1e}, the limit {limit}")
+    if not worst < limit:
+        sys.exit(f"arch new --cpp: logits are off by {worst}")
+
+
+def read_ids(path):
+    content = path.read_bytes()
+    size = int.from_bytes(content[:8], "little")
+    begin, end = json.loads(content[8:8 + size])["input_ids_0"]["data_offsets"]
+    return list(struct.unpack(f"<{(end - begin) // 4}i", content[8 + size + begin:8 + size + end]))
+
+
 def main():
     os.umask(0o022)  # what a group may write to is refused
     prefix = pathlib.Path(tempfile.mkdtemp(prefix="llmhost-out-of-tree-"))
@@ -82,6 +115,7 @@ def main():
         llmhost = prefix / "host/bin/llmhost"
         if llmhost.exists():
             use(llmhost, prefix / "examples/lib/llmhost/plugins", prefix)
+            start_a_plugin(llmhost, prefix / "host", prefix)
     finally:
         shutil.rmtree(prefix)
 

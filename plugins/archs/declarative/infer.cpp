@@ -82,6 +82,7 @@ Inferred infer(const llmh::Model& model) {
   infer_scales(in);
   infer_head(in);
   ignore_plain_keys(in);
+  in.pin_keys();
   write_lists(in);
   return {in.choices, preamble(model, in.choices) + in.document.text()};
 }

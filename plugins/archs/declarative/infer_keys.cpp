@@ -43,33 +43,30 @@ void ignore_bias_flags(Inference& in) {
 }
 
 // Flags that mean nothing as long as they have this value.
-void ignore_when(Inference& in, bool value, std::initializer_list<const char*> names) {
+void expect_flag(Inference& in, bool value, std::initializer_list<const char*> names) {
   for (const char* name : names) {
     if (in.model.kind_of(name) != LLMH_KIND_OF_BOOL) continue;
     if (in.flag(name, value) != value) refuse_value(name, value ? "false" : "true");
-    in.ignored_keys.emplace_back(name);
   }
 }
 
 // The same of numbers.
-void ignore_zero(Inference& in, std::initializer_list<const char*> names) {
+void expect_zero(Inference& in, std::initializer_list<const char*> names) {
   for (const char* name : names) {
     const int32_t kind = in.model.kind_of(name);
     if (kind != LLMH_KIND_OF_FLOAT && kind != LLMH_KIND_OF_INT) continue;
     if (in.number(name) != 0) refuse_value(name, "not 0");
-    in.ignored_keys.emplace_back(name);
   }
 }
 
 // Norms of q and k that a flag promises are there, or it says no.
-void ignore_norm_flags(Inference& in) {
+void expect_norm_flags(Inference& in) {
   if (in.hints.llama4) return;
   const bool stored = std::any_of(in.choices.begin(), in.choices.end(),
                                   [](const Choice& c) { return c.what == "attention.q_norm"; });
   for (const char* name : {"use_qk_norm", "qk_layernorm", "qk_norm", "attn_config.qk_ln"}) {
     if (in.model.kind_of(name) != LLMH_KIND_OF_BOOL) continue;
     if (in.flag(name, false) != stored) refuse_value(name, stored ? "false" : "true");
-    in.ignored_keys.emplace_back(name);
   }
 }
 
@@ -87,7 +84,7 @@ void ignore_mlp_types(Inference& in) {
 
 void ignore_plain_keys(Inference& in) {
   ignore_bias_flags(in);
-  ignore_norm_flags(in);
+  expect_norm_flags(in);
   ignore_mlp_types(in);
   // Sizes: the shapes of the tensors tell them.
   in.ignore({"intermediate_size",
@@ -129,25 +126,25 @@ void ignore_plain_keys(Inference& in) {
              "rotary", "embedding_initializer_range", "aux_loss_coef", "eod_token_id", "init_device",
              "init_config", "verbose", "embedding_fraction", "learnable_sink_init", "moe_loss_weight",
              "seq_aux", "router_z_loss_coef"});
-  ignore_when(in, false,
+  expect_flag(in, false,
               {"alibi", "use_alibi", "use_mrope", "attn_config.prefix_lm", "use_bidirectional_attention",
                "moe_apply_router_weight_on_input"});
-  if (!in.feed_forward.sparse) ignore_zero(in, {"num_local_experts", "num_experts", "n_routed_experts"});
+  if (!in.feed_forward.sparse) expect_zero(in, {"num_local_experts", "num_experts", "n_routed_experts"});
   if (!in.feed_forward.sparse) in.ignore({"num_experts_per_tok"});
   if (in.hints.hyperclovax) in.ignore({"use_post_norm"});  // the norms are stored or not
-  if (!in.hints.afmoe) ignore_when(in, false, {"mup_enabled"});
-  if (!in.hints.bloom) ignore_when(in, false, {"apply_residual_connection_post_layernorm"});
+  if (!in.hints.afmoe) expect_flag(in, false, {"mup_enabled"});
+  if (!in.hints.bloom) expect_flag(in, false, {"apply_residual_connection_post_layernorm"});
   // Settings of layers that no tensor belongs to.
   for (const std::string& name : in.model.keys())
     if (name.starts_with("mamba_") || name == "time_step_limit") in.ignored_keys.push_back(name);
-  ignore_when(in, true, {"layer_norm_elementwise_affine", "is_causal"});
-  ignore_zero(
+  expect_flag(in, true, {"layer_norm_elementwise_affine", "is_causal"});
+  expect_zero(
       in, {"router_jitter_noise", "input_jitter_noise", "moe_router_logit_softcapping", "zero_expert_num"});
   // Longrope and its like read the length beside their settings; without them nobody does.
   const std::string type =
       in.word(in.has("rope_scaling") ? "rope_scaling.rope_type" : "rope_parameters.rope_type");
   if (type.empty() || type == "default") in.ignore({"original_max_position_embeddings"});
-  if (in.word("attn_config.attn_type") == "multihead_attention") in.ignore({"attn_config.attn_type"});
+  static_cast<void>(in.word("attn_config.attn_type"));
 }
 
 }  // namespace declarative

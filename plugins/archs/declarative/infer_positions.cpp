@@ -1,6 +1,5 @@
-// How positions enter: rotations, learned tables, ALiBi; and which positions a layer sees.
+// How positions enter: rotations, learned tables, ALiBi.
 #include <algorithm>
-#include <cmath>
 
 #include "infer_state.h"
 
@@ -212,72 +211,7 @@ void check_named_kind(Inference& in) {
     Inference::refuse("config key 'position_embedding_type' is '" + kind + "', which is not known");
 }
 
-// The words in layer_types; empty where there is no list.
-std::vector<std::string> layer_types(const Inference& in) {
-  std::vector<std::string> types;
-  if (in.model.kind_of("layer_types") != LLMH_KIND_OF_LIST) return types;
-  for (int64_t i = 0; i < in.layers; ++i) types.push_back(in.word("layer_types." + std::to_string(i)));
-  return types;
-}
-
 }  // namespace
-
-void infer_windows(Inference& in) {
-  Draft& attention = in.document.section("attention");
-  if (in.hints.gpt_neo) {
-    if (in.model.kind_of("attention_layers") != LLMH_KIND_OF_LIST)
-      Inference::refuse("config key 'attention_layers' is missing");
-    attention.set("window", "$attention_layers[i] == 'local' ? $window_size : 0");
-    in.choose("attention.window", std::to_string(in.integer("window_size")),
-              "config: attention_layers, window_size", 80);
-    in.ignore({"attention_types"});  // the list in short
-    return;
-  }
-  const std::vector<std::string> types = layer_types(in);
-  for (const std::string& type : types)
-    if (type != "full_attention" && type != "sliding_attention" && type != "chunked_attention")
-      Inference::refuse("config key 'layer_types' holds '" + type +
-                        "'; known are full_attention, sliding_attention, chunked_attention");
-  const bool switched = in.model.kind_of("use_sliding_window") == LLMH_KIND_OF_BOOL;
-  const bool on = in.flag("use_sliding_window", true);
-  const bool listed = std::find(types.begin(), types.end(), "sliding_attention") != types.end();
-  if (std::find(types.begin(), types.end(), "chunked_attention") != types.end()) {
-    if (!in.has("attention_chunk_size"))
-      Inference::refuse("config key 'attention_chunk_size' is missing for chunked layers");
-    attention.set("chunk", "$layer_types[i] == 'chunked_attention' ? $attention_chunk_size : 0");
-    in.choose("attention.chunk", std::to_string(in.integer("attention_chunk_size")),
-              "config: layer_types, attention_chunk_size", 90);
-  }
-  const std::string pattern = in.key({"sliding_window_pattern", "_sliding_window_pattern"});
-  const bool counted =
-      !pattern.empty() && in.model.kind_of(pattern) == LLMH_KIND_OF_INT && in.integer(pattern) > 0;
-  if (!in.has("sliding_window") || !on) {
-    if (listed && on) Inference::refuse("config key 'sliding_window' is missing for sliding layers");
-    in.ignore({"sliding_window", "sliding_window_pattern", "_sliding_window_pattern"});  // switched off
-    return;
-  }
-  if (in.integer("sliding_window") == 0)
-    return in.choices.push_back({"attention.window", "0", "config: sliding_window", 95});
-  int certainty = 90;
-  std::string source = "config: sliding_window";
-  if (!types.empty()) {
-    in.sliding = "$layer_types[i] == 'sliding_attention'";
-    source = "config: layer_types, sliding_window";
-    if (!pattern.empty() && !counted) in.ignore({pattern});  // the list follows from it
-  } else if (counted) {
-    in.sliding = "(i + 1) % $" + pattern + " != 0";
-    source = "config: sliding_window, " + pattern;
-    certainty = 80;
-  } else if (in.has("max_window_layers")) {
-    in.sliding = "i >= $max_window_layers";
-    source = "config: sliding_window, max_window_layers";
-    certainty = switched ? 90 : 55;
-  }
-  const std::string window = (switched ? "$use_sliding_window ? $sliding_window : 0" : "$sliding_window");
-  attention.set(
-      "window", in.sliding.empty() ? window : "(" + in.sliding + ") ? (" + window + ") : 0",
-      in.choose("attention.window", std::to_string(in.integer("sliding_window")), source, certainty));
-}
 
 void infer_positions(Inference& in) {
   check_named_kind(in);

@@ -1,5 +1,10 @@
 #include "infer_state.h"
 
+#include <algorithm>
+#include <cctype>
+
+#include "expression.h"
+
 namespace declarative {
 
 using llmh::Error;
@@ -12,27 +17,71 @@ std::string Inference::key(std::initializer_list<std::string_view> names) const 
 
 int64_t Inference::integer(const std::string& name) const {
   if (model.kind_of(name) != LLMH_KIND_OF_INT) refuse("config key '" + name + "' is no whole number");
-  return *model.find_int(name);
+  const int64_t value = *model.find_int(name);
+  remember(name, std::to_string(value));
+  return value;
 }
 
 double Inference::number(const std::string& name) const {
   const int32_t kind = model.kind_of(name);
   if (kind != LLMH_KIND_OF_INT && kind != LLMH_KIND_OF_FLOAT)
     refuse("config key '" + name + "' is no number");
-  return *model.find_float(name);
+  const double value = *model.find_float(name);
+  remember(name, to_text(Value(value)));
+  return value;
 }
 
 bool Inference::flag(const std::string& name, bool fallback) const {
-  return model.kind_of(name) == LLMH_KIND_OF_BOOL ? *model.find_bool(name) : fallback;
+  if (model.kind_of(name) != LLMH_KIND_OF_BOOL) return fallback;
+  const bool value = *model.find_bool(name);
+  remember(name, value ? "true" : "false");
+  return value;
 }
 
 std::string Inference::word(const std::string& name) const {
-  return model.kind_of(name) == LLMH_KIND_OF_STRING ? *model.find_string(name) : "";
+  if (model.kind_of(name) != LLMH_KIND_OF_STRING) return {};
+  const std::string value = *model.find_string(name);
+  remember(name, value.find('\'') == std::string::npos ? "'" + value + "'" : "\"" + value + "\"");
+  return value;
 }
 
 void Inference::ignore(std::initializer_list<std::string_view> names) {
   for (const std::string_view name : names)
     if (model.has(name)) ignored_keys.emplace_back(name);
+}
+
+void Inference::pin_keys() {
+  const std::string text = document.text();
+  const auto is_ignored = [&](const std::string& name) {
+    return std::find(ignored_keys.begin(), ignored_keys.end(), name) != ignored_keys.end();
+  };
+  const auto stands_in_text = [&](const std::string& name) {
+    for (size_t at = text.find("$" + name); at != std::string::npos; at = text.find("$" + name, at + 1)) {
+      const size_t end = at + 1 + name.size();
+      const char next = end < text.size() ? text[end] : ' ';
+      if (std::isalnum(static_cast<unsigned char>(next)) == 0 && next != '_') return true;
+    }
+    return false;
+  };
+  for (const auto& [name, value] : read_) {
+    if (is_ignored(name) || stands_in_text(name)) continue;
+    // The reader of rotations knows its settings.
+    if (name.starts_with("rope_") && name.find('.') != std::string::npos && !is_ignored(parent_of(name)))
+      continue;
+    const bool is_element =
+        std::all_of(name.begin() + static_cast<std::ptrdiff_t>(name.rfind('.') + 1), name.end(),
+                    [](char c) { return std::isdigit(static_cast<unsigned char>(c)) != 0; });
+    if (is_element) {
+      const std::string list = parent_of(name);
+      if (!is_ignored(list) && !stands_in_text(list)) ignored_keys.push_back(list);
+      continue;
+    }
+    Draft& refusal = document.item("refuse");
+    const bool off = value == "false" || value == "0";
+    refusal.set("when", off ? "($" + name + " | " + value + ") != " + value : "$" + name + " != " + value);
+    refusal.set("because",
+                "'" + name + "' is not " + value + ", as it was where this description comes from");
+  }
 }
 
 std::string Inference::choose(const std::string& what, const std::string& value, const std::string& source,

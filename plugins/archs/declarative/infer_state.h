@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <initializer_list>
+#include <map>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -69,6 +70,10 @@ class Inference {
   std::string word(const std::string& name) const;  // empty where it is no text
   void ignore(std::initializer_list<std::string_view> names);  // those that are there
 
+  // Keys that were read here and stand in no expression of the document: other checkpoints of the type are
+  // refused where they have another value, as it is what the document was made by.
+  void pin_keys();
+
   // Notes a choice; gives the comment beside it in the document, which a sure one does not need.
   std::string choose(const std::string& what, const std::string& value, const std::string& source,
                      int certainty);
@@ -84,6 +89,11 @@ class Inference {
   void require_everywhere(const std::string& tensor) const;
   // has('…') of a tensor that only some layers have; empty when all have it.
   std::string only_where(const std::string& tensor) const;
+
+ private:
+  void remember(const std::string& name, const std::string& value) const { read_[name] = value; }
+
+  mutable std::map<std::string, std::string> read_;  // keys and the expressions of their values
 };
 
 // The parts, in the order in which they run.

@@ -10,7 +10,7 @@ import sys
 import lintlib
 
 # From the bottom up; a layer may include itself and what stands before it.
-LAYERS = ["core", "plugin", "graph", "model", "text", "engine", "train", "batch", "serve", "cli"]
+LAYERS = ["core", "plugin", "graph", "model", "text", "engine", "check", "train", "batch", "serve", "cli"]
 INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*(["<])([^">\n]+)[">]', re.M)
 STANDARD = set("""
 algorithm any array atomic barrier bit bitset cassert cctype cerrno cfenv cfloat charconv chrono cinttypes climits clocale cmath

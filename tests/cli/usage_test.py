@@ -8,7 +8,7 @@ from pathlib import Path
 from command import CommandTest
 from program import FOLDER, GGUF, PROMPT, environment, main
 
-COMMANDS = ["run", "show", "bench", "perplexity", "logits", "tokenize", "template", "fit", "graph", "arch", "plugins", "doctor"]
+COMMANDS = ["run", "show", "bench", "perplexity", "logits", "tokenize", "template", "fit", "graph", "arch", "plugins", "check", "doctor"]
 GROUPS = {"arch": ["infer"]}
 MODEL_COMMANDS = ["show", "fit", "graph", "bench", "tokenize", "template"]
 CONFIGS = sorted((Path(__file__).resolve().parents[2] / "configs").glob("*.yaml"))

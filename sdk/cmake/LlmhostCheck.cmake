@@ -1,0 +1,40 @@
+# Testing plugins with CTest, in the project's tree and outside it (after find_package(llmhost)); see docs/plugins.md.
+#
+#   llmhost_check_plugin(NAME [MODEL path] [EXPECTED file.safetensors] [TIMEOUT seconds] [ARGUMENTS more…] [LABELS labels…])
+#
+# adds the test check_NAME: `llmhost check` on the plugin that the target NAME builds, with the model (a folder or a GGUF
+# file) and what a reference implementation computed for it. TIMEOUT is that of one case. The variable LLMHOST_PROGRAM says
+# which llmhost runs it; by default it is the one that this file came with.
+set(LLMHOST_CHECK_FOLDER ${CMAKE_CURRENT_LIST_DIR})
+
+function(llmhost_check_plugin name)
+  cmake_parse_arguments(ARG "" "MODEL;EXPECTED;TIMEOUT" "ARGUMENTS;LABELS" ${ARGN})
+  if(ARG_UNPARSED_ARGUMENTS)
+    message(FATAL_ERROR "llmhost_check_plugin(${name}): unknown arguments ${ARG_UNPARSED_ARGUMENTS}")
+  endif()
+  if(ARG_EXPECTED AND NOT ARG_MODEL)
+    message(FATAL_ERROR "llmhost_check_plugin(${name}): EXPECTED needs MODEL")
+  endif()
+  if(TARGET llmhost)
+    set(program $<TARGET_FILE:llmhost>)
+  else()
+    find_program(LLMHOST_PROGRAM llmhost HINTS ${LLMHOST_CHECK_FOLDER}/../../../bin REQUIRED)
+    set(program ${LLMHOST_PROGRAM})
+  endif()
+  set(arguments ${ARG_ARGUMENTS})
+  foreach(option MODEL EXPECTED TIMEOUT)
+    if(NOT ARG_${option})
+      continue()
+    endif()
+    string(TOLOWER ${option} flag)
+    set(value ${ARG_${option}})
+    if(NOT option STREQUAL "TIMEOUT")
+      get_filename_component(value ${value} ABSOLUTE BASE_DIR ${CMAKE_CURRENT_SOURCE_DIR})
+    endif()
+    list(APPEND arguments --${flag} ${value})
+  endforeach()
+  add_test(NAME check_${name} COMMAND ${program} check $<TARGET_FILE:${name}> ${arguments})
+  if(ARG_LABELS)
+    set_tests_properties(check_${name} PROPERTIES LABELS "${ARG_LABELS}")
+  endif()
+endfunction()

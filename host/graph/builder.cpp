@@ -7,6 +7,12 @@
 namespace llmhost::graph {
 namespace {
 
+// 'name', and what the architecture calls it where the file calls it otherwise.
+std::string both_names(const WeightLookup& weights, std::string_view name) {
+  const std::string stored = weights.stored_name(name);
+  return stored == name ? fmt::format("'{}'", name) : fmt::format("'{}' ({})", stored, name);
+}
+
 std::string shape_text(std::span<const int64_t> shape) {
   Dims dims;
   for (const int64_t size : shape) dims.push_back(constant_dim(size));
@@ -129,11 +135,11 @@ llmh_tensor GraphBuilder::weight(std::string_view name, std::span<const int64_t>
   const auto info = weights_.find(name);
   if (!info) {
     if ((flags & LLMH_WEIGHT_OPTIONAL) != 0) return LLMH_NO_TENSOR;
-    throw_error(ErrorCode::kNotFound, "the checkpoint has no tensor '{}', which should be {}", name,
-                shape_text(shape));
+    throw_error(ErrorCode::kNotFound, "the checkpoint has no tensor {}, which should be {}",
+                both_names(weights_, name), shape_text(shape));
   }
   if (!std::equal(shape.begin(), shape.end(), info->shape.begin(), info->shape.end()))
-    throw_invalid("tensor '{}' is {} in the checkpoint, the config makes it {}", name,
+    throw_invalid("tensor {} is {} in the checkpoint, the config makes it {}", both_names(weights_, name),
                   shape_text(info->shape), shape_text(shape));
   // Vectors (norms, biases, slopes) are handed to backends decoded, whatever the checkpoint has.
   const bool decoded = shape.size() <= 1 && is_float(info->dtype);

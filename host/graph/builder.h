@@ -22,6 +22,8 @@ class WeightLookup {
  public:
   virtual ~WeightLookup() = default;
   virtual std::optional<WeightInfo> find(std::string_view name) const = 0;
+  // What the file calls it, or would call it; for errors.
+  virtual std::string stored_name(std::string_view name) const { return std::string(name); }
 };
 
 // What may be added through the table.

@@ -14,6 +14,7 @@
 #include "llmhost/plugin.hpp"
 #include "model/config_audit.h"
 #include "model/model_view.h"
+#include "model/tensor_audit.h"
 #include "model/weights.h"
 #include "plugin/status.h"
 #include "plugin/thread_tags.h"
@@ -67,7 +68,8 @@ struct StateCollector {
 // The checkpoint as the graph builder sees it; remembers what was asked for.
 class WeightTable final : public graph::WeightLookup {
  public:
-  explicit WeightTable(const std::map<std::string, HubTensor, std::less<>>& tensors) : tensors_(tensors) {}
+  WeightTable(const std::map<std::string, HubTensor, std::less<>>& tensors, const NameMap& names)
+      : tensors_(tensors), names_(names) {}
 
   std::optional<graph::WeightInfo> find(std::string_view name) const override {
     const auto it = tensors_.find(name);
@@ -80,10 +82,16 @@ class WeightTable final : public graph::WeightLookup {
     }
     return graph::WeightInfo{tensor.dtype, tensor.shape};
   }
+  std::string stored_name(std::string_view name) const override {
+    const auto it = tensors_.find(name);
+    const bool is_one = it != tensors_.end() && !it->second.stacked;
+    return is_one ? std::string(it->second.first().name) : names_.stored_name(name);
+  }
   bool is_used(const CheckpointTensor* stored) const { return used_.contains(stored); }
 
  private:
   const std::map<std::string, HubTensor, std::less<>>& tensors_;
+  const NameMap& names_;
   mutable std::set<const CheckpointTensor*> used_;
 };
 
@@ -230,7 +238,7 @@ class Loader {
 
   void build(const llmh_arch& arch, const OpenedArch& opened) {
     const plugin::ControlScope scope(&arch, "llmh_arch.build");
-    const WeightTable weights(model_->tensors_);
+    const WeightTable weights(model_->tensors_, names_);
     graph::GraphBuilder builder(model_->graph_, weights);
     plugin::check(arch.build(opened.get(), builder.table()), view_.source());
     for (const GraphWeight& weight : model_->weights_of(model_->graph_))
@@ -256,6 +264,11 @@ class Loader {
       complain(fmt::format("{}: architecture '{}' does not understand the keys {}", view_.source(),
                            model_->arch_id_, fmt::join(named, ", ")));
     }
+    std::vector<std::string> missing = missing_biases(names_of(model_->checkpoint_));
+    std::erase_if(missing, [&](const std::string& name) { return names_.is_ignored(name); });
+    if (!missing.empty())
+      complain(fmt::format("{}: no tensor '{}', whose like other layers have",
+                           model_->checkpoint_.path().string(), fmt::join(missing, "', '")));
     if (!unused_.empty()) {
       const size_t shown = std::min<size_t>(unused_.size(), 20);
       complain(

@@ -154,6 +154,18 @@ bool NameMap::is_ignored(std::string_view stored_name) const {
   });
 }
 
+std::string NameMap::stored_name(std::string_view hub_name) const {
+  for (const Rule& rule : rules_) {
+    const auto indices = match_pattern(rule.hub, hub_name);
+    if (!indices) continue;
+    std::string name = rule.stored;
+    if (!indices->i.empty()) fill_index(name, kLayer, indices->i);
+    if (!indices->j.empty()) fill_index(name, kExpert, indices->j);
+    return name;
+  }
+  return std::string(hub_name);
+}
+
 std::map<std::string, HubTensor, std::less<>> NameMap::apply(const Checkpoint& checkpoint) const {
   std::map<std::string, HubTensor, std::less<>> hub;
   std::map<std::string, std::map<uint64_t, HubTensor>> stacks;

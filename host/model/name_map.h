@@ -52,6 +52,10 @@ class NameMap {
 
   bool is_ignored(std::string_view stored_name) const;
 
+  // What a tensor that is not there would be stored as: by the first rule that makes it, else as itself.
+  // The index of what is stacked stays "{j}".
+  std::string stored_name(std::string_view hub_name) const;
+
  private:
   struct Rule {
     std::string hub;

@@ -18,7 +18,7 @@ class Bloom {
       : bare_(model.has_tensor("word_embeddings.weight")), sizes_(read_bloom_sizes(model)) {
     norm_ = {.centred = true,
              .eps = model.float_or(model.is_gguf() ? "layer_norm_eps" : "layer_norm_epsilon", 1e-5),
-             .bias = llmh::Bias::kIfStored};
+             .bias = llmh::Bias::kRequired};
     tied_ = llmh::is_tied(model, true);
     residual_after_norm_ = model.bool_or("apply_residual_connection_post_layernorm", false);
     order_ = model.is_gguf() ? llmh::QkvOrder::kContiguous : llmh::QkvOrder::kGrouped;

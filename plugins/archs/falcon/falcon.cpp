@@ -27,7 +27,7 @@ class Falcon {
         model.size_or(model.is_gguf() ? "intermediate_size" : "ffn_hidden_size", 4 * sizes_.hidden_size);
     norm_ = {.centred = true,
              .eps = model.float_or(model.is_gguf() ? "layer_norm_eps" : "layer_norm_epsilon", 1e-5),
-             .bias = llmh::Bias::kIfStored};
+             .bias = llmh::Bias::kRequired};
     activation_ = llmh::activation_kind(model.string_or("activation", "gelu"));
     tied_ = llmh::is_tied(model, true);
     bias_ = llmh::bias_of(model, "bias", false);

@@ -19,7 +19,7 @@ class Gpt2 {
     sizes_.intermediate_size = llmh::intermediate_or(sizes_, 4 * sizes_.hidden_size);
     norm_ = {.centred = true,
              .eps = model.float_or(model.is_gguf() ? "layer_norm_eps" : "layer_norm_epsilon", 1e-5),
-             .bias = llmh::Bias::kIfStored};
+             .bias = llmh::Bias::kRequired};
     activation_ = llmh::activation_kind(model.string_or("activation_function", "gelu_new"));
     tied_ = llmh::is_tied(model, true);
     scaled_ = model.bool_or("scale_attn_weights", true);

@@ -16,7 +16,7 @@ class GptNeox {
 
   explicit GptNeox(const llmh::Model& model) : sizes_(llmh::read_sizes(model)) {
     sizes_.intermediate_size = model.require_size("intermediate_size");
-    norm_ = {.centred = true, .eps = model.float_or("layer_norm_eps", 1e-5), .bias = llmh::Bias::kIfStored};
+    norm_ = {.centred = true, .eps = model.float_or("layer_norm_eps", 1e-5), .bias = llmh::Bias::kRequired};
     activation_ = llmh::activation_kind(model.string_or("hidden_act", "gelu"));
     tied_ = llmh::is_tied(model, false, "embed_out.weight");
     parallel_ = model.bool_or("use_parallel_residual", true);

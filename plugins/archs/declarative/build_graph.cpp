@@ -25,18 +25,26 @@ Tensor softplus(Tensor x) {
   return llmh::unary(llmh::shift(llmh::unary(x, LLMH_UNARY_EXP), 1), LLMH_UNARY_LOG);
 }
 
-// (exp(min(x, eps)) - 1 - x) alpha_n + beta x below 0, alpha_p x^2 + beta x above, with both alphas learned
+// A scalar that checkpoints may hold.
+Tensor scalar_or(const Scope& at, const char* name, float fallback) {
+  const Tensor stored = at.weight(name, {}, LLMH_WEIGHT_OPTIONAL);
+  return stored.present() ? stored : at.graph().constant(at.path() + "." + name, {1}, {fallback});
+}
+
+// alpha_p x^2 + beta x above 0, (exp(min(x, eps)) - 1 - x) alpha_n + beta x below, with both alphas learned
 // through softplus. (Huang, Schlag 2024)
 Tensor xielu(const Scope& at, Tensor x) {
-  constexpr float kBeta = 0.5F;
+  const Tensor beta = scalar_or(at, "beta", 0.5F);
+  const Tensor eps = scalar_or(at, "eps", -1e-6F);
   const Tensor alpha_p = softplus(at.weight("alpha_p", {1}));
-  const Tensor alpha_n = llmh::shift(softplus(at.weight("alpha_n", {1})), kBeta);
+  const Tensor alpha_n = softplus(at.weight("alpha_n", {1})) + beta;
   const Tensor above = llmh::at_least(x, 0);
   const Tensor below = llmh::at_most(x, 0);
-  const Tensor curve = llmh::shift(llmh::unary(llmh::at_most(x, -1e-6F), LLMH_UNARY_EXP), -1) - below;
-  // At x > 0 the curve is that of -1e-6, about nothing: taken out by the sign of x.
+  const Tensor limited = below - llmh::at_least(below - eps, 0);  // min(below, eps)
+  const Tensor curve = llmh::shift(llmh::unary(limited, LLMH_UNARY_EXP), -1) - below;
+  // At x > 0 the curve is that of min(0, eps), about nothing: taken out by the sign of x.
   const Tensor negative = llmh::clamp(llmh::scale(below, -std::numeric_limits<float>::max()), 0, 1);
-  return above * above * alpha_p + curve * negative * alpha_n + llmh::scale(x, kBeta);
+  return above * above * alpha_p + curve * negative * alpha_n + x * beta;
 }
 
 class Builder {

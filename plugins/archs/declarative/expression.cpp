@@ -26,7 +26,8 @@ using Node = Expression::Node;
 using NodePtr = std::shared_ptr<const Node>;
 using Kind = Node::Kind;
 
-constexpr int kMaxDepth = 64;
+constexpr int kMaxDepth = 192;       // three for each pair of brackets
+constexpr size_t kMaxLength = 4096;  // the tree of a long sum is as deep as the sum is long
 
 [[noreturn]] void fail(const std::string& what) {
   throw Error(LLMH_INVALID_ARGUMENT, what);
@@ -46,6 +47,8 @@ class Parser {
   explicit Parser(std::string_view text) : text_(text) {}
 
   NodePtr parse() {
+    if (text_.size() > kMaxLength)
+      fail("expression of more than " + std::to_string(kMaxLength) + " characters");
     NodePtr root = conditional();
     skip_space();
     if (at_ < text_.size()) stop("unexpected '" + std::string(1, text_[at_]) + "'");
@@ -100,6 +103,13 @@ class Parser {
   }
 
   NodePtr unary() {
+    if (++depth_ > kMaxDepth) stop("nested too deeply");
+    NodePtr node = unary_here();
+    --depth_;
+    return node;
+  }
+
+  NodePtr unary_here() {
     if (take("not")) return make(Kind::kOperator, "not", {unary()});
     if (take("-")) return make(Kind::kOperator, "neg", {unary()});
     NodePtr base = primary();
@@ -290,9 +300,11 @@ class Evaluator {
     }
     if (op == "==") return Value(value(a) == value(b));
     if (op == "!=") return Value(value(a) != value(b));
-    if (const Value left = value(a); op == "+" && std::holds_alternative<std::string>(left))
-      return Value(std::get<std::string>(left) + to_text(value(b)));
-    return arithmetic(op, number_of(value(a), a), number_of(value(b), b));
+    const Value left = value(a);
+    const Value right = value(b);
+    if (op == "+" && std::holds_alternative<std::string>(left))
+      return Value(std::get<std::string>(left) + to_text(right));
+    return arithmetic(op, number_of(left, a), number_of(right, b));
   }
 
   static Value arithmetic(const std::string& op, double a, double b) {
@@ -330,10 +342,14 @@ class Evaluator {
       const auto shape = context_.model.find_shape(text(0));
       return shape && !shape->empty() ? Value(static_cast<double>(shape->front())) : Value();
     }
+    if (node.text == "given") {
+      const std::vector<std::string> keys = context_.model.keys();
+      return Value(std::find(keys.begin(), keys.end(), text(0)) != keys.end());
+    }
     if (node.text == "present") return Value(context_.model.has(text(0)));
     if (node.text == "count") return Value(static_cast<double>(context_.model.size_of(text(0))));
     fail("'" + node.text +
-         "' is no function; known are sqrt, log, floor, min, max, has, rows, present, count");
+         "' is no function; known are sqrt, log, floor, min, max, has, rows, given, present, count");
   }
 
   const Context& context_;

@@ -5,9 +5,9 @@
 //   $layer_types[i] == 'full_attention' ? 0 : $sliding_window
 //
 // In order of binding, the loosest first: c ? a : b, |, or, and, not, comparisons, + -, * / %, unary -, **,
-// and calls sqrt min max log floor has(tensor) present(key) count(list). A bare word that is no variable is a
-// text. Every key in an expression counts as read, in the branches that are not taken as well: the expression
-// is where it is understood.
+// and calls sqrt min max log floor has(tensor) given(key) present(key) count(list). A bare word that is no
+// variable is a text. Every key in an expression counts as read, in the branches that are not taken as well:
+// the expression is where it is understood.
 #pragma once
 
 #include <cstdint>

@@ -22,7 +22,7 @@ struct Fate {
   bool killed = false;
   double difference = 0;   // the largest that any case has shown, as a part of its tolerance
   std::string seen_by;     // the case that killed it, else the one with the largest difference
-  std::string impossible;  // why it could not be run, when no case could
+  std::string impossible;  // why the rest does not fit together, in every case
 };
 
 struct Score {

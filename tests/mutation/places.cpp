@@ -35,7 +35,11 @@ int32_t layer_in(std::string_view path) {
   return kNoLayer;
 }
 
+// The same model inside one that also sees: the same features.
+constexpr std::string_view kInner = "language_model.";
+
 std::string without_numbers(std::string_view path) {
+  if (path.starts_with(kInner)) path.remove_prefix(kInner.size());
   std::string result;
   for (const std::string_view part : parts_of(path)) {
     if (!result.empty()) result += '.';

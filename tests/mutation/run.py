@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """Mutation score of the architecture plugins: how many of the features that a plugin builds would be missed.
 
-    run.py --tool build/bin/mutation_tool                  all golden cases; results.json and RESULTS.md anew
-    run.py --tool ... --plugin gpt2 --plugin gemma2        the cases of these plugins alone; nothing is written
+    run.py --tool build/bin/mutation_tool                  all golden cases
+    run.py --tool build/bin/mutation_tool --write          and results.json and RESULTS.md anew
+    run.py --tool ... --plugin gpt2 --plugin gemma2        the cases of these plugins alone, as results.json has them
 
 Features that cannot matter are in equivalent.json with the reason. An entry that fits no survivor, or one whose effect is
-a tenth of the tolerance or more, fails the run, as does a plugin below the wanted score.
+a tenth of the tolerance or more, fails the run, as does a plugin below the wanted score or without a case.
 """
 
 import argparse
@@ -67,6 +68,12 @@ def total_of(plugins):
     return sums
 
 
+def built_plugins():
+    """Of the tree, but for the one whose architectures are documents."""
+    folders = (HERE.parents[1] / "plugins" / "archs").glob("*/CMakeLists.txt")
+    return {path.parent.name for path in folders} - {"declarative"}
+
+
 def commit():
     return subprocess.run(["git", "-C", str(HERE), "rev-parse", "--short", "HEAD"], capture_output=True, text=True,
                           check=False).stdout.strip()
@@ -98,6 +105,7 @@ def cases_of(plugins):
 def parse():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tool", required=True, help="the built mutation_tool")
+    parser.add_argument("--write", action="store_true", help="keep the result")
     parser.add_argument("--plugin", action="append", default=[], help="only this plugin's cases, as in results.json")
     parser.add_argument("--case", action="append", default=[], help="only this case, a name or a folder")
     return parser.parse_args()
@@ -116,6 +124,8 @@ def main():
         problems += [f"{name}: {plugin['score']:.1%} of the features are noticed, less than {WANTED:.0%}"
                      for name, plugin in plugins.items() if plugin["score"] < WANTED]
     if complete:
+        problems += [f"{name}: no golden case" for name in sorted(built_plugins() - set(plugins))]
+    if complete and args.write:
         (HERE / "results.json").write_text(json.dumps(result, indent=1) + "\n")
         (HERE / "RESULTS.md").write_text(as_markdown(result))
     for problem in problems:

@@ -75,7 +75,7 @@ def attend(q, k, v, scale, allowed):
 
 QWEN = {
     "architectures": ["QWenLMHeadModel"], "model_type": "qwen", "hidden_size": 48, "num_hidden_layers": 2,
-    "num_attention_heads": 4, "kv_channels": 16, "intermediate_size": 128, "vocab_size": 160, "layer_norm_epsilon": 1e-6,
+    "num_attention_heads": 4, "kv_channels": 16, "intermediate_size": 128, "vocab_size": 160, "layer_norm_epsilon": 0.02,
     "rotary_emb_base": 10000, "rotary_pct": 1.0, "seq_length": 96, "max_position_embeddings": 384, "use_dynamic_ntk": True,
     "use_logn_attn": True, "no_bias": True, "scale_attn_weights": True, "tie_word_embeddings": False, "use_flash_attn": "auto",
     "bf16": False, "fp16": True, "fp32": False, "softmax_in_fp32": False, "use_cache_quantization": False,

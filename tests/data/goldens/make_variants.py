@@ -17,6 +17,7 @@ import numpy as np
 import torch
 import transformers
 
+from cases_exact import exact_cases
 from golden_checkpoints import reload, write_checkpoint
 from golden_common import NEW_TOKENS, rng_for, write_json
 from golden_gguf import GGUF_RANDOM_BLOCKS, llama_gguf_name, random_blocks, rope_rows
@@ -137,6 +138,10 @@ family("gpt-neox-v5", "GPT-NeoX as transformers 5 writes it: stretched rope with
        config_style="v5", prompts=LONG)
 
 
+for exact in exact_cases():
+    family(**exact)
+
+
 def write_gguf(c, model, folder):
     cfg = c["config"]
     scaling = cfg.get("rope_scaling") or {}
@@ -205,7 +210,7 @@ def finish(c, folder, model, prompts):
     save_file({k: v.contiguous().clone() for k, v in tensors.items()}, folder / "expected.safetensors")
     write_json(folder / "expected.json", {
         "name": c["name"], "family": c["config"]["model_type"], "feature": c["feature"], "prompts": info, "new_tokens": NEW_TOKENS,
-        "tolerance": {"f32": {"max_abs": float(f"{1e-3 * std:.3g}")}}, "logits": {"logit_std": round(std, 4)}})
+        "tolerance": {"f32": {"max_abs": float(f"{c.get('tolerance', 1e-3) * std:.3g}")}}, "logits": {"logit_std": round(std, 4)}})
     return std
 
 

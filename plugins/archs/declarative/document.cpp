@@ -15,6 +15,7 @@ constexpr size_t kMaxBytes = size_t{1} << 20;
 constexpr int kMaxDepth = 32;
 
 std::string place(const std::string& origin, const YAML::Mark& mark) {
+  if (mark.is_null()) return origin + ": ";
   return origin + ":" + std::to_string(mark.line + 1) + ":" + std::to_string(mark.column + 1) + ": ";
 }
 
@@ -70,9 +71,14 @@ void Section::fail_at(const YAML::Mark& mark, const std::string& what) const {
   throw Error(LLMH_INVALID_ARGUMENT, place(origin_, mark) + what);
 }
 
+// A section that is not there has no place.
+YAML::Mark Section::mark() const {
+  return node_.IsDefined() ? node_.Mark() : YAML::Mark::null_mark();
+}
+
 void Section::fail(const std::string& key, const std::string& what) const {
   const YAML::Node node = find(key);
-  fail_at(node.IsDefined() ? node.Mark() : node_.Mark(), name_ + "." + key + ": " + what);
+  fail_at(node.IsDefined() ? node.Mark() : mark(), name_ + "." + key + ": " + what);
 }
 
 YAML::Node Section::find(const std::string& key) const {
@@ -207,7 +213,7 @@ std::string Section::substitute(std::string text, bool with_layer) const {
     const bool keep = (name == "i" && !with_layer) || name == "j";
     const auto found = context_->variables.find(name);
     if (keep || found == context_->variables.end()) {
-      if (!keep) fail_at(node_.Mark(), "'" + text + "': {" + name + "} is no variable");
+      if (!keep) fail_at(mark(), "'" + text + "': {" + name + "} is no variable");
       ++open;
       continue;
     }

@@ -61,6 +61,7 @@ class Section {
 
  private:
   YAML::Node find(const std::string& key) const;
+  YAML::Mark mark() const;
   [[noreturn]] void fail_at(const YAML::Mark& mark, const std::string& what) const;
 
   std::string origin_;

@@ -104,12 +104,9 @@ void infer_activation(Inference& in, Draft& section, bool gated) {
     section.set("activation", "$" + key);
     in.choose("activation", name, "config: " + key, 95);
     if (name != "xielu") return;
-    // Constants of the function, stored beside its two weights.
-    for (const char* weight : {"alpha_p", "alpha_n"})
-      in.tensors.claim(joined(in.feed_forward.dense_module, "act_fn.") + weight);
-    for (const char* constant : {"beta", "eps"})
-      in.ignored_tensors.push_back(in.tensors.pattern() + "." +
-                                   joined(in.feed_forward.dense_module, "act_fn.") + constant);
+    // The function's numbers, stored beside the matrices.
+    for (const char* number : {"alpha_p", "alpha_n", "beta", "eps"})
+      in.tensors.claim(joined(in.feed_forward.dense_module, "act_fn.") + number);
     return;
   }
   if (!in.key({"afn"}).empty()) Inference::refuse("config key 'afn' names no activation that is known");

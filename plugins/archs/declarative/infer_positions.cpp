@@ -199,7 +199,10 @@ bool write_alibi(Inference& in) {
               "slow_but_exact and apply_residual_connection_post_layernorm, as in BLOOM", 55);
     return true;
   }
-  alibi.set("max_bias", "$attn_config.alibi_bias_max | 8");
+  // The reference takes 8, whatever the config says.
+  if (in.has("attn_config.alibi_bias_max") && in.number("attn_config.alibi_bias_max") != 8)
+    Inference::refuse("config key 'attn_config.alibi_bias_max' is not 8: whether it counts cannot be told");
+  alibi.set("max_bias", "8");
   in.ignore({"learned_pos_emb"});  // no table is stored
   in.choose("attention.alibi", "true", "config: attn_config.alibi", 85);
   return true;

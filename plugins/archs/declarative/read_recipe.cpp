@@ -50,13 +50,20 @@ void read_sizes(const Section& root, Context& context, Recipe& recipe) {
   sizes.done();
 }
 
+// A norm with a bias has it in GGUF files, too, where other biases go by what is stored.
+Bias read_norm_bias(const Section& section, const llmh::Model& model) {
+  const Bias bias = read_bias(section, "bias", model);
+  const bool by_file = bias == Bias::kIfStored && section.value("bias") != Value(std::string("if_stored"));
+  return by_file && section.flag("bias", false) ? Bias::kRequired : bias;
+}
+
 NormConfig read_usual_norm(const Section& section, const llmh::Model& model) {
   NormConfig usual;
   usual.centred = section.choice("kind", {"rms", "layer"}, 0) == 1;
   usual.eps = static_cast<float>(section.number("eps", 1e-5));
   usual.weight_offset = static_cast<float>(section.number("offset", 0));
   usual.has_weight = section.flag("weight", true);
-  usual.bias = section.has("bias") ? read_bias(section, "bias", model) : Bias::kIfStored;
+  usual.bias = section.has("bias") ? read_norm_bias(section, model) : Bias::kIfStored;
   section.done();
   return usual;
 }
@@ -229,7 +236,7 @@ NormSpec read_norm(const Section& section, const std::string& fallback_module, c
   norm.config.weight_offset =
       static_cast<float>(section.number("offset", static_cast<double>(usual.weight_offset)));
   norm.config.has_weight = section.flag("weight", usual.has_weight);
-  if (section.has("bias")) norm.config.bias = read_bias(section, "bias", section.context().model);
+  if (section.has("bias")) norm.config.bias = read_norm_bias(section, section.context().model);
   if (section.has("when") && !section.flag("when", true)) norm.module.clear();
   section.done();
   return norm;

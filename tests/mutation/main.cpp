@@ -7,7 +7,6 @@
 #include <fstream>
 #include <iostream>
 #include <map>
-#include <set>
 
 #include "core/error.h"
 #include "core/json.h"

@@ -98,6 +98,12 @@ void write_mlp(Inference& in, Draft& section, const std::string& parent, const M
 void infer_activation(Inference& in, Draft& section, bool gated) {
   const std::string key = in.key({"hidden_activation", "hidden_act", "activation_function", "mlp_hidden_act",
                                   "activation", "act_fn", "ffn_activation", "activation_type"});
+  if (in.hints.gemma && key != "hidden_activation" && in.is_written("hidden_activation")) {
+    in.ignore({"hidden_act"});
+    return section.set(
+        "activation", "$hidden_activation | gelu_pytorch_tanh",
+        in.choose("activation", "gelu_pytorch_tanh", "hidden_activation is null, as in Gemma", 55));
+  }
   if (key == "hidden_activation") in.ignore({"hidden_act"});  // the older spelling of the same
   if (!key.empty()) {
     const std::string name = in.word(key);

@@ -8,12 +8,6 @@ namespace declarative {
 
 namespace {
 
-// The key is in the config, with or without a value.
-bool is_written(const Inference& in, const std::string& name) {
-  const std::vector<std::string> keys = in.model.keys();
-  return std::find(keys.begin(), keys.end(), name) != keys.end();
-}
-
 bool has_layer_norms(const Inference& in) {
   return std::any_of(in.tensors.layer().begin(), in.tensors.layer().end(), [&](const auto& each) {
     return each.second.shape() == Shape{in.hidden} && each.first.ends_with(".weight");
@@ -28,7 +22,12 @@ void infer_hints(Inference& in) {
   const bool gated = in.has_module("mlp.gate_proj");
   const bool biased = in.tensors.find("input_layernorm.bias") != nullptr;
   const bool tanh_gelu = name == "gelu_pytorch_tanh" || name == "gelu_tanh";
-  in.hints.gemma = tanh_gelu && gated && !biased && in.has("rms_norm_eps");
+  const bool rms_gated = gated && !biased && in.has("rms_norm_eps");
+  in.hints.gemma = rms_gated && (tanh_gelu || in.is_written("hidden_activation"));
+  if (rms_gated && name == "gelu" && !in.hints.gemma)
+    Inference::refuse(
+        "gated gelu beside RMS norms: whether it is Gemma's, which differs in more than that, cannot be "
+        "told");
   in.hints.nemotron = name == "relu2" && !gated && biased && in.has("norm_eps");
   in.hints.fairseq = in.has_module("self_attn_layer_norm");
   in.hints.bloom = in.has("apply_residual_connection_post_layernorm") && in.has("slow_but_exact");
@@ -36,9 +35,9 @@ void infer_hints(Inference& in) {
   in.hints.afmoe = in.has("global_attn_every_n_layers") && in.has("route_scale") && in.has("mup_enabled");
   in.hints.hyperclovax = in.has("use_post_norm") && in.has("logits_scaling");
   in.hints.gpt_neo = in.has("attention_types") && in.has("window_size");
-  in.hints.olmo = !has_layer_norms(in) && is_written(in, "clip_qkv") && !in.has("rms_norm_eps");
+  in.hints.olmo = !has_layer_norms(in) && in.is_written("clip_qkv") && !in.has("rms_norm_eps");
   // Positions that are off: the key is there and null.
-  if (is_written(in, "position_embedding_type") && !in.has("position_embedding_type"))
+  if (in.is_written("position_embedding_type") && !in.has("position_embedding_type"))
     Inference::refuse("config key 'position_embedding_type' is null: whether positions enter cannot be told");
 }
 

@@ -122,10 +122,28 @@ void ignore_plain_keys(Inference& in) {
              "attn_config.attn_uses_sequence_id", "attn_config.model_type", "enable_moe_fp32_combine",
              "fused_mlp", "fused_bias_fc"});
   // Training, other heads on the same model, bookkeeping.
-  in.ignore({"summary_type", "summary_use_proj", "summary_proj_to_labels", "summary_activation", "layerdrop",
-             "rotary", "embedding_initializer_range", "aux_loss_coef", "eod_token_id", "init_device",
-             "init_config", "verbose", "embedding_fraction", "learnable_sink_init", "moe_loss_weight",
-             "seq_aux", "router_z_loss_coef"});
+  in.ignore({"summary_type",
+             "summary_use_proj",
+             "summary_proj_to_labels",
+             "summary_activation",
+             "layerdrop",
+             "rotary",
+             "embedding_initializer_range",
+             "inference_runner",
+             "max_batch_size",
+             "pad_key_length",
+             "pre_allocate_kv_cache",
+             "validate_runner_input",
+             "aux_loss_coef",
+             "eod_token_id",
+             "init_device",
+             "init_config",
+             "verbose",
+             "embedding_fraction",
+             "learnable_sink_init",
+             "moe_loss_weight",
+             "seq_aux",
+             "router_z_loss_coef"});
   expect_flag(in, false,
               {"alibi", "use_alibi", "use_mrope", "attn_config.prefix_lm", "use_bidirectional_attention",
                "moe_apply_router_weight_on_input"});

@@ -18,6 +18,8 @@ bool has_settings_by_layer(const Inference& in) {
 }
 
 bool is_rotary(const Inference& in) {
+  // Older configs have the key for settings alone, and it may be null.
+  if (in.is_written("rope_scaling") || in.is_written("rope_theta")) return true;
   return !in.key({"rope_theta", "rope_parameters", "rope_scaling", "rotary_emb_base", "rope_base",
                   "rotary_base", "rotary_dim", "rotary_pct", "rope_pct", "partial_rotary_factor",
                   "attn_config.rope_theta", "layer_rope_theta"})

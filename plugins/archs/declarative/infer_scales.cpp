@@ -50,12 +50,13 @@ void infer_score_scale(Inference& in) {
                "config: query_pre_attn_scalar");
   }
   if (in.hints.gpt_neo) set_number(in, attention, path, "scale", "1", "attention_types, as in GPT-Neo", 55);
-  if (in.model.kind_of("scale_attn_weights") == LLMH_KIND_OF_BOOL) {
-    std::string scale = "$scale_attn_weights ? head_dim ** -0.5 : 1";
-    if (in.model.kind_of("scale_attn_by_inverse_layer_idx") == LLMH_KIND_OF_BOOL)
-      scale = "(" + scale + ") / ($scale_attn_by_inverse_layer_idx ? i + 1 : 1)";
-    set_number(in, attention, path, "scale", scale, "config: scale_attn_weights");
-  }
+  const bool weighed = in.model.kind_of("scale_attn_weights") == LLMH_KIND_OF_BOOL;
+  const bool by_layer = in.model.kind_of("scale_attn_by_inverse_layer_idx") == LLMH_KIND_OF_BOOL;
+  if (weighed || by_layer)
+    set_number(in, attention, path, "scale",
+               "(($scale_attn_weights | true) ? head_dim ** -0.5 : 1) / "
+               "(($scale_attn_by_inverse_layer_idx | false) ? i + 1 : 1)",
+               "config: scale_attn_weights, scale_attn_by_inverse_layer_idx");
   if (const std::string factor = in.latent ? yarn_factor(in) : ""; !factor.empty())
     set_number(in, attention, path, "scale", "($qk_nope_head_dim + $qk_rope_head_dim) ** -0.5" + factor,
                "config: mscale_all_dim", 80);

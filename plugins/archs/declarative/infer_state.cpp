@@ -15,6 +15,11 @@ std::string Inference::key(std::initializer_list<std::string_view> names) const 
   return {};
 }
 
+bool Inference::is_written(const std::string& name) const {
+  const std::vector<std::string> keys = model.keys();
+  return std::find(keys.begin(), keys.end(), name) != keys.end();
+}
+
 int64_t Inference::integer(const std::string& name) const {
   if (model.kind_of(name) != LLMH_KIND_OF_INT) refuse("config key '" + name + "' is no whole number");
   const int64_t value = *model.find_int(name);

@@ -62,6 +62,7 @@ class Inference {
   // The first of the keys that is there and not null; empty: none is.
   std::string key(std::initializer_list<std::string_view> names) const;
   bool has(std::string_view name) const { return model.has(name); }
+  bool is_written(const std::string& name) const;  // null or not, at the top of the config
   // These read the key. Another type than asked for is an error.
   int64_t integer(const std::string& name) const;
   double number(const std::string& name) const;

@@ -42,6 +42,10 @@ void write_window(Inference& in, const std::vector<std::string>& types) {
     slides = "(i + 1) % $" + pattern + " != 0";
     source = "config: sliding_window, " + pattern;
     certainty = 80;
+  } else if (in.hints.gemma && in.has("query_pre_attn_scalar")) {
+    slides = "i % 2 == 0";
+    source = "config: sliding_window; every second layer, as in Gemma 2";
+    certainty = 55;
   } else if (in.has("max_window_layers")) {
     slides = "i >= $max_window_layers";
     source = "config: sliding_window, max_window_layers";

@@ -2,6 +2,9 @@
 // error or leak.
 #include <malloc.h>
 
+#include <algorithm>
+#include <chrono>
+#include <functional>
 #include <optional>
 
 #include "check/arch_session.h"
@@ -34,6 +37,21 @@ struct Fixture {
   std::optional<model::Checkpoint> checkpoint;
   Json config;
 };
+
+// A plugin that takes long to open is not tried in every way: what a case has time for.
+class Budget {
+ public:
+  explicit Budget(double seconds) : seconds_(seconds) {}
+  double spent() const {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
+  }
+  bool is_spent() const { return spent() > seconds_; }
+
+ private:
+  double seconds_;
+  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+};
+constexpr double kCaseSeconds = 15;
 
 void want_success(const Failure& failed, std::string_view what) {
   if (failed) throw_error(ErrorCode::kInternal, "{}: {}", what, *failed);
@@ -78,15 +96,22 @@ std::string garbage_configs(const Subject& subject) {
 // Each key of the real config in turn holds something else.
 std::string garbage_values(const Subject& subject) {
   const Fixture fixture(subject);
-  int64_t n = 0;
-  for (const auto& [key, value] : fixture.config.items())
-    for (const Json& other : {Json(), Json(-1), Json(0), Json(3), Json(65536), Json(0.5), Json("text"),
-                              Json::array(), Json::object(), Json(true)}) {
+  const Budget budget(kCaseSeconds);
+  const std::vector<Json> others{Json(),    Json(-1),     Json(0),       Json(3),        Json(65536),
+                                 Json(0.5), Json("text"), Json::array(), Json::object(), Json(true)};
+  const size_t total = fixture.config.size() * others.size();
+  size_t n = 0;
+  // Key after key, so that all have had their turn when the time is up.
+  for (size_t round = 0; round < others.size(); ++round) {
+    size_t index = 0;
+    for (const auto& [key, value] : fixture.config.items()) {
+      if (budget.is_spent()) return fmt::format("{} of {} configs, there was no time for more", n, total);
       Json config = fixture.config;
-      config[key] = other;
+      config[key] = others[(round + index++) % others.size()];
       try_config(fixture, config);
       ++n;
     }
+  }
   return fmt::format("{} configs", n);
 }
 
@@ -111,8 +136,10 @@ std::string each_value(const Subject& subject) {
   ArchSession whole = fixture.session();
   whole.match();
   whole.build_all();
+  const Budget budget(kCaseSeconds);
   for (const std::string& key : whole.context().keys)
     for (const ValueFault fault : {ValueFault::kAbsent, ValueFault::kWrongType}) {
+      if (budget.is_spent()) return fmt::format("up to '{}', there was no time for more", key);
       Faults faults;
       faults.value_fault = fault;
       faults.faulty_key = key;
@@ -148,7 +175,10 @@ std::string failing_calls(const Subject& subject, const char* what, Set set, Cou
     want_success(session.build_all(), "with a host that works");
     calls = count(session.context().counts);
   }
-  const int64_t stride = calls / kMaxFaults + 1;
+  const Budget once(0);
+  static_cast<void>(fixture.session().build_all());
+  const auto fitting = static_cast<int64_t>(kCaseSeconds / std::max(once.spent(), 1e-6));
+  const int64_t stride = calls / std::clamp<int64_t>(fitting, 1, kMaxFaults) + 1;
   for (int64_t call = 0; call < calls; call += stride) {
     Faults faults;
     set(faults, call);
@@ -219,14 +249,17 @@ size_t bytes_in_use() {
 // Bytes lost with each cycle: the least of several rounds, since the allocator's own bookkeeping comes and
 // goes.
 size_t lost_bytes(const std::function<void()>& cycle) {
-  constexpr int kCycles = 40;
+  const Budget once(0);
+  cycle();
+  const auto fitting = static_cast<int64_t>(1.0 / std::max(once.spent(), 1e-6));  // in a second
+  const auto cycles = static_cast<size_t>(std::clamp<int64_t>(fitting, 5, 40));
   constexpr int kRounds = 4;
   size_t least = SIZE_MAX;
   for (int round = 0; round <= kRounds; ++round) {
     const size_t before = bytes_in_use();
-    for (int i = 0; i < kCycles; ++i) cycle();
+    for (size_t i = 0; i < cycles; ++i) cycle();
     const size_t after = bytes_in_use();
-    if (round > 0) least = std::min(least, after > before ? (after - before) / kCycles : 0);
+    if (round > 0) least = std::min(least, after > before ? (after - before) / cycles : 0);
   }
   return least;
 }

@@ -8,6 +8,7 @@
 #include "core/error.h"
 #include "core/thread_pool.h"
 #include "graph/graph.h"
+#include "graph/reference.h"
 #include "plugin/status.h"
 
 namespace llmhost::check {
@@ -15,6 +16,7 @@ namespace {
 
 const llmh_backend& backend_of(const Subject& subject) {
   static const auto registry = own_registry(subject);
+  plugin::register_host_extension(LLMH_REFERENCE_EXTENSION, graph::reference_extension());
   return plugin::backend(registry->require(plugin::Kind::kBackend, subject.manifest.id));
 }
 
@@ -131,9 +133,13 @@ std::string buffers(const Subject& subject) {
   return {};
 }
 
-// An op and an attribute value of a newer host.
+// An op and an attribute value of a newer host, whose evaluator leaves everything to the backend.
 std::string unknown_nodes(const Subject& subject) {
   const llmh_backend& backend = backend_of(subject);
+  static const llmh_reference kRunsNothing{sizeof(llmh_reference), [](llmh_op) { return int32_t{0}; },
+                                           graph::reference_extension()->eval,
+                                           graph::reference_extension()->state_page_bytes};
+  plugin::register_host_extension(LLMH_REFERENCE_EXTENSION, &kRunsNothing);
   want_device(backend);
   const Opened device(backend, nullptr, 0);
   graph::Graph graph;

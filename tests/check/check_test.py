@@ -100,6 +100,16 @@ class CheckTest(unittest.TestCase):
                     self.assertIn(seen, logits["message"])
                     self.assertEqual(rows["golden.layers"]["ok"], layer is None)
 
+    def test_an_epsilon_shows_in_a_reference_made_for_it(self):
+        for name in ("gemma2-exact", "mistral-exact", "qwen2-exact"):
+            folder = DATA / "goldens" / name
+            arguments = ["--model", folder, "--expected", folder / "expected.safetensors", "--only", "golden.logits"]
+            with self.subTest(model=name):
+                self.assert_passes(*check(MUTANT, *arguments))
+                code, rows = check(MUTANT, *arguments, fault="norm_eps")
+                self.assertEqual(code, 1)
+                self.assertIn("the logits are off", rows["golden.logits"]["message"])
+
     def test_a_window_of_the_upper_layers_alone(self):
         _, rows = check(MUTANT, *with_model("qwen2-swa"), "--only", "golden.logits", fault="window")
         self.assertIn("first diverging layer: 1", rows["golden.logits"]["message"])

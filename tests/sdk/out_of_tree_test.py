@@ -56,6 +56,9 @@ def use(llmhost, plugins, scratch):
         # f32 against doubles, logits up to 2.4 through two layers of 16: 1e-6 is usual, a wrong rotation gives 1e-1.
         if not worst < 2e-5:
             sys.exit(f"arch tiny on backend {backend}: logits are off by {worst}")
+    for name in CASES:
+        more = ["--model", scratch / "tiny"] if name.startswith(("arch", "backend")) else []
+        print(run(llmhost, "check", plugins / f"{name}.so", "--plugin-path", plugins, *more).splitlines()[-1])
 
 
 def start_a_plugin(llmhost, host, scratch):

@@ -65,6 +65,8 @@ class PluginsTest(CommandTest):
         for row in report["plugins"]:
             self.assertTrue(row["usable"], row)
             self.assertTrue({"path", "origin", "kind", "id", "version", "abi", "provides", "description"} <= set(row))
+        self.assertEqual(rows["arch", "llama"]["adapter_targets"], ["q_proj", "v_proj"])
+        self.assertIn("Code Llama", rows["arch", "llama"]["variants"])
 
     def test_load(self):
         self.assertTrue(all(row["loaded"] for row in self.json("plugins", "--load")["plugins"]))

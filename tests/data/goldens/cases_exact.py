@@ -80,14 +80,41 @@ EXACT = {
                {**GROUPED, "rms_norm_eps": EPS, "num_local_experts": 4, "num_experts_per_tok": 2, "hidden_act": "silu",
                 "attention_bias": True, "lm_head_bias": True, "router_jitter_noise": 0.3, "input_jitter_noise": 0.0,
                 "sliding_window": 6, "rope_theta": 10000.0}, FEATURE + ", a sliding window"),
+    "mixtral": ("MixtralForCausalLM", "mixtral", {**RMS, "num_local_experts": 4, "num_experts_per_tok": 2, "rope_theta": 10000.0,
+                                                  "intermediate_size": 24}),
     "qwen2": ("Qwen2ForCausalLM", "qwen2", {**RMS, "rope_theta": 10000.0, "use_sliding_window": False}),
     "qwen3": ("Qwen3ForCausalLM", "qwen3", {**RMS, "head_dim": 12, "rope_theta": 10000.0, "use_sliding_window": False}),
     "qwen3_moe": ("Qwen3MoeForCausalLM", "qwen3_moe", {**RMS, **EXPERTS, "head_dim": 12, "rope_theta": 10000.0,
                                                        "norm_topk_prob": True, "use_sliding_window": False}),
 }
 
+# The same models with switches of their configs the other way: name: (case above, changes, what they are about)
+SWITCHED = {
+    "bloom-post-residual": ("bloom", {"apply_residual_connection_post_layernorm": True}, "residuals taken after the norm"),
+    "cohere-bias": ("cohere", {"attention_bias": True, "use_qk_norm": False}, "attention biases, no norms of q and k"),
+    "cohere2-bias": ("cohere2", {"attention_bias": True, "num_hidden_layers": 2,
+                                 "layer_types": ["full_attention", "sliding_attention"]}, "attention biases, layer types"),
+    "gemma-bias": ("gemma", {"attention_bias": True}, "attention biases"),
+    "gemma2-bias": ("gemma2", {"attention_bias": True, "attn_logit_softcapping": None, "final_logit_softcapping": None,
+                               "hidden_activation": "gelu"}, "attention biases, nothing capped, exact GELU"),
+    "gemma3-bias": ("gemma3", {"attention_bias": True, "hidden_activation": "gelu"}, "attention biases, exact GELU"),
+    "gpt2-switches": ("gpt2", {"activation_function": "relu", "scale_attn_weights": False}, "ReLU, scores not scaled"),
+    "mixtral-window": ("mixtral", {"sliding_window": 6, "num_experts_per_tok": 3}, "a sliding window, three experts a token"),
+    "phimoe-no-bias": ("phimoe", {"attention_bias": False, "lm_head_bias": False, "num_local_experts": 3}, "no biases"),
+    "qwen3-bias": ("qwen3", {"attention_bias": True, "use_sliding_window": True, "sliding_window": 6, "max_window_layers": 1},
+                   "attention biases, a window in the later layers"),
+    "qwen3-moe-weights": ("qwen3_moe", {"norm_topk_prob": False, "num_experts_per_tok": 3, "attention_bias": True},
+                          "weights of the experts as they are, attention biases"),
+}
+
+def exact_case(name, feature, entry, changes=()):
+    cls, model_type, config, *_ = entry
+    return {"name": name, "feature": feature, "prompts": PROMPTS, "tolerance": TOLERANCE,
+            "config": {**config, **dict(changes), "architectures": [cls], "model_type": model_type}}
+
 
 def exact_cases():
-    for name, (cls, model_type, config, *feature) in EXACT.items():
-        yield {"name": name.replace("_", "-") + "-exact", "feature": feature[0] if feature else FEATURE,
-               "config": {**config, "architectures": [cls], "model_type": model_type}, "prompts": PROMPTS, "tolerance": TOLERANCE}
+    for name, entry in EXACT.items():
+        yield exact_case(name.replace("_", "-") + "-exact", entry[3] if len(entry) > 3 else FEATURE, entry)
+    for name, (base, changes, feature) in SWITCHED.items():
+        yield exact_case(name, feature + "; " + FEATURE, EXACT[base], changes)

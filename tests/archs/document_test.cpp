@@ -75,6 +75,10 @@ TEST_CASE("errors have file, line and column") {
   CHECK(read(with("layers: $layers", "layers: 0")).find("sizes.layers: is 0") != std::string::npos);
   CHECK(read(with("layers: $layers", "layers: 1.5")).find("is no count") != std::string::npos);
   CHECK(read(with("width: 8", "width: 0 - 8")).starts_with("a.yaml:11:14: mlp.width"));
+  CHECK(read(with("run: mlp", "run: moe") + "moe: {width: 2}\n")
+            .starts_with("a.yaml: moe.routing.experts: the config does not give it"));
+  CHECK(read(with("norm: {eps", "variables: [1]\nnorm: {eps")).find("'variables' must be a map") !=
+        std::string::npos);
   CHECK(read(with("run: mlp", "run: lunch")).find("there is no section 'lunch'") != std::string::npos);
   CHECK(read(with("theta: 100", "theta: 100, style: spirals"))
             .find("'spirals' is not known; known are halves, interleaved") != std::string::npos);

@@ -16,9 +16,9 @@ namespace {
 void read_variables(const Section& root, Context& context, const YAML::Node& document, bool has_sizes) {
   const YAML::Node variables = document["variables"];
   if (!variables) return;
-  root.has("variables");
+  root.section("variables");  // refuses what is no map
   for (const auto& entry : variables) {
-    const auto name = entry.first.as<std::string>();
+    const std::string name = entry.first.IsScalar() ? entry.first.Scalar() : "";
     const Section section(root.origin(), "variables", variables, context);
     try {
       context.variables[name] = section.value(name);

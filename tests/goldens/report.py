@@ -106,7 +106,7 @@ def quantisation(folder, about):
         return f"{method} {settings['bits']}-bit" if "bits" in settings else method
     types = list(about["types"])
     # Norms and biases stay in f32 beside any other type.
-    return " ".join(sorted(t for t in types if t != "F32") or types)
+    return " ".join(sorted(t for t in types if t not in ("F32", "f32", "BOOL")) or types)
 
 
 def run_case(program, folder, scratch):
@@ -115,13 +115,13 @@ def run_case(program, folder, scratch):
     row = {"case": folder.name, "feature": spec["feature"]}
     if has_images(folder):
         return row | {"refused": "the case has images"}
+    config = folder / "config.json"
+    if config.exists():
+        row["model_type"] = json.loads(config.read_text())["model_type"]
     try:
         about = json.loads(call(program, "show", model, "--json"))
         row["format"] = about["format"]
         row["quantisation"] = quantisation(folder, about)
-        config = folder / "config.json"
-        if config.exists():
-            row["model_type"] = json.loads(config.read_text())["model_type"]
         architecture = about.get("architecture") or {}
         row.setdefault("model_type", architecture.get("model_type"))
         row["plugin"] = architecture.get("plugin")

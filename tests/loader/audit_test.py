@@ -15,8 +15,8 @@ from pathlib import Path
 from checkpoint_edit import Gguf, Safetensors
 
 GOLDENS = Path(__file__).resolve().parents[1] / "data" / "goldens"
-HUB = ["bloom", "cohere2", "dbrx", "falcon-7b", "gemma2", "gemma3-text", "gpt-neox-pythia", "gpt2", "llama-bias", "mistral-swa", "mixtral",
-       "phi2", "phi3-longrope", "qwen2-moe-mixed", "qwen3"]
+HUB = ["bloom", "cohere2", "dbrx", "falcon-7b", "gemma2", "gemma3-text", "gpt-neox-pythia", "gpt2", "llama-rope-llama3", "mistral-swa",
+       "mixtral", "mpt", "phi2", "phi3-longrope", "qwen2-moe-mixed", "qwen3"]
 GGUF = {"gguf-q8_0": "llama.attention.wiggle", "gguf-gpt2-q8_0": "gpt2.attention.wiggle",
         "gguf-starcoder2-q8_0": "starcoder2.attention.wiggle"}
 # Stored by older checkpoints and used by nobody: it may be there, be missing, have any shape.
@@ -68,6 +68,9 @@ class AuditTest(unittest.TestCase):
             self.refused(model.write(self.folder, model.tensors | {name: model.extra()}), name)
         with self.subTest(case=case, added=key):
             self.refused(model.write(self.folder, **model.with_key(key, 2.0)), key.rsplit(".", 1)[-1])
+        for part in model.objects():
+            with self.subTest(case=case, added=f"{part}.{key}"):
+                self.refused(model.write(self.folder, **model.with_key(part, model.config[part] | {key: 2.0})), f"{part}.{key}")
         for name in kinds(model.tensors):
             with self.subTest(case=case, missing=name):
                 if name in TIED.get(case, ()):

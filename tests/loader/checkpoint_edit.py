@@ -33,6 +33,10 @@ class Safetensors:
     def with_key(self, name, value):
         return {"config": self.config | {name: value}}
 
+    def objects(self):
+        """The keys of the config that hold keys of their own."""
+        return [name for name, value in self.config.items() if isinstance(value, dict)]
+
     def longer(self, name):
         """The tensor with one row more."""
         kind, shape, data = self.tensors[name]
@@ -108,6 +112,10 @@ class Gguf:
     @staticmethod
     def with_key(name, value):
         return {"extra_keys": struct.pack("<Q", len(name)) + name.encode() + struct.pack("<If", 6, value), "extra_count": 1}
+
+    @staticmethod
+    def objects():
+        return []
 
     def longer(self, name):
         kind, shape, data = self.tensors[name]

@@ -129,7 +129,8 @@ std::string buffers(const Subject& subject) {
   const llmh_backend& backend = backend_of(subject);
   want_device(backend);
   const Opened device(backend, nullptr, 0);
-  for (const uint64_t bytes : {0, 1, 3, 4, 256, 4097, 1 << 20}) check_buffer(backend, device.get(), bytes);
+  for (const uint64_t bytes : std::initializer_list<uint64_t>{0, 1, 3, 4, 256, 4097, 1 << 20})
+    check_buffer(backend, device.get(), bytes);
   return {};
 }
 

@@ -36,14 +36,14 @@ struct Schema {
       if (spec->type < LLMH_KEY_BOOL || spec->type > LLMH_KEY_STRING_LIST)
         throw_invalid("key '{}': unknown type {}", name, spec->type);
       if (spec->documentation.len == 0) throw_invalid("key '{}' has no documentation", name);
-      auto& keys = reinterpret_cast<Schema*>(sink)->keys;
+      auto& declared = reinterpret_cast<Schema*>(sink)->keys;
       Key key{spec->type, std::string(view(spec->default_value)), spec->minimum, spec->maximum, {}, {}};
       if (!key.text.empty()) {
         const YamlNode node = parse_yaml(key.text, fmt::format("default of '{}'", name), {});
         key.scalar = node.text;
         for (const YamlNode& item : node.items) key.items.push_back(item.text);
       }
-      if (!keys.emplace(name, std::move(key)).second) throw_invalid("key '{}' is declared twice", name);
+      if (!declared.emplace(name, std::move(key)).second) throw_invalid("key '{}' is declared twice", name);
     });
   }
 };

@@ -94,6 +94,7 @@ SWITCHED = {
     "cohere-bias": ("cohere", {"attention_bias": True, "use_qk_norm": False}, "attention biases, no norms of q and k"),
     "cohere2-bias": ("cohere2", {"attention_bias": True, "num_hidden_layers": 2,
                                  "layer_types": ["full_attention", "sliding_attention"]}, "attention biases, layer types"),
+    "falcon-relu": ("falcon", {"activation": "relu", "bias": False}, "ReLU, no biases"),
     "gemma-bias": ("gemma", {"attention_bias": True}, "attention biases"),
     "gemma2-bias": ("gemma2", {"attention_bias": True, "attn_logit_softcapping": None, "final_logit_softcapping": None,
                                "hidden_activation": "gelu"}, "attention biases, nothing capped, exact GELU"),

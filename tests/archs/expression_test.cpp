@@ -10,6 +10,7 @@ namespace {
 
 using declarative::Context;
 using declarative::Expression;
+using declarative::refuse_unknown_words;
 using declarative::to_text;
 
 const char* const kConfig =
@@ -59,7 +60,7 @@ TEST_CASE("keys, and what holds when they are absent") {
   CHECK(result("$off | true") == "false");
   CHECK(result("$missing") == "nothing");
   CHECK(result("$types[i]") == "near");
-  CHECK(result("$types[2] | 'none'") == "none");
+  CHECK(result("$nothing[2] | 'none'") == "none");
   CHECK(result("$rope[$types[i]].theta") == "500");
   CHECK(result("present('rope.' + $types[i])") == "true");
   CHECK(result("count('types') + rows('m.' + i + '.w')") == "10");
@@ -95,12 +96,41 @@ TEST_CASE("what is wrong is said with its place") {
 }
 
 TEST_CASE("what cannot be worked out") {
+  CHECK(error("$types[2] | 'none'") == "config: 'types' has 2 entries; entry 2 is asked for, counted from 0");
+  CHECK(error("$types[1e300]").find("config: 'types' has 2 entries") == 0);
+  CHECK(error("$types[0 - 1]").find("config: 'types' has 2 entries") == 0);
   CHECK(error("$missing + 1") == "config: 'missing' is missing");
   CHECK(error("1 / 0") == "a division by zero");
   CHECK(error("1 % ($layers - 4)") == "a division by zero");
   CHECK(error("$name * 2").find("a number was expected, there is relu") == 0);
   CHECK(error("sqrt(1, 2)") == "'sqrt' takes 1 values, not 2");
   CHECK(error("cube(1)").find("'cube' is no function; known are") == 0);
+}
+
+TEST_CASE("a kind of layer that no expression knows is refused by name") {
+  const auto refusal = [](const char* kinds, std::vector<const char*> expressions) -> std::string {
+    SomeModel some(kinds);
+    const llmh::Model model = some.model();
+    Context context{model, {}};
+    for (const char* text : expressions)
+      for (const double i : {0.0, 1.0}) {
+        context.variables["i"] = i;
+        Expression::parse(text).evaluate(context);
+      }
+    try {
+      refuse_unknown_words(*context.comparisons);
+    } catch (const llmh::Error& e) {
+      return e.what();
+    }
+    return "";
+  };
+  const char* const window = "($kinds[i] | 'far') == 'near' ? 8 : 0";
+  CHECK(refusal(R"({"kinds": ["near", "far"]})", {window}).empty());
+  CHECK(refusal(R"({"kinds": ["near", "full_attention"]})", {window}).empty());
+  CHECK(refusal(R"({})", {window}).empty());
+  CHECK(refusal(R"({"kinds": ["near", "linear"]})", {window}) ==
+        "config: 'kinds.1' is 'linear', which this architecture does not compute; known are far, near");
+  CHECK(refusal(R"({"kinds": ["near", "linear"]})", {window, "$kinds[i] != linear ? 1 : 2"}).empty());
 }
 
 }  // namespace llmhost::test

@@ -1,203 +1,24 @@
-#include "expression.h"
-
+// What expressions give: values worked out from a model's config.
 #include <algorithm>
-#include <cctype>
+#include <array>
 #include <charconv>
 #include <cmath>
 #include <utility>
 #include <vector>
 
+#include "expression_node.h"
+
 namespace declarative {
 
 using llmh::Error;
 
-// `text` is the operator, the name, or the key's path; children are its operands. In a key's path "[]" stands
-// for the value of the next child.
-struct Expression::Node {
-  enum class Kind { kLiteral, kName, kKey, kOperator, kCall } kind;
-  std::string text;
-  Value literal;
-  std::vector<std::shared_ptr<const Node>> children;
-};
-
 namespace {
 
-using Node = Expression::Node;
-using NodePtr = std::shared_ptr<const Node>;
 using Kind = Node::Kind;
-
-constexpr int kMaxDepth = 192;       // three for each pair of brackets
-constexpr size_t kMaxLength = 4096;  // the tree of a long sum is as deep as the sum is long
 
 [[noreturn]] void fail(const std::string& what) {
   throw Error(LLMH_INVALID_ARGUMENT, what);
 }
-
-bool is_word(char c) {
-  return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '_';
-}
-
-NodePtr make(Kind kind, std::string text, std::vector<NodePtr> children = {}, Value literal = {}) {
-  return std::make_shared<const Node>(Node{kind, std::move(text), std::move(literal), std::move(children)});
-}
-
-// Precedence climbing over the operators of each level.
-class Parser {
- public:
-  explicit Parser(std::string_view text) : text_(text) {}
-
-  NodePtr parse() {
-    if (text_.size() > kMaxLength)
-      fail("expression of more than " + std::to_string(kMaxLength) + " characters");
-    NodePtr root = conditional();
-    skip_space();
-    if (at_ < text_.size()) stop("unexpected '" + std::string(1, text_[at_]) + "'");
-    return root;
-  }
-
- private:
-  [[noreturn]] void stop(const std::string& what) const {
-    fail("expression '" + std::string(text_) + "', character " + std::to_string(at_ + 1) + ": " + what);
-  }
-  void skip_space() {
-    while (at_ < text_.size() && std::isspace(static_cast<unsigned char>(text_[at_])) != 0) ++at_;
-  }
-  // Takes the token when it comes next; words end where no word character follows.
-  bool take(std::string_view token) {
-    skip_space();
-    if (!text_.substr(at_).starts_with(token)) return false;
-    const size_t end = at_ + token.size();
-    if (is_word(token.back()) && end < text_.size() && is_word(text_[end])) return false;
-    at_ = end;
-    return true;
-  }
-  void expect(std::string_view token) {
-    if (!take(token)) stop("'" + std::string(token) + "' expected");
-  }
-
-  NodePtr conditional() {
-    if (++depth_ > kMaxDepth) stop("nested too deeply");
-    NodePtr condition = binary(0);
-    skip_space();
-    if (at_ < text_.size() && text_[at_] == '?') {
-      ++at_;
-      NodePtr yes = conditional();
-      expect(":");
-      condition = make(Kind::kOperator, "?:", {condition, yes, conditional()});
-    }
-    --depth_;
-    return condition;
-  }
-
-  NodePtr binary(size_t level) {
-    static const std::vector<std::vector<std::string_view>> kLevels = {
-        {"|"}, {"or"}, {"and"}, {"==", "!=", "<=", ">=", "<", ">"}, {"+", "-"}, {"*", "/", "%"}};
-    if (level == kLevels.size()) return unary();
-    NodePtr left = binary(level + 1);
-    for (;;) {
-      const auto& operators = kLevels[level];
-      const auto op = std::find_if(operators.begin(), operators.end(), [&](auto o) { return take(o); });
-      if (op == operators.end()) return left;
-      left = make(Kind::kOperator, std::string(*op), {left, binary(level + 1)});
-    }
-  }
-
-  NodePtr unary() {
-    if (++depth_ > kMaxDepth) stop("nested too deeply");
-    NodePtr node = unary_here();
-    --depth_;
-    return node;
-  }
-
-  NodePtr unary_here() {
-    if (take("not")) return make(Kind::kOperator, "not", {unary()});
-    if (take("-")) return make(Kind::kOperator, "neg", {unary()});
-    NodePtr base = primary();
-    return take("**") ? make(Kind::kOperator, "**", {base, unary()}) : base;
-  }
-
-  NodePtr primary() {
-    if (++depth_ > kMaxDepth) stop("nested too deeply");
-    NodePtr node = primary_here();
-    --depth_;
-    return node;
-  }
-
-  NodePtr primary_here() {
-    skip_space();
-    if (at_ >= text_.size()) stop("a value expected");
-    const char c = text_[at_];
-    if (take("(")) {
-      NodePtr inner = conditional();
-      expect(")");
-      return inner;
-    }
-    if (c == '$') return key();
-    if (c == '\'' || c == '"') return quoted(c);
-    if (std::isdigit(static_cast<unsigned char>(c)) != 0 || c == '.') return number();
-    if (!is_word(c)) stop("unexpected '" + std::string(1, c) + "'");
-    const std::string name = word();
-    if (name == "true" || name == "false") return make(Kind::kLiteral, name, {}, Value(name == "true"));
-    if (name == "null") return make(Kind::kLiteral, name);
-    if (!take("(")) return make(Kind::kName, name);
-    std::vector<NodePtr> arguments;
-    if (!take(")")) {
-      do arguments.push_back(conditional());
-      while (take(","));
-      expect(")");
-    }
-    return make(Kind::kCall, name, std::move(arguments));
-  }
-
-  std::string word() {
-    const size_t begin = at_;
-    while (at_ < text_.size() && is_word(text_[at_])) ++at_;
-    return std::string(text_.substr(begin, at_ - begin));
-  }
-
-  // $name, then .name and [expression] as often as they come.
-  NodePtr key() {
-    ++at_;
-    std::string path = word();
-    if (path.empty()) stop("a config key expected after '$'");
-    std::vector<NodePtr> indices;
-    for (;;) {
-      if (at_ + 1 < text_.size() && text_[at_] == '.' && is_word(text_[at_ + 1])) {
-        ++at_;
-        path += "." + word();
-      } else if (at_ < text_.size() && text_[at_] == '[') {
-        ++at_;
-        indices.push_back(conditional());
-        expect("]");
-        path += ".[]";
-      } else {
-        return make(Kind::kKey, path, std::move(indices));
-      }
-    }
-  }
-
-  NodePtr quoted(char quote) {
-    const size_t end = text_.find(quote, at_ + 1);
-    if (end == std::string_view::npos) stop("the text has no closing quote");
-    std::string text(text_.substr(at_ + 1, end - at_ - 1));
-    at_ = end + 1;
-    return make(Kind::kLiteral, text, {}, Value(text));
-  }
-
-  NodePtr number() {
-    double value = 0;
-    const auto [end, error] = std::from_chars(text_.data() + at_, text_.data() + text_.size(), value);
-    if (error != std::errc{}) stop("not a number");
-    at_ = static_cast<size_t>(end - text_.data());
-    return make(Kind::kLiteral, "number", {}, Value(value));
-  }
-
-  std::string_view text_;
-  size_t at_ = 0;
-  int depth_ = 0;
-};
-
-// --- Values
 
 double number_of(const Value& value, const Node& node) {
   if (const double* number = std::get_if<double>(&value)) return *number;
@@ -211,6 +32,15 @@ bool truth_of(const Value& value) {
   if (const bool* flag = std::get_if<bool>(&value)) return *flag;
   if (const double* number = std::get_if<double>(&value)) return *number != 0;
   return std::holds_alternative<std::string>(value);
+}
+
+// Of the words that lists hold, those that say "nothing special" wherever they occur.
+constexpr std::array<std::string_view, 3> kPlainWords = {"full_attention", "global", "attention"};
+
+// The quoted texts in an expression.
+void collect_words(const Node& node, std::set<std::string>& words) {
+  if (std::holds_alternative<std::string>(node.literal)) words.insert(node.text);
+  for (const NodePtr& child : node.children) collect_words(*child, words);
 }
 
 Value read_key(const llmh::Model& model, const std::string& key) {
@@ -232,7 +62,7 @@ Value read_key(const llmh::Model& model, const std::string& key) {
 
 class Evaluator {
  public:
-  explicit Evaluator(const Context& context) : context_(context) {}
+  Evaluator(const Context& context, const Node& root) : context_(context), root_(root) {}
 
   Value value(const Node& node) const {
     switch (node.kind) {
@@ -261,12 +91,40 @@ class Evaluator {
         continue;
       }
       const Value index = value(*node.children[next++]);
-      path += std::holds_alternative<std::string>(index)
-                  ? std::get<std::string>(index)
-                  : std::to_string(static_cast<int64_t>(number_of(index, node)));
+      path += std::holds_alternative<std::string>(index) ? std::get<std::string>(index)
+                                                         : entry(path, number_of(index, node));
       ++at;
     }
     return path;
+  }
+
+  // The entry of the list at "path."; lists are whole or empty.
+  std::string entry(const std::string& path, double index) const {
+    const std::string list = path.substr(0, path.size() - 1);
+    const auto size = static_cast<double>(
+        context_.model.kind_of(list) == LLMH_KIND_OF_LIST ? context_.model.size_of(list) : 0);
+    if (index >= 0 && index < (size > 0 ? size : 1e9)) return std::to_string(static_cast<int64_t>(index));
+    fail("config: '" + list + "' has " + to_text(Value(size)) + " entries; entry " + to_text(Value(index)) +
+         " is asked for, counted from 0");
+  }
+
+  void note_words(const Node& node, const Node& other) const {
+    if (node.kind == Kind::kOperator && node.text == "|")
+      for (const NodePtr& child : node.children) note_words(*child, other);
+    if (node.kind != Kind::kKey || node.children.empty()) return;
+    std::set<std::string>& known = context_.comparisons->known[node.text];
+    collect_words(root_, known);
+    if (other.kind == Kind::kName) known.insert(to_text(value(other)));
+    const std::string path = path_of(node);
+    const Value found = read_key(context_.model, path);
+    if (const std::string* word = std::get_if<std::string>(&found))
+      context_.comparisons->found[node.text].emplace(*word, path);
+  }
+
+  bool equal(const Node& a, const Node& b) const {
+    note_words(a, b);
+    note_words(b, a);
+    return value(a) == value(b);
   }
 
   // Worked out for the keys in it only: what goes wrong there does not matter.
@@ -298,8 +156,7 @@ class Evaluator {
       visit(b);
       return op == "|" ? left : Value(op == "or");
     }
-    if (op == "==") return Value(value(a) == value(b));
-    if (op == "!=") return Value(value(a) != value(b));
+    if (op == "==" || op == "!=") return Value(equal(a, b) == (op == "=="));
     const Value left = value(a);
     const Value right = value(b);
     if (op == "+" && std::holds_alternative<std::string>(left))
@@ -353,9 +210,22 @@ class Evaluator {
   }
 
   const Context& context_;
+  const Node& root_;
 };
 
 }  // namespace
+
+void refuse_unknown_words(const Comparisons& comparisons) {
+  for (const auto& [list, words] : comparisons.found)
+    for (const auto& [word, place] : words) {
+      const std::set<std::string>& known = comparisons.known.at(list);
+      if (known.contains(word) || std::ranges::find(kPlainWords, word) != kPlainWords.end()) continue;
+      std::string all;
+      for (const std::string& each : known) all += (all.empty() ? "" : ", ") + each;
+      throw Error(LLMH_UNIMPLEMENTED, "config: '" + place + "' is '" + word +
+                                          "', which this architecture does not compute; known are " + all);
+    }
+}
 
 std::string to_text(const Value& value) {
   if (const bool* flag = std::get_if<bool>(&value)) return *flag ? "true" : "false";
@@ -368,14 +238,8 @@ std::string to_text(const Value& value) {
   return "nothing";
 }
 
-Expression Expression::parse(std::string_view text) {
-  Expression expression;
-  expression.root_ = Parser(text).parse();
-  return expression;
-}
-
 Value Expression::evaluate(const Context& context) const {
-  return Evaluator(context).value(*root_);
+  return Evaluator(context, *root_).value(*root_);
 }
 
 }  // namespace declarative

@@ -268,6 +268,7 @@ Recipe read_recipe(const std::string& origin, const YAML::Node& document, const 
   recipe.embedding = read_embedding(root.section("embedding"), recipe, usual);
   read_layers(root, context, usual, recipe);
   recipe.head = read_head(root.section("head"), recipe, usual, model);
+  refuse_unknown_words(*context.comparisons);
   recipe.names = read_rules(root, "names");
   recipe.ignored_tensors = root.texts("ignore_tensors");
   for (const std::string& key : root.texts("ignore_keys")) model.ignore({key});

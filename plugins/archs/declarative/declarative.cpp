@@ -47,7 +47,7 @@ class Declarative {
     }
     const std::string type = model.string_or("model_type", "");
     if (const std::string reason = documents.refusal(type); !reason.empty())
-      throw llmh::Error(LLMH_UNIMPLEMENTED, "model type '" + type + "' is " + reason + ": not supported");
+      throw llmh::Error(LLMH_UNIMPLEMENTED, "model type '" + type + "' is not supported: " + reason);
     inferred_ = declarative::infer(model);
     const std::string origin = "inferred recipe";
     recipe_ = declarative::read_recipe(origin, declarative::parse_document(origin, inferred_.text), model);

@@ -108,7 +108,20 @@ void read_projections(const Section& section, AttentionSpec& a) {
   fused.done();
 }
 
-void read_extras(const Section& section, AttentionSpec& a) {
+// One number for each position of the context: a table of 64 MiB at most.
+void read_temperature(const Section& temperature, const Recipe& recipe, AttentionSpec& a) {
+  constexpr int64_t kMaxPositions = int64_t{1} << 24;
+  a.temperature_scale = real(temperature, "scale", 0);
+  a.temperature_floor = real(temperature, "floor", 1);
+  a.temperature_first = real(temperature, "first", 1);
+  if (a.temperature_scale != 0.0F && !(a.temperature_floor > 0.0F))
+    temperature.fail("floor", "must be more than 0");
+  if (a.temperature_scale != 0.0F && recipe.sizes.context_length > kMaxPositions)
+    temperature.fail("scale", "a context of more than 2^24 positions, each with a temperature");
+  temperature.done();
+}
+
+void read_extras(const Section& section, const Recipe& recipe, AttentionSpec& a) {
   a.clip = real(section, "clip", 0);
   a.clip_normed = real(section, "clip_normed", 0);
   a.q_scale = real(section, "q_scale", 1);
@@ -130,11 +143,7 @@ void read_extras(const Section& section, AttentionSpec& a) {
   a.gate_softplus = gate.choice("activation", {"sigmoid", "softplus"}, 0) == 1;
   if (!gate.flag("when", true)) a.gate.clear();
   gate.done();
-  const Section temperature = section.section("temperature");
-  a.temperature_scale = real(temperature, "scale", 0);
-  a.temperature_floor = real(temperature, "floor", 1);
-  a.temperature_first = real(temperature, "first", 1);
-  temperature.done();
+  read_temperature(section.section("temperature"), recipe, a);
 }
 
 }  // namespace
@@ -167,7 +176,7 @@ AttentionSpec read_attention(const Section& section, const Recipe& recipe, int64
   const int64_t rotated_head = a.latent ? a.latent->qk_rope_head_dim : c.head_dim;
   if (section.has("rope")) a.rope = read_rope(section.section("rope"), a, rotated_head, model, ropes);
   if (a.latent) a.latent->rope_style = a.rope_style;
-  read_extras(section, a);
+  read_extras(section, recipe, a);
   return a;
 }
 
@@ -204,9 +213,11 @@ llmh::RouterConfig read_routing(const Section& section) {
   r.normalise_eps = real(section, "normalise_eps", 0);
   r.scale = real(section, "scale", 1);
   r.n_groups = std::max<int64_t>(1, section.count("groups", 1));
-  r.n_top_groups = std::max<int64_t>(1, section.count("top_groups", 1));
+  r.n_top_groups = section.count("top_groups", 1);
   r.group_best = std::max<int64_t>(1, section.count("group_best", 1));
-  if (r.n_experts % r.n_groups != 0 || r.n_top_groups > r.n_groups || r.group_best > r.n_experts / r.n_groups)
+  if (r.n_groups == 1) r.n_top_groups = 1;
+  if (r.n_experts % r.n_groups != 0 || r.n_top_groups < 1 || r.n_top_groups > r.n_groups ||
+      r.group_best > r.n_experts / r.n_groups)
     section.fail("groups", "the experts cannot be divided like that");
   return r;
 }

@@ -91,6 +91,12 @@ TEST_CASE("errors have file, line and column") {
         std::string::npos);
 }
 
+TEST_CASE("what could be overlooked") {
+  CHECK(read(with("mlp: {", "norm: {eps: 1}\nmlp: {")) == "a.yaml:11:1: key 'norm' occurs twice");
+  CHECK(message([] { Library().add("b.yaml", "schema: 1\nname: b\nmodel_types: b\n"); }) ==
+        "b.yaml:3:14: 'model_types' must be a list of names");
+}
+
 TEST_CASE("a library of documents") {
   Library library;
   library.add("one.yaml", "schema: 1\nname: base\nmodel_types: []\nnorm: {eps: 1, kind: rms}\n");

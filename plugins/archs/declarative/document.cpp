@@ -24,7 +24,11 @@ void check_depth(const std::string& origin, const YAML::Node& node, int depth, i
   if (depth > kMaxDepth || ++nodes > 20000)
     throw Error(LLMH_INVALID_ARGUMENT,
                 place(origin, node.Mark()) + "the document is nested too deeply or too large");
+  std::set<std::string> keys;  // of two equal ones only the first would count
   for (const auto& child : node) {
+    if (node.IsMap() && child.first.IsScalar() && !keys.insert(child.first.Scalar()).second)
+      throw Error(LLMH_INVALID_ARGUMENT,
+                  place(origin, child.first.Mark()) + "key '" + child.first.Scalar() + "' occurs twice");
     if (node.IsMap()) check_depth(origin, child.second, depth + 1, nodes);
     if (node.IsSequence()) check_depth(origin, child, depth + 1, nodes);
   }

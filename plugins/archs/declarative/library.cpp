@@ -37,9 +37,15 @@ void Library::add(const std::string& origin, const std::string& text) {
   const YAML::Node root = parse_document(origin, text);
   Document document{origin, scalar(root, "name"), {}, scalar(root, "extends"), root};
   if (document.name.empty()) throw Error(LLMH_INVALID_ARGUMENT, origin + ": 'name' is missing");
-  for (const char* key : {"model_types", "gguf_architectures"})
-    for (const auto& item : root[key])
+  for (const char* key : {"model_types", "gguf_architectures"}) {
+    const YAML::Node list = root[key];
+    if (list && !list.IsNull() && !list.IsSequence())
+      at_mark(origin, list.Mark(), [&] {
+        throw Error(LLMH_INVALID_ARGUMENT, std::string("'") + key + "' must be a list of names");
+      });
+    for (const auto& item : list)
       if (item.IsScalar()) document.model_types.push_back(item.Scalar());
+  }
   add_refusals(origin, root["unsupported"]);
   documents_.push_back(std::move(document));
 }

@@ -85,7 +85,10 @@ class Mistral {
   void read_windows(const llmh::Model& model, const std::string& type, int64_t fallback) {
     const bool none = model.is_gguf() || llmh::is_null(model, "sliding_window");
     const int64_t window = model.int_or("sliding_window", none ? 0 : fallback);
-    const bool by_layer = type == "ministral";
+    // The reference implementation takes a "mistral" that lists its layers for a "ministral".
+    const bool lists = type == "mistral" && !part_.with_images && !model.is_gguf() &&
+                       (model.has("layer_types") || llmh::is_null(model, "layer_types"));
+    const bool by_layer = type == "ministral" || lists;
     if (!by_layer) model.ignore({"layer_types"});  // the reference implementation does not read it here
     for (int64_t i = 0; i < sizes_.n_layers; ++i)
       windows_.push_back(!by_layer || llmh::is_sliding(model, i, true) ? window : 0);

@@ -80,7 +80,7 @@ class InferTest(CommandTest):
         self.stops(r"no plain decoder \(tensor 'model.layers.1.encoder_attn.q_proj.weight'\)", "head-norms", {},
                    ["model.layers.1.encoder_attn.q_proj.weight"])
         self.stops("'is_encoder_decoder'", "head-norms", {"is_encoder_decoder": True})
-        self.stops("model type 'mamba2' is a state-space model", "head-norms", {"model_type": "mamba2"})
+        self.stops("model type 'mamba2' is not supported: a state-space model", "head-norms", {"model_type": "mamba2"})
         self.stops("'layer_types' holds 'linear_attention'", "caps", {"layer_types": ["linear_attention", "full_attention"]})
 
     def test_contradictions(self):

@@ -48,7 +48,7 @@ class TypoTest(CommandTest):
         self.refused(2, "unknown command 'infre'; did you mean 'infer'\\?$", "arch", "infre", FOLDER)
         self.refused(2, "a command is needed; see llmhost arch --help$", "arch")
         self.refused(2, "'--json' stands before the command; write llmhost arch COMMAND", "arch", "--json", "infer")
-        self.refused(2, "arch infer: unknown option '--best-efort'; did you mean '--best-effort'\\?$", "arch", "infer", FOLDER, "--best-efort")
+        self.refused(2, "arch new: unknown option '--cp'; did you mean '--cpp'\\?$", "arch", "new", "thing", "--cp")
         self.refused(2, "arch infer: MODEL is required; see llmhost arch infer --help$", "arch", "infer")
 
     def test_options(self):

@@ -12,10 +12,10 @@ import sys
 WARNINGS = "-Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror -fsyntax-only".split()
 
 
-def compiles(command, header):
-    done = subprocess.run(command, input=f'#include "llmhost/{header.name}"\ntypedef int not_empty;\n', text=True, capture_output=True)
+def compiles(command, name):
+    done = subprocess.run(command, input=f'#include "{name}"\ntypedef int not_empty;\n', text=True, capture_output=True)
     if done.returncode != 0:
-        print(f"{header.name}: {' '.join(command)}\n{done.stderr}")
+        print(f"{name}: {' '.join(command)}\n{done.stderr}")
     return done.returncode == 0
 
 
@@ -29,11 +29,12 @@ def main():
         if shutil.which(cc) is None or shutil.which(cxx) is None:
             print(f"{cc}, {cxx}: not installed, left out")
             continue
-        for header in sorted((args.include / "llmhost").iterdir()):
+        for header in sorted((args.include / "llmhost").rglob("*.h*")):
+            name = header.relative_to(args.include).as_posix()
             common = [*WARNINGS, "-I", str(args.include), "-"]
             if header.suffix == ".h":
-                good &= compiles([cc, "-std=c11", "-x", "c", *common], header)
-            good &= compiles([cxx, "-std=c++20", "-x", "c++", *common], header)
+                good &= compiles([cc, "-std=c11", "-x", "c", *common], name)
+            good &= compiles([cxx, "-std=c++20", "-x", "c++", *common], name)
             checked += 1
     return 0 if good and checked else 1
 

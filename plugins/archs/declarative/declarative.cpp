@@ -11,8 +11,9 @@ namespace {
 
 using declarative::Library;
 
-// The documents as they are now: a file added to a folder counts from the next model on.
-Library library() {
+// The documents as they are now: a file added to a folder counts from the next model on. One that cannot be
+// read stops the model that is opened; a mere question (`quiet`) goes on without it.
+Library library(bool quiet) {
   const llmh_host* host = llmh::host();
   const auto* extension =
       static_cast<const llmh_documents*>(host->get_extension(host, llmh::str(LLMH_DOCUMENTS_INTERFACE)));
@@ -25,8 +26,8 @@ Library library() {
     llmh::check(extension->get(host, subject, i, &document));
     try {
       documents.add(std::string(llmh::view(document.origin)), std::string(llmh::view(document.text)));
-    } catch (const llmh::Error& error) {
-      host->log(host, LLMH_LOG_WARN, llmh::str(std::string(error.what()) + "; this file is left out"));
+    } catch (const llmh::Error&) {
+      if (!quiet) throw;
     }
   }
   return documents;
@@ -36,11 +37,11 @@ class Declarative {
  public:
   static int match(const llmh::Model& model) {
     const std::string type = model.string_or("model_type", "");
-    return library().find(type) != nullptr ? LLMH_MATCH_EXACT : LLMH_MATCH_INFERRED;
+    return library(true).find(type) != nullptr ? LLMH_MATCH_EXACT : LLMH_MATCH_INFERRED;
   }
 
   explicit Declarative(const llmh::Model& model) {
-    const Library documents = library();
+    const Library documents = library(false);
     if (const Library::Document* document = documents.find(model.string_or("model_type", ""))) {
       recipe_ = declarative::read_recipe(document->origin, documents.whole(*document), model);
       return;

@@ -31,11 +31,25 @@ void ignore_bias_flags(Inference& in) {
     if (in.flag(name, false) && !stored) refuse_value(name, "true");
     in.ignored_keys.emplace_back(name);
   };
+  // Biases that every flag denies would be left out by whoever follows the config.
+  const auto denied = [&](std::initializer_list<const char*> names, bool stored) {
+    const char* denial = nullptr;
+    for (const char* name : names) {
+      if (in.model.kind_of(name) != LLMH_KIND_OF_BOOL) continue;
+      if (in.flag(name, false)) return;
+      denial = name;
+    }
+    if (stored && denial != nullptr)
+      Inference::refuse("config key '" + std::string(denial) + "' is false, and biases are stored");
+  };
   const bool attention = any_bias(in, true);
   const bool other = any_bias(in, false);
   for (const char* name :
        {"attention_bias", "qkv_bias", "use_qkv_bias", "add_qkv_bias", "attention_out_bias", "o_bias"})
     ignore(name, attention);
+  denied({"attention_bias", "qkv_bias", "use_qkv_bias", "add_qkv_bias", "attention_out_bias", "o_bias",
+          "use_bias", "bias", "enable_bias"},
+         attention);
   for (const char* name : {"mlp_bias", "add_bias_linear"}) ignore(name, other);
   for (const char* name : {"use_bias", "bias", "enable_bias"}) ignore(name, attention || other);
   ignore("lm_head_bias", in.tensors.find_global("lm_head.bias") != nullptr);

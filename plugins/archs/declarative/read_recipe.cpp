@@ -58,6 +58,8 @@ Bias read_norm_bias(const Section& section, const llmh::Model& model) {
 }
 
 NormConfig read_usual_norm(const Section& section, const llmh::Model& model) {
+  if (model.is_gguf() && !model.has("rms_norm_eps") && !model.has("layer_norm_eps"))
+    throw Error(LLMH_INVALID_ARGUMENT, "config: 'rms_norm_eps' and 'layer_norm_eps' are missing");
   NormConfig usual;
   usual.centred = section.choice("kind", {"rms", "layer"}, 0) == 1;
   usual.eps = static_cast<float>(section.number("eps", 1e-5));

@@ -69,9 +69,12 @@ def total_of(plugins):
 
 
 def built_plugins():
-    """Of the tree, but for the one whose architectures are documents."""
-    folders = (HERE.parents[1] / "plugins" / "archs").glob("*/CMakeLists.txt")
-    return {path.parent.name for path in folders} - {"declarative"}
+    """Of the tree, and the documents that describe a family in place of the plugin that reads them."""
+    root = HERE.parents[1]
+    plugins = {path.parent.name for path in (root / "plugins" / "archs").glob("*/CMakeLists.txt")} - {"declarative"}
+    documents = {path.stem for path in (root / "registry" / "archs").glob("*.yaml")
+                 if re.search(r"^model_types: *\[ *[^] ]", path.read_text(), re.MULTILINE)}
+    return plugins | {f"declarative/{name}" for name in documents}
 
 
 def commit():

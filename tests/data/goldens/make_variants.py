@@ -17,6 +17,7 @@ import numpy as np
 import torch
 import transformers
 
+from cases_described import described_cases
 from cases_exact import exact_cases
 from golden_checkpoints import reload, write_checkpoint
 from golden_common import NEW_TOKENS, rng_for, write_json
@@ -138,7 +139,7 @@ family("gpt-neox-v5", "GPT-NeoX as transformers 5 writes it: stretched rope with
        config_style="v5", prompts=LONG)
 
 
-for exact in exact_cases():
+for exact in (*exact_cases(), *described_cases()):
     family(**exact)
 
 

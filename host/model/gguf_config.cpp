@@ -258,7 +258,7 @@ void ConfigBuilder::finish_attention_factor(std::string_view type, double factor
   const double log_multiplier = scaling_number("yarn_log_multiplier", 0.0);
   const double extrapolation = scaling_number("extrapolation_factor", -1.0);
   if (extrapolation < 0 || extrapolation == (yarn ? 1.0 : 0.0)) rope_scaling_.erase("extrapolation_factor");
-  if (log_multiplier == 0 || yarn) rope_scaling_.erase("yarn_log_multiplier");
+  if (log_multiplier == 0) rope_scaling_.erase("yarn_log_multiplier");
   if (!yarn) {
     rope_scaling_.erase("beta_fast");
     rope_scaling_.erase("beta_slow");

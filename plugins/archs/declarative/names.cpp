@@ -71,6 +71,8 @@ class Roles {
       module(in + "kv_a_proj_with_mqa", "attn_kv_a_mqa");
       module(in + "kv_a_layernorm", "attn_kv_a_norm");
       module(in + "kv_b_proj", "attn_kv_b");
+      module(in + "k_b_proj", "attn_k_b", {llmh::transposed()});
+      module(in + "v_b_proj", "attn_v_b");
     }
     if (!a.sinks.empty() && names_.is_gguf())
       names_.map(recipe_.layer_pattern + "." + (in + a.sinks).substr(prefix_.size()),

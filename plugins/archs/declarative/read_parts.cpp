@@ -55,7 +55,9 @@ int read_rope(const Section& section, AttentionSpec& a, int64_t rotated_head, co
         "dim", std::to_string(rotary_dim) + " rotated elements in heads of " + std::to_string(rotated_head));
   int index = -1;
   if (wanted) {
-    const llmh::RopeConfig config = read_rope_config(section, rotary_dim, model);
+    llmh::RopeConfig config = read_rope_config(section, rotary_dim, model);
+    if (const float factor = real(section, "attention_factor", 0); factor != 0)
+      config.angles.attention_factor = factor;
     for (size_t i = 0; i < ropes.size(); ++i)
       if (same_rope(ropes[i], config)) index = static_cast<int>(i);
     if (index < 0) {
@@ -87,6 +89,7 @@ void read_latent(const Section& section, const NormConfig& usual, AttentionSpec&
   latent.norm = usual;
   latent.norm.eps = real(section, "eps", static_cast<double>(usual.eps));
   latent.bias = a.config.qkv_bias;
+  latent.split_kv = section.flag("split", false);
   a.latent_q_scale = real(section, "q_scale", 1);
   a.latent_kv_scale = real(section, "kv_scale", 1);
   a.config.head_dim = latent.qk_nope_head_dim + latent.qk_rope_head_dim;

@@ -54,6 +54,7 @@ inline void read_yarn(const Model& model, const std::string& section, int64_t ma
   a.beta_fast = nonzero_or(model, section + "beta_fast", 32.0F);
   a.beta_slow = nonzero_or(model, section + "beta_slow", 1.0F);
   a.truncate = model.bool_or(section + "truncate", true) ? 1 : 0;
+  model.ignore({section + "yarn_log_multiplier"});  // of GGUF files; attention_factor has it
   const float mscale = model.float_or(section + "mscale", 0.0);
   const float mscale_all_dim = model.float_or(section + "mscale_all_dim", 0.0);
   float attention_factor = yarn_mscale(a.factor, 1.0F);

@@ -10,6 +10,7 @@
 
 #include "core/error.h"
 #include "core/json.h"
+#include "core/registry_files.h"
 #include "engine/settings.h"
 #include "mutation/features.h"
 #include "mutation/trial.h"
@@ -29,10 +30,23 @@ struct Score {
   std::vector<std::string> cases;
 };
 
+// The description that has the name among its GGUF architectures; else the name itself.
+std::string description_of(const std::string& model_type) {
+  for (const RegistryFile& file : registry_files()) {
+    constexpr std::string_view kKey = "\ngguf_architectures: [";
+    const size_t at = file.subject == "archs" ? file.text.find(kKey) : std::string_view::npos;
+    if (at == std::string_view::npos) continue;
+    const std::string_view names =
+        file.text.substr(at + kKey.size(), file.text.find(']', at) - at - kKey.size());
+    if (names == model_type) return std::string(file.name);
+  }
+  return model_type;
+}
+
 // The architecture, and for described ones the description.
 std::string plugin_of(const model::LoadedModel& model) {
   if (model.arch_id() != "declarative") return model.arch_id();
-  return model.arch_id() + "/" + model.checkpoint().config().value("model_type", "");
+  return model.arch_id() + "/" + description_of(model.checkpoint().config().value("model_type", ""));
 }
 
 void try_feature(const Trial& trial, const Feature& feature, Fate& fate, bool is_new) {

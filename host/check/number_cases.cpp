@@ -184,7 +184,7 @@ void want_exact_backend(const Rig& rig) {
   if (!rig.host_visible()) throw Skipped{"the backend is no CPU backend, which alone promise the same bits"};
 }
 
-std::string same_in_chunks(const Subject& subject, std::vector<int32_t> chunks) {
+std::string same_in_chunks(const Subject& subject, const std::vector<int32_t>& chunks) {
   const Rig rig(subject);
   want_exact_backend(rig);
   const auto bench = rig.bench();

@@ -84,6 +84,7 @@ QuantisedWeights read_quantised(std::vector<CheckpointTensor> tensors, const Jso
                                   [&](const Method& candidate) { return candidate.name == method; });
   if (known == kMethods.end()) {
     std::vector<std::string_view> names;
+    names.reserve(std::size(kMethods));
     for (const Method& candidate : kMethods) names.push_back(candidate.name);
     settings.refuse("quant_method",
                     fmt::format("of the methods only {} are supported", fmt::join(names, ", ")));

@@ -65,8 +65,8 @@ YAML::Node parse_document(const std::string& origin, const std::string& text) {
   return root;
 }
 
-Section::Section(std::string origin, std::string name, YAML::Node node, const Context& context)
-    : origin_(std::move(origin)), name_(std::move(name)), node_(std::move(node)), context_(&context) {
+Section::Section(std::string origin, std::string name, const YAML::Node& node, const Context& context)
+    : origin_(std::move(origin)), name_(std::move(name)), node_(node), context_(&context) {
   const bool fits = !node_.IsDefined() || node_.IsNull() || node_.IsMap();
   if (!fits) fail_at(node_.Mark(), "'" + name_ + "' must be a map of keys");
 }

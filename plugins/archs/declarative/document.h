@@ -22,7 +22,7 @@ void at_mark(const std::string& origin, const YAML::Mark& mark, const std::funct
 class Section {
  public:
   // `node` is a map; `name` is for messages.
-  Section(std::string origin, std::string name, YAML::Node node, const Context& context);
+  Section(std::string origin, std::string name, const YAML::Node& node, const Context& context);
 
   bool has(const std::string& key) const;
   // The section below `key`; an absent one reads as empty.

@@ -45,7 +45,7 @@ bool Inference::flag(const std::string& name, bool fallback) const {
 
 std::string Inference::word(const std::string& name) const {
   if (model.kind_of(name) != LLMH_KIND_OF_STRING) return {};
-  const std::string value = *model.find_string(name);
+  std::string value = *model.find_string(name);
   remember(name, value.find('\'') == std::string::npos ? "'" + value + "'" : "\"" + value + "\"");
   return value;
 }

@@ -6,7 +6,6 @@
 
 namespace declarative {
 
-using llmh::Error;
 using llmh::NormConfig;
 
 namespace {

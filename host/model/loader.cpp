@@ -202,9 +202,12 @@ class Loader {
       best = &registry_.require(plugin::Kind::kArch, options_.arch);
       best_score = match(*best);
     } else {
-      for (plugin::Plugin* candidate : registry_.for_provides(plugin::Kind::kArch, name))
+      // Nothing comes before who knows the model type: the others are not even loaded.
+      for (plugin::Plugin* candidate : registry_.for_provides(plugin::Kind::kArch, name)) {
+        if (best_score >= LLMH_MATCH_EXACT) break;
         if (const int32_t score = match(*candidate); is_better(score, best_score))
           std::tie(best, best_score) = std::pair(candidate, score);
+      }
     }
     if (best == nullptr && !has_type)
       throw_invalid("{}: 'model_type' is missing: name the architecture with --arch", view_.source());

@@ -149,15 +149,15 @@ class Builder {
 
   // Queries far into the context are made longer.
   Tensor temperature(const AttentionSpec& a) {
+    if (temperatures_.present()) return temperatures_;
     std::vector<float> table;
     for (int64_t p = 0; p < recipe_.sizes.context_length; ++p)
       table.push_back(1.0F + a.temperature_scale *
                                  std::log(1.0F + std::floor((static_cast<float>(p) + a.temperature_first) /
                                                             a.temperature_floor)));
-    if (!temperatures_.present())
-      temperatures_ =
-          llmh::gather_rows(graph_.constant("query_temperature", {recipe_.sizes.context_length, 1}, table),
-                            graph_.input(LLMH_INPUT_POSITIONS));
+    temperatures_ =
+        llmh::gather_rows(graph_.constant("query_temperature", {recipe_.sizes.context_length, 1}, table),
+                          graph_.input(LLMH_INPUT_POSITIONS));
     return temperatures_;
   }
 

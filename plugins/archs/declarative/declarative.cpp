@@ -42,11 +42,11 @@ class Declarative {
 
   explicit Declarative(const llmh::Model& model) {
     const Library documents = library(false);
-    if (const Library::Document* document = documents.find(model.string_or("model_type", ""))) {
+    const std::string type = model.string_or("model_type", "");
+    if (const Library::Document* document = documents.find(type)) {
       recipe_ = declarative::read_recipe(document->origin, documents.whole(*document), model);
       return;
     }
-    const std::string type = model.string_or("model_type", "");
     if (const std::string reason = documents.refusal(type); !reason.empty())
       throw llmh::Error(LLMH_UNIMPLEMENTED, "model type '" + type + "' is not supported: " + reason);
     inferred_ = declarative::infer(model);

@@ -66,12 +66,9 @@ class Mixtral {
     llmh::Tensor factors;
     if (has_freq_factors_) factors = graph.weight(kFreqFactors, {rope_.angles.rotary_dim / 2});
     const llmh::RopeAngles angles = llmh::rope_angles(graph, rope_, factors);
-    const llmh::Scope model = graph.scope("model");
-    llmh::Tensor x = model.embedding("embed_tokens", graph.input(LLMH_INPUT_TOKEN_IDS), sizes_.vocab_size,
-                                     sizes_.hidden_size);
-    for (int64_t i = 0; i < sizes_.n_layers; ++i) x = layer(model.scope("layers", i), i, x, angles);
-    x = llmh::norm(model, "norm", llmh::output_rows(x), norm_);
-    llmh::outputs(graph, x, llmh::lm_head(graph, x, sizes_.vocab_size, tied_, "model.embed_tokens.weight"));
+    llmh::build_decoder(graph, sizes_, norm_, tied_, [&](const llmh::Scope& at, int64_t i, llmh::Tensor x) {
+      return layer(at, i, x, angles);
+    });
   }
 
  private:

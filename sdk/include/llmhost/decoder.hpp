@@ -22,4 +22,5 @@
 #include "llmhost/decoder/norm.hpp"              // RMS and layer norms, norms of heads
 #include "llmhost/decoder/positions.hpp"         // learned, sinusoidal, ALiBi
 #include "llmhost/decoder/rope.hpp"              // rotary embeddings
+#include "llmhost/decoder/stack.hpp"             // a whole decoder under the usual names
 #include "llmhost/decoder/text_part.hpp"         // the text model of a checkpoint with a vision tower

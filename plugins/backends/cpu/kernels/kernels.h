@@ -18,11 +18,12 @@ struct DecodeKernels {
   DecodeFn by_dtype[LLMH_DTYPE_COUNT_] = {};  // null: no decoder
 };
 
-// y[t, r] = sum over k of x[t, k] w[r, k], plus bias[r] when there is one. Strides in elements. Where x_rows
-// and y_rows are given, they say which rows of x and y are meant by t.
+// y[t, r] = sum over k of x[t, k] w[r, k], plus bias[r] when there is one. Strides in elements of the array
+// that they belong to; x and w at any alignment, of the types that the kernel states. Where x_rows and y_rows
+// are given, they say which rows of x and y are meant by t.
 struct LinearTile {
-  const float* x;
-  const float* w;
+  const void* x;
+  const void* w;
   const float* bias;  // null or [rows]
   float* y;
   const int32_t* x_rows;  // null or [tokens]
@@ -41,6 +42,21 @@ struct LinearKernels {
   void (*dot)(const LinearTile& tile);
   // y[n] = sum over k of a[k] b[k * b_stride + n], k ascending.
   void (*combine)(const float* a, const float* b, int64_t b_stride, int64_t depth, int64_t n, float* y);
+};
+
+// Products with rows of unquantised weights as they are stored. One f32 vector accumulator an output, k
+// ascending by whole vectors, a zero-padded tail, one fixed tree at the end, then the bias: the order is the
+// kernel's own, whatever the numbers of tokens and rows. Any number of either; the kernels block by themselves.
+struct DenseKernels {
+  // x is f32, w is of the type named; exact conversions in registers.
+  void (*f32)(const LinearTile& tile);
+  void (*f16)(const LinearTile& tile);
+  void (*bf16)(const LinearTile& tile);
+  // x and w are bf16 (x by round_bf16); products in pairs, subnormals count as zero. Null where the CPU has no
+  // instruction for it or is no faster with it.
+  void (*bf16_native)(const LinearTile& tile);
+  // To the nearest, ties to even; NaN stays NaN.
+  void (*round_bf16)(const float* x, int64_t n, uint16_t* out);
 };
 
 enum { kAttentionRows = 16, kAttentionTile = 64 };
@@ -125,6 +141,7 @@ struct Kernels {
   const char* isa = "";
   DecodeKernels decode;
   LinearKernels linear;
+  DenseKernels dense;
   AttentionKernels attention;
   NormKernels norm;
   ElementwiseKernels elementwise;
@@ -135,6 +152,7 @@ struct Kernels {
 const char* current_isa();
 DecodeKernels decode_kernels();
 LinearKernels linear_kernels();
+DenseKernels dense_kernels();
 AttentionKernels attention_kernels();
 NormKernels norm_kernels();
 ElementwiseKernels elementwise_kernels();

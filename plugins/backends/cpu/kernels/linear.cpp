@@ -28,8 +28,8 @@ HWY_INLINE void dot_tile(const LinearTile& tile, int64_t token, int64_t row) {
   const float* x[kTokens];
   const float* w[kRows];
   Floats sum[kTokens][kRows];
-  for (int t = 0; t < kTokens; ++t) x[t] = tile.x + row_of(tile.x_rows, token + t) * tile.x_stride;
-  for (int r = 0; r < kRows; ++r) w[r] = tile.w + (row + r) * tile.w_stride;
+  for (int t = 0; t < kTokens; ++t) x[t] = static_cast<const float*>(tile.x) + row_of(tile.x_rows, token + t) * tile.x_stride;
+  for (int r = 0; r < kRows; ++r) w[r] = static_cast<const float*>(tile.w) + (row + r) * tile.w_stride;
   for (int t = 0; t < kTokens; ++t)
     for (int r = 0; r < kRows; ++r) sum[t][r] = hn::Zero(d);
 

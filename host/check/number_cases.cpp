@@ -42,7 +42,8 @@ class Rig {
     if (!is_arch) settings.set("backend.name", subject.manifest.id);
     if (!backend.empty()) settings.set("backend.name", backend);
     at("opening the device");
-    host_ = std::make_unique<engine::HostDevice>(is_arch ? *others_ : *own_, settings);
+    host_ =
+        std::make_unique<engine::HostDevice>(is_arch ? *others_ : *own_, settings, engine::RunUse::kLogits);
     for (const ExpectedPrompt& prompt : expected_.prompts) prompts_.push_back(prompt.ids);
     if (prompts_.empty()) prompts_ = made_up_prompts(model_->info());
     for (const Ids& prompt : prompts_)

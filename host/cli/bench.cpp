@@ -114,12 +114,12 @@ class BenchCommand final : public Command {
     check_ranges();
     const std::vector<BenchCase> cases = make_cases();
     if (cases.empty()) throw UsageError("bench: nothing to measure: give -p or -n");
-    engine::RunnerOptions limits = runner_options(context.settings, engine::KvUse::kGeneration);
+    engine::RunnerOptions limits = runner_options(context.settings, engine::RunUse::kGeneration);
     limits.max_sequences = static_cast<int32_t>(batch_);
     limits.max_outputs = limits.max_sequences;
     limits.max_tokens = std::max(limits.max_tokens, limits.max_sequences);
     limits.max_context = std::max(prompt_, depth_ + generate_) + 1;
-    OpenedModel opened(model_, context.settings, limits);
+    OpenedModel opened(model_, context.settings, engine::RunUse::kGeneration, limits);
     const int64_t trained = opened.model().info().context_length;
     if (limits.max_context - 1 > trained)
       spdlog::warn("bench: {} positions, the model can attend to {}", limits.max_context - 1, trained);

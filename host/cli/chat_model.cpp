@@ -44,7 +44,7 @@ engine::RunnerOptions limits_for_one(const Settings& settings, const model::Load
 ChatModel::ChatModel(const std::string& path, const Settings& settings, PromptMaker::Form form)
     : tokenizer_(
           std::async(std::launch::async, [path] { return text::load_tokenizer(tokenizer_path(path)); })),
-      opened_(path, settings,
+      opened_(path, settings, engine::RunUse::kGeneration,
               [&](const model::LoadedModel& model) { return limits_for_one(settings, model); }) {
   prompts_ = std::make_unique<PromptMaker>(model().checkpoint(), tokenizer_.get(), settings, form);
   engine::EngineOptions options;

@@ -95,7 +95,7 @@ class DoctorCommand final : public Command {
  private:
   static bool try_backend(const Settings& settings, const plugin::Registry& registry, OrderedJson& report) {
     try {
-      engine::HostDevice host(registry, settings);
+      engine::HostDevice host(registry, settings, engine::RunUse::kGeneration);
       report["backend"] = {{"id", host.device().plugin_id()},
                            {"device", host.device().name()},
                            {"threads", host.threads().n_threads()}};

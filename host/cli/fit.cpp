@@ -29,7 +29,7 @@ class FitCommand final : public Command {
     const auto registry = open_registry(context.settings);
     const auto model = model::load_model(model_, *registry, load_options(context.settings));
     const auto tokenizer = load_tokenizer_if_any();
-    engine::HostDevice host(*registry, context.settings);
+    engine::HostDevice host(*registry, context.settings, engine::RunUse::kGeneration);
     const engine::RunnerOptions limits = generation_limits(context.settings, model->info());
     const graph::Graph lowered = engine::lower_graph(*model, host.device());
     const engine::MemoryPlan plan = engine::plan_memory(*model, lowered, host.device(), limits);

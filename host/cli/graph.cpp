@@ -27,7 +27,7 @@ class GraphCommand final : public Command {
     const auto loaded = model::load_model(model_, *registry, load_options(context.settings));
     std::string text;
     if (lowered_) {
-      const engine::HostDevice host(*registry, context.settings);
+      const engine::HostDevice host(*registry, context.settings, engine::RunUse::kGeneration);
       text = graph::dump(engine::lower_graph(*loaded, host.device()));
     } else {
       text = graph::dump(loaded->graph());

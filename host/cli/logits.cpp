@@ -77,10 +77,11 @@ class LogitsCommand final : public Command {
     if (tokens_.empty() || out_.empty())
       throw UsageError("logits: --tokens FILE.json and --out FILE.safetensors are needed");
     LogitsJob job;
-    OpenedModel opened(model_, context.settings, [&](const model::LoadedModel& model) {
-      job = read_job(tokens_, model.info().vocab_size);
-      return limits_for(job, model.info().vocab_size, context.settings);
-    });
+    OpenedModel opened(model_, context.settings, engine::RunUse::kLogits,
+                       [&](const model::LoadedModel& model) {
+                         job = read_job(tokens_, model.info().vocab_size);
+                         return limits_for(job, model.info().vocab_size, context.settings);
+                       });
     const std::vector<PromptOutput> outputs = compute(job, opened, context.settings);
     write(job, outputs, opened);
     if (context.json)
@@ -91,7 +92,7 @@ class LogitsCommand final : public Command {
  private:
   static engine::RunnerOptions limits_for(const LogitsJob& job, int64_t vocab_size,
                                           const Settings& settings) {
-    engine::RunnerOptions limits = runner_options(settings, engine::KvUse::kLogits);
+    engine::RunnerOptions limits = runner_options(settings, engine::RunUse::kLogits);
     size_t longest = 0;
     for (const auto& prompt : job.prompts) longest = std::max(longest, prompt.size());
     limits.max_context = static_cast<int64_t>(longest) + job.generate;

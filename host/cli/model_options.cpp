@@ -13,24 +13,25 @@ void declare_model_options(Options& options) {
   options.setting("-t,--threads", "engine.threads");
   options.setting("--batch-tokens", "engine.batch_tokens");
   options.setting("--kv-dtype", "engine.kv_dtype");
+  options.setting("--precision", "engine.precision");
   options.setting("--backend", "backend.name");
   options.setting("--backend-option", "backend.options");
   options.setting("--arch", "model.arch");
   options.setting_flag("--best-effort", "model.best_effort");
 }
 
-OpenedModel::OpenedModel(const std::string& path, const Settings& settings,
+OpenedModel::OpenedModel(const std::string& path, const Settings& settings, engine::RunUse use,
                          const engine::RunnerOptions& limits)
-    : OpenedModel(path, settings, [&](const model::LoadedModel&) { return limits; }) {}
+    : OpenedModel(path, settings, use, [&](const model::LoadedModel&) { return limits; }) {}
 
-OpenedModel::OpenedModel(const std::string& path, const Settings& settings,
+OpenedModel::OpenedModel(const std::string& path, const Settings& settings, engine::RunUse use,
                          const std::function<engine::RunnerOptions(const model::LoadedModel&)>& limits)
     : registry_(open_registry(settings)),
       model_(model::load_model(path, *registry_, load_options(settings))),
-      host_(std::make_unique<engine::HostDevice>(*registry_, settings)),
+      host_(std::make_unique<engine::HostDevice>(*registry_, settings, use)),
       stack_(std::make_unique<engine::ModelStack>(*model_, host_->device(), limits(*model_))) {}
 
-engine::RunnerOptions runner_options(const Settings& settings, engine::KvUse use) {
+engine::RunnerOptions runner_options(const Settings& settings, engine::RunUse use) {
   engine::RunnerOptions options;
   options.max_tokens = static_cast<int32_t>(settings.get_int("engine.batch_tokens"));
   options.max_sequences = static_cast<int32_t>(settings.get_int("engine.sequences"));
@@ -40,7 +41,7 @@ engine::RunnerOptions runner_options(const Settings& settings, engine::KvUse use
 }
 
 engine::RunnerOptions generation_limits(const Settings& settings, const llmh_model_info& info) {
-  engine::RunnerOptions options = runner_options(settings, engine::KvUse::kGeneration);
+  engine::RunnerOptions options = runner_options(settings, engine::RunUse::kGeneration);
   const int64_t asked = settings.get_int("engine.context");
   if (asked > info.context_length)
     throw UsageError(

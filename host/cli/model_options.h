@@ -13,15 +13,16 @@
 
 namespace llmhost::cli {
 
-// --threads, --backend, --batch-tokens, --kv-dtype, --arch and the like.
+// --threads, --backend, --batch-tokens, --kv-dtype, --precision, --arch and the like.
 void declare_model_options(Options& options);
 
 // A model on a device, with all that it stands on.
 class OpenedModel {
  public:
-  OpenedModel(const std::string& path, const Settings& settings, const engine::RunnerOptions& limits);
+  OpenedModel(const std::string& path, const Settings& settings, engine::RunUse use,
+              const engine::RunnerOptions& limits);
   // The limits depend on the model (its context length, say).
-  OpenedModel(const std::string& path, const Settings& settings,
+  OpenedModel(const std::string& path, const Settings& settings, engine::RunUse use,
               const std::function<engine::RunnerOptions(const model::LoadedModel&)>& limits);
 
   const model::LoadedModel& model() const { return *model_; }
@@ -37,7 +38,7 @@ class OpenedModel {
 };
 
 // Settings engine.* as the runner wants them; `use` decides what kv_dtype "auto" means.
-engine::RunnerOptions runner_options(const Settings& settings, engine::KvUse use);
+engine::RunnerOptions runner_options(const Settings& settings, engine::RunUse use);
 
 // The same with the context of a generating command: engine.context, by default what the model can attend to
 // but at most kDefaultContext. Throws UsageError when more is asked for than the model can attend to.

@@ -49,10 +49,10 @@ class PerplexityCommand final : public Command {
     if (max_windows_ < 0) throw UsageError("perplexity: --windows must not be negative");
     const auto tokenizer = text::load_tokenizer(model_);
     const auto windows = cut_windows(*tokenizer);
-    engine::RunnerOptions limits = runner_options(context.settings, engine::KvUse::kLogits);
+    engine::RunnerOptions limits = runner_options(context.settings, engine::RunUse::kLogits);
     limits.max_context = static_cast<int64_t>(windows.front().size());
     limits.max_outputs = std::max(kOutputRows, limits.max_sequences);
-    OpenedModel opened(model_, context.settings, limits);
+    OpenedModel opened(model_, context.settings, engine::RunUse::kLogits, limits);
     report(score(windows, opened), opened.model().warnings(), context.json);
     return 0;
   }

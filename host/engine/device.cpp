@@ -43,6 +43,7 @@ Device::Device(const llmh_backend& api, std::string plugin_id, const DeviceOptio
   args.device = options.device;
   args.options = list.data();
   args.n_options = static_cast<uint32_t>(list.size());
+  args.precision = options.precision;
   args.thread_pool = pool;
   plugin::check(api_.open(&args, &instance_), "opening the device");
 }

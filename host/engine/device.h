@@ -14,6 +14,7 @@ namespace llmhost::engine {
 
 struct DeviceOptions {
   uint32_t device = 0;
+  uint32_t precision = LLMH_PRECISION_F32;
   std::vector<std::pair<std::string, std::string>> options;  // the backend's own, from the config
 };
 

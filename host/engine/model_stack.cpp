@@ -16,8 +16,15 @@
 namespace llmhost::engine {
 namespace {
 
-DeviceOptions device_options(const Settings& settings) {
+uint32_t precision(const Settings& settings, RunUse use) {
+  const std::string& name = settings.get_string("engine.precision");
+  const bool is_native = name == "native" || (name == "auto" && use == RunUse::kGeneration);
+  return is_native ? LLMH_PRECISION_NATIVE : LLMH_PRECISION_F32;
+}
+
+DeviceOptions device_options(const Settings& settings, RunUse use) {
   DeviceOptions options;
+  options.precision = precision(settings, use);
   options.device = static_cast<uint32_t>(settings.get_int("backend.device"));
   for (const std::string& option : settings.get_list("backend.options")) {
     const size_t equals = option.find('=');
@@ -51,19 +58,19 @@ graph::Graph planned_graph(const model::LoadedModel& model, const Device& device
 
 }  // namespace
 
-llmh_dtype kv_dtype(const Settings& settings, KvUse use) {
+llmh_dtype kv_dtype(const Settings& settings, RunUse use) {
   const std::string& name = settings.get_string("engine.kv_dtype");
   if (name == "f32") return LLMH_DTYPE_F32;
   if (name == "f16") return LLMH_DTYPE_F16;
-  return use == KvUse::kLogits ? LLMH_DTYPE_F32 : LLMH_DTYPE_F16;
+  return use == RunUse::kLogits ? LLMH_DTYPE_F32 : LLMH_DTYPE_F16;
 }
 
-HostDevice::HostDevice(const plugin::Registry& registry, const Settings& settings)
+HostDevice::HostDevice(const plugin::Registry& registry, const Settings& settings, RunUse use)
     : pool_(static_cast<int32_t>(settings.get_int("engine.threads"))) {
   plugin::register_host_extension(LLMH_REFERENCE_EXTENSION, graph::reference_extension());
   const std::string& name = settings.get_string("backend.name");
-  device_ =
-      std::make_unique<Device>(find_backend(registry, name), name, device_options(settings), pool_.api());
+  device_ = std::make_unique<Device>(find_backend(registry, name), name, device_options(settings, use),
+                                     pool_.api());
 }
 
 graph::Graph lower_graph(const model::LoadedModel& model, const Device& device) {

@@ -19,18 +19,18 @@ namespace llmhost::engine {
 // The built-in slow backend that the others are tested against.
 inline constexpr const char* kReferenceBackend = "reference";
 
-// What keys and values are kept for: "auto" is exact for logits that are compared, half as large for
+// What a model is run for: settings that are "auto" are exact for logits that are compared, fast for
 // generation.
-enum class KvUse { kLogits, kGeneration };
+enum class RunUse { kLogits, kGeneration };
 
 // The element type that engine.kv_dtype asks for.
-llmh_dtype kv_dtype(const Settings& settings, KvUse use);
+llmh_dtype kv_dtype(const Settings& settings, RunUse use);
 
 // A device with the pool that it works on. Not movable: the device points at the pool.
 class HostDevice {
  public:
-  // Settings backend.* and engine.threads.
-  HostDevice(const plugin::Registry& registry, const Settings& settings);
+  // Settings backend.*, engine.threads and engine.precision.
+  HostDevice(const plugin::Registry& registry, const Settings& settings, RunUse use);
   const Device& device() const { return *device_; }
   ThreadPool& threads() { return pool_; }
 

@@ -33,7 +33,7 @@ class StoryModel {
     settings.set("engine.threads", std::to_string(threads));
     settings.set("backend.name", "cpu");
     model_ = model::load_model(data("models/stories260K") / file, built_plugins());
-    host_ = std::make_unique<engine::HostDevice>(built_plugins(), settings);
+    host_ = std::make_unique<engine::HostDevice>(built_plugins(), settings, engine::RunUse::kGeneration);
     stack_ = std::make_unique<engine::ModelStack>(*model_, host_->device(), options);
   }
 

@@ -71,7 +71,7 @@ std::vector<ActualOutput> run_prompts(const std::filesystem::path& model_path,
   settings.set("engine.threads", std::to_string(shape.threads));
   settings.set("backend.name", shape.backend);
   const auto model = model::load_model(model_path, registry());
-  engine::HostDevice host(registry(), settings);
+  engine::HostDevice host(registry(), settings, engine::RunUse::kLogits);
   engine::RunnerOptions limits;
   limits.max_tokens = shape.batch_tokens;
   limits.max_sequences = shape.sequences;

@@ -118,7 +118,7 @@ int run(const std::string& out, std::vector<std::string> cases) {
   Settings settings(engine::settings_schema());
   settings.set("engine.threads", "1");
   settings.set("backend.name", "cpu");
-  engine::HostDevice host(registry, settings);
+  engine::HostDevice host(registry, settings, engine::RunUse::kLogits);
   if (cases.empty()) cases = all_cases();
   std::map<std::string, Score> scores;
   int failed = 0;

@@ -38,12 +38,20 @@ typedef struct llmh_option {
   llmh_str value;
 } llmh_option;
 
+/* How products with stored weights are computed. */
+enum {
+  LLMH_PRECISION_F32 = 0,   /* activations stay f32, whatever the weights' type */
+  LLMH_PRECISION_NATIVE = 1 /* activations may be rounded to what the device multiplies fastest with the weights' type,
+                               but not below: 8 bits with a scale for each 32 elements where weights are of 8 bits or
+                               fewer, bf16 where they are bf16, f32 elsewhere */
+};
+
 typedef struct llmh_open_args {
   uint32_t struct_size;
   uint32_t device;            /* below device_count() */
   const llmh_option* options; /* [n_options]; valid during open */
   uint32_t n_options;
-  uint32_t reserved;                   /* 0 */
+  uint32_t precision;                  /* LLMH_PRECISION_*; what a backend does not know or have means F32 */
   const llmh_thread_pool* thread_pool; /* valid until close; NULL: run on the calling thread */
 } llmh_open_args;
 

@@ -34,16 +34,18 @@ void check_tokens(const char* what, std::span<const int32_t> tokens, int64_t voc
 
 }  // namespace
 
-Engine::Engine(ModelRunner& runner, const EngineOptions& options)
+Engine::Engine(ModelRunner& runner, const EngineOptions& options, std::unique_ptr<Proposer> proposer)
     : runner_(runner),
       options_(options),
       limits_(scheduler_limits(runner.options(), options)),
       pages_(runner.options().n_pages()),
       batch_(runner.options().limits(), runner.options().max_pages()),
-      sampler_(runner.vocab_size()) {
+      sampler_(runner.vocab_size()),
+      proposer_(std::move(proposer)) {
   const auto sequences = static_cast<size_t>(limits_.max_sequences);
   participants_.reserve(sequences);
   retired_.reserve(sequences);
+  to_propose_.reserve(sequences);
   scheduler_.running.reserve(sequences);
   plan_.running.reserve(sequences);
   plan_.admitted.reserve(sequences);
@@ -85,6 +87,7 @@ RequestId Engine::submit(Request request) {
   const RequestId id = ++last_id_;
   auto sequence = std::make_unique<Sequence>(id, std::move(request), max_tokens, seed);
   sequence->pages.reserve(pages_for(sequence->prompt_length + max_tokens, limits_.page_tokens));
+  if (proposer_ != nullptr) sequence->proposals.reserve(proposer_->options().tokens, proposer_->draws());
   ScheduledSequence scheduled;
   scheduled.id = scheduled.arrival = id;
   scheduled.priority = sequence->request.priority;
@@ -125,6 +128,7 @@ std::optional<Result> Engine::take_result(RequestId id) {
 }
 
 void Engine::release_state(RequestId id) {
+  if (proposer_ != nullptr) proposer_->release_state(id);
   kept_.release(id, pages_);
 }
 
@@ -133,6 +137,7 @@ void Engine::finish(Sequence& finished) {
   const auto node = sequences_.extract(finished.id);
   Sequence& sequence = *node.mapped();
   remove_sequence(scheduler_, sequence.id);
+  if (proposer_ != nullptr) proposer_->finished(sequence);
   const auto computed = static_cast<size_t>(sequence.computed);
   Result result = sequence.result();
   if (sequence.request.keep_state && sequence.reason != FinishReason::kError && computed > 0) {

@@ -22,6 +22,7 @@
 #include "engine/sampler.h"
 #include "engine/scheduler.h"
 #include "engine/sequence.h"
+#include "engine/speculation.h"
 #include "engine/step_batch.h"
 
 namespace llmhost::engine {
@@ -38,12 +39,16 @@ struct EngineStats {
   int64_t prompt_tokens = 0;  // run through the model, recomputed ones included
   int64_t output_tokens = 0;
   int64_t preemptions = 0;
+  int64_t proposed = 0;  // tokens guessed by speculation
+  int64_t accepted = 0;
 };
 
 class Engine {
  public:
-  // The runner must outlive the engine, which is its only user.
-  explicit Engine(ModelRunner& runner, const EngineOptions& options = {});
+  // The runner must outlive the engine, which is its only user. With a proposer tokens are guessed and
+  // verified several a step, as far as the runner's max_outputs beyond one a sequence allow.
+  explicit Engine(ModelRunner& runner, const EngineOptions& options = {},
+                  std::unique_ptr<Proposer> proposer = nullptr);
   ~Engine();
   Engine(const Engine&) = delete;
   Engine& operator=(const Engine&) = delete;
@@ -83,17 +88,20 @@ class Engine {
     int32_t n_tokens = 0;
     int32_t first_row = 0;  // of its logits
     int32_t n_rows = 0;
+    int32_t n_proposed = 0;  // of its tokens, at their end
   };
 
   int64_t checked_max_tokens(const Request& request) const;
   Sequence& sequence(RequestId id) { return *sequences_.at(id); }
 
+  void propose();
   void preempt();
   void take_part(Sequence& sequence, const PlannedSequence& planned);
   void grow_pages(Sequence& sequence, int64_t tokens);
   void fill_batch(Participant& participant);
   void run_batch();
   void take_outputs(const Participant& participant, std::span<const float> logits);
+  bool choose_token(Sequence& sequence, std::span<const float> row);
   void deliver_prompt_logits(const Participant& participant, std::span<const float> logits);
   void count(const Participant& participant);
   void retire();
@@ -110,6 +118,8 @@ class Engine {
   StepBatch batch_;
   Sampler sampler_;
   Choice choice_;
+  std::unique_ptr<Proposer> proposer_;
+  std::vector<Sequence*> to_propose_;
   std::vector<Participant> participants_;
   std::vector<RequestId> retired_;
   std::vector<RequestId> cancelled_;  // from callbacks of the step that runs

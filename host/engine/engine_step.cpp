@@ -1,6 +1,7 @@
 // Engine::run_step and what it is made of.
 #include <algorithm>
 #include <exception>
+#include <utility>
 
 #include "core/error.h"
 #include "engine/engine.h"
@@ -29,6 +30,7 @@ class StepMark {
 
 bool Engine::run_step() {
   if (in_step_) throw_error(ErrorCode::kFailedPrecondition, "engine: run_step was called from a callback");
+  propose();
   plan_step(scheduler_, limits_, pages_.n_free() + kept_.n_pages(), plan_);
   if (plan_.empty()) return false;
   const StepMark mark(in_step_);
@@ -48,11 +50,30 @@ bool Engine::run_step() {
   return true;
 }
 
+// Guesses for the sequences that will otherwise run one token.
+void Engine::propose() {
+  if (proposer_ == nullptr) return;
+  to_propose_.clear();
+  for (const ScheduledSequence& scheduled : scheduler_.running) {
+    Sequence& decoding = sequence(scheduled.id);
+    if (decoding.wants_proposals()) to_propose_.push_back(&decoding);
+  }
+  if (to_propose_.empty()) return;
+  proposer_->propose(to_propose_);
+  for (Sequence* const decoding : to_propose_) {
+    decoding->usage.proposed += decoding->proposals.size();
+    stats_.proposed += decoding->proposals.size();
+  }
+  for (ScheduledSequence& scheduled : scheduler_.running)
+    scheduled.proposed = sequence(scheduled.id).proposals.size();
+}
+
 void Engine::preempt() {
   for (const int32_t index : plan_.preempted) {
     Sequence& victim = sequence(scheduler_.running[static_cast<size_t>(index)].id);
     victim.pages.shrink_to(0, pages_);
     victim.computed = 0;
+    if (proposer_ != nullptr) proposer_->preempted(victim);
     ++victim.usage.preemptions;
     ++stats_.preemptions;
   }
@@ -63,13 +84,14 @@ void Engine::take_part(Sequence& sequence, const PlannedSequence& planned) {
   if (sequence.request.continue_from != 0 && !sequence.request.on_prompt_logits) {
     KeptStates::Claim claim = kept_.claim(sequence.request.continue_from, sequence.tokens,
                                           runner_.length_dependent_from(), limits_.page_tokens, pages_);
-    sequence.request.continue_from = 0;
+    sequence.continued = std::exchange(sequence.request.continue_from, 0);
     sequence.pages = std::move(claim.pages);
     sequence.pages.reserve(pages_for(sequence.prompt_length + sequence.max_tokens, limits_.page_tokens));
     sequence.computed = sequence.usage.reused_tokens = claim.computed;
   }
-  const auto behind = static_cast<int64_t>(sequence.tokens.size()) - sequence.computed;
-  participants_.push_back({&sequence, static_cast<int32_t>(std::min<int64_t>(planned.tokens, behind)), 0, 0});
+  const int64_t known = static_cast<int64_t>(sequence.tokens.size()) + sequence.proposals.size();
+  const int64_t behind = known - sequence.computed;
+  participants_.push_back({&sequence, static_cast<int32_t>(std::min<int64_t>(planned.tokens, behind))});
 }
 
 void Engine::grow_pages(Sequence& sequence, int64_t tokens) {
@@ -90,10 +112,13 @@ void Engine::fill_batch(Participant& participant) {
   for (int64_t position = begin; position < end; ++position) {
     const bool to_deliver = sequence.request.on_prompt_logits && position < sequence.prompt_length &&
                             position >= sequence.logits_delivered;
-    batch_.add_token(sequence.tokens[static_cast<size_t>(position)], sequence.prompt_length,
-                     to_deliver || position == known - 1);
+    const int32_t token = position < known
+                              ? sequence.tokens[static_cast<size_t>(position)]
+                              : sequence.proposals.tokens()[static_cast<size_t>(position - known)];
+    batch_.add_token(token, sequence.prompt_length, to_deliver || position >= known - 1);
   }
   participant.n_rows = batch_.n_outputs() - participant.first_row;
+  participant.n_proposed = static_cast<int32_t>(std::max<int64_t>(end - known, 0));
 }
 
 void Engine::run_batch() {
@@ -119,7 +144,9 @@ void Engine::count(const Participant& participant) {
   Sequence& sequence = *participant.sequence;
   const int64_t in_prompt = std::max<int64_t>(sequence.prompt_length - sequence.computed, 0);
   stats_.prompt_tokens += std::min<int64_t>(in_prompt, participant.n_tokens);
-  sequence.computed += participant.n_tokens;
+  // Proposals do not count before they are verified.
+  const auto known = static_cast<int64_t>(sequence.tokens.size());
+  sequence.computed = std::min(sequence.computed + participant.n_tokens, known);
 }
 
 void Engine::take_outputs(const Participant& participant, std::span<const float> logits) {
@@ -130,12 +157,32 @@ void Engine::take_outputs(const Participant& participant, std::span<const float>
     sequence.finish(FinishReason::kLength);
     return;
   }
+  ++sequence.usage.steps;
   const auto vocab = static_cast<size_t>(runner_.vocab_size());
-  const auto last_row = static_cast<size_t>(participant.first_row + participant.n_rows - 1);
-  const std::span<const float> row = logits.subspan(last_row * vocab, vocab);
+  const int32_t end = participant.first_row + participant.n_rows;
+  for (int32_t row = end - 1 - participant.n_proposed; row < end; ++row)
+    if (!choose_token(sequence, logits.subspan(static_cast<size_t>(row) * vocab, vocab))) break;
+  // What was computed for proposals that did not hold is given up; their positions are computed again.
+  sequence.pages.shrink_to(pages_for(sequence.computed, limits_.page_tokens), pages_);
+}
+
+// The next token of a sequence from the logits of its last one, which is computed. True when it was proposed
+// and the sequence goes on, so that the following row, if there is one, holds as well.
+bool Engine::choose_token(Sequence& sequence, std::span<const float> row) {
+  sequence.computed = static_cast<int64_t>(sequence.tokens.size());
   if (sequence.request.on_token_logits) sequence.request.on_token_logits(row);
-  sampler_.sample(row, sequence.sampler, sequence.computed - 1, choice_);
+  const Proposal proposal = sequence.proposals.empty() ? Proposal{} : sequence.proposals.front();
+  sampler_.sample(row, sequence.sampler, sequence.computed - 1, proposal, choice_);
+  const bool is_hit = choice_.token == proposal.token;
+  if (is_hit) {
+    sequence.proposals.pop_front();
+    ++sequence.usage.accepted;
+    ++stats_.accepted;
+  } else {
+    sequence.proposals.clear();
+  }
   sequence.accept(choice_);
+  return is_hit && !sequence.finished;
 }
 
 void Engine::deliver_prompt_logits(const Participant& participant, std::span<const float> logits) {
@@ -161,6 +208,7 @@ void Engine::update_scheduler() {
     const Sequence& current = sequence(scheduled.id);
     scheduled.computed = static_cast<int32_t>(current.computed);
     scheduled.target = static_cast<int32_t>(current.tokens.size());
+    scheduled.proposed = current.proposals.size();
     scheduled.pages = current.pages.size();
   }
 }

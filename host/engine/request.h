@@ -53,6 +53,9 @@ struct Usage {
   int64_t reused_tokens = 0;  // of the prompt, taken over from an earlier request's state
   int64_t output_tokens = 0;
   int32_t preemptions = 0;
+  int64_t steps = 0;     // of the model that gave output tokens
+  int64_t proposed = 0;  // output tokens guessed by speculation
+  int64_t accepted = 0;  // of them that stand in the output
 };
 
 struct Result {

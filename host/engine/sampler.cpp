@@ -12,6 +12,10 @@ namespace {
 // Candidates looked at first when top_p alone decides how many count; grown eightfold until they suffice.
 constexpr int64_t kFirstCandidates = 64;
 
+// Random sequences of a request besides the one that its tokens are drawn with.
+constexpr uint64_t kDraftSeed = 0xD1B54A32D192ED03U;
+constexpr uint64_t kAcceptSeed = 0x8CB92BA72F3D8DD7U;
+
 // The index at which the running sum of `weights` passes uniform * their sum.
 size_t pick(std::span<const double> weights, double total, double uniform) {
   const double threshold = uniform * total;
@@ -47,34 +51,71 @@ void SamplerState::start(const SamplingParams& params, uint64_t seed, std::span<
   for (const int32_t token : prompt) counts_.add_prompt(token);
 }
 
+void SamplerState::add_proposed(int32_t token) {
+  if (params_.uses_penalties()) counts_.add_output(token);
+}
+
+void SamplerState::undo_proposed(int32_t token) {
+  if (params_.uses_penalties()) counts_.undo_output(token);
+}
+
 Sampler::Sampler(int64_t vocab_size)
     : vocab_size_(vocab_size),
       row_(static_cast<size_t>(vocab_size)),
       weights_(static_cast<size_t>(vocab_size)),
       selector_(vocab_size) {}
 
-void Sampler::sample(std::span<const float> logits, SamplerState& state, int64_t position, Choice& choice) {
+void Sampler::sample(std::span<const float> logits, SamplerState& state, int64_t position,
+                     const Proposal& proposal, Choice& choice) {
   if (static_cast<int64_t>(logits.size()) != vocab_size_)
     throw_error(ErrorCode::kInternal, "sampler: got a row of {} logits, expected {}", logits.size(),
                 vocab_size_);
   require_finite(logits, position);
   const SamplingParams& params = state.params_;
-  std::span<const float> row = logits;
-  if (params.uses_penalties() || !params.logit_bias.empty()) {
-    std::copy(logits.begin(), logits.end(), row_.begin());
-    apply_bias_and_penalties(state, row_);
-    row = row_;
-  }
-  choice.token =
-      params.temperature == 0 ? argmax(row) : draw(row, params, uniform_at(state.seed_, state.drawn_));
+  const std::span<const float> row = adjusted(logits, state);
+  if (params.temperature == 0)
+    choice.token = argmax(row);
+  else
+    choice.token = verify(distribution(row, params), proposal, state);
   ++state.drawn_;
   if (params.uses_penalties()) state.counts_.add_output(choice.token);
   fill_logprobs(logits, params, choice);
 }
 
+bool Sampler::propose(std::span<const float> logits, SamplerState& state, Proposals& proposed) {
+  if (find_not_finite(logits) >= 0) return false;
+  // Any distribution will do for q; the closer to what the model draws from, the more proposals hold.
+  const SamplingParams& params = state.params_;
+  const std::span<const int32_t> before = proposed.tokens();
+  for (const int32_t token : before) state.add_proposed(token);
+  const std::span<const float> row = adjusted(logits, state);
+  for (size_t i = before.size(); i-- > 0;) state.undo_proposed(before[i]);
+  if (params.temperature == 0) {
+    proposed.push(argmax(row));
+    return true;
+  }
+  constexpr auto kMost = static_cast<int32_t>(Proposals::kMaxShares);
+  const Distribution from =
+      of_largest(row, params, params.top_k == 0 ? kMost : std::min(params.top_k, kMost));
+  for (size_t i = 0; i < from.size; ++i)
+    shares_[i] = {candidate_token(from.candidates[i]), weights_[i] / from.total};
+  const double uniform = uniform_at(state.seed_ ^ kDraftSeed, state.drawn_ + before.size());
+  proposed.push(draw(from, uniform), std::span(shares_).first(from.size));
+  return true;
+}
+
+// The row after bias and penalties.
+std::span<const float> Sampler::adjusted(std::span<const float> logits, const SamplerState& state) {
+  if (!state.params_.uses_penalties() && state.params_.logit_bias.empty()) return logits;
+  std::copy(logits.begin(), logits.end(), row_.begin());
+  apply_bias_and_penalties(state, row_);
+  return row_;
+}
+
 void Sampler::apply_bias_and_penalties(const SamplerState& state, std::span<float> row) const {
   const SamplingParams& params = state.params_;
-  for (const LogitBias& entry : params.logit_bias) row[static_cast<size_t>(entry.token)] += entry.bias;
+  for (const LogitBias& entry : params.logit_bias)
+    if (entry.token < vocab_size_) row[static_cast<size_t>(entry.token)] += entry.bias;
   if (!params.uses_penalties()) return;
   for (const TokenCounts::Entry& entry : state.counts_.entries()) {
     if (entry.token < 0 || entry.token >= vocab_size_)
@@ -87,28 +128,59 @@ void Sampler::apply_bias_and_penalties(const SamplerState& state, std::span<floa
   }
 }
 
-int32_t Sampler::draw(std::span<const float> row, const SamplingParams& params, double uniform) {
-  const bool takes_all = params.top_k == 0 && params.top_p == 1 && params.min_p == 0;
-  return takes_all ? draw_from_all(row, params.temperature, uniform)
-                   : draw_from_largest(row, params, uniform);
+int32_t Sampler::draw(const Distribution& from, double uniform) const {
+  const size_t index = pick(std::span(weights_).first(from.size), from.total, uniform);
+  return from.candidates.empty() ? static_cast<int32_t>(index) : candidate_token(from.candidates[index]);
 }
 
-int32_t Sampler::draw_from_all(std::span<const float> row, double temperature, double uniform) {
+int32_t Sampler::verify(const Distribution& from, const Proposal& proposal, const SamplerState& state) {
+  const double uniform = uniform_at(state.seed_, state.drawn_);
+  if (proposal.shares.empty()) return draw(from, uniform);
+  const double accept = uniform_at(state.seed_ ^ kAcceptSeed, state.drawn_);
+  // Weights become max(0, p - q), unnormalised, unless the proposal holds.
+  const auto index_of = [&](int32_t token) {
+    if (from.candidates.empty()) return static_cast<size_t>(token);
+    const auto is_it = [token](Candidate candidate) { return candidate_token(candidate) == token; };
+    return static_cast<size_t>(std::find_if(from.candidates.begin(), from.candidates.end(), is_it) -
+                               from.candidates.begin());
+  };
+  const auto q = std::find_if(proposal.shares.begin(), proposal.shares.end(),
+                              [&](const TokenShare& share) { return share.token == proposal.token; });
+  const size_t proposed = index_of(proposal.token);
+  const double weight = proposed < from.size ? weights_[proposed] : 0;
+  if (accept * q->share * from.total < weight) return proposal.token;
+  Distribution rest = from;
+  for (const TokenShare& share : proposal.shares) {
+    const size_t index = index_of(share.token);
+    if (index < from.size) weights_[index] = std::max(0.0, weights_[index] - share.share * from.total);
+  }
+  rest.total = 0;
+  for (size_t i = 0; i < from.size; ++i) rest.total += weights_[i];
+  return draw(rest, uniform);
+}
+
+Sampler::Distribution Sampler::distribution(std::span<const float> row, const SamplingParams& params) {
+  const bool takes_all = params.top_k == 0 && params.top_p == 1 && params.min_p == 0;
+  return takes_all ? of_all(row, params.temperature) : of_largest(row, params, params.top_k);
+}
+
+Sampler::Distribution Sampler::of_all(std::span<const float> row, double temperature) {
   exp_row(row, row[static_cast<size_t>(argmax(row))], 1 / temperature, weights_.data());
   double total = 0;
   for (const double weight : weights_) total += weight;
-  return static_cast<int32_t>(pick(weights_, total, uniform));
+  return {{}, row.size(), total};
 }
 
-int32_t Sampler::draw_from_largest(std::span<const float> row, const SamplingParams& params, double uniform) {
+Sampler::Distribution Sampler::of_largest(std::span<const float> row, const SamplingParams& params,
+                                          int32_t top_k) {
   const auto vocab = static_cast<int64_t>(row.size());
-  const int64_t limit = params.top_k > 0 ? std::min<int64_t>(params.top_k, vocab) : vocab;
+  const int64_t limit = top_k > 0 ? std::min<int64_t>(top_k, vocab) : vocab;
   const double largest = row[static_cast<size_t>(argmax(row))];
   // The share that top_p goes by is that of what top_k left; without top_k, of the whole row.
   const double inverse_temperature = 1 / static_cast<double>(params.temperature);
   double total = 0;
-  if (params.top_k == 0 && params.top_p < 1) total = sum_exp(row, largest, inverse_temperature);
-  int64_t n = params.top_k > 0 ? limit : std::min(kFirstCandidates, vocab);
+  if (top_k == 0 && params.top_p < 1) total = sum_exp(row, largest, inverse_temperature);
+  int64_t n = top_k > 0 ? limit : std::min(kFirstCandidates, vocab);
   std::span<const Candidate> candidates;
   size_t kept = 0;
   for (;; n = std::min(limit, n * 8)) {
@@ -119,13 +191,13 @@ int32_t Sampler::draw_from_largest(std::span<const float> row, const SamplingPar
       weights_[i] = exp_nonpositive((logit - largest) * inverse_temperature);
       sum += weights_[i];
     }
-    if (params.top_k > 0) total = sum;
+    if (top_k > 0) total = sum;
     kept = cut(candidates, params, total);
     if (n == limit || kept < candidates.size()) break;
   }
   double sum = 0;
   for (size_t i = 0; i < kept; ++i) sum += weights_[i];
-  return candidate_token(candidates[pick(std::span(weights_).first(kept), sum, uniform)]);
+  return {candidates.first(kept), kept, sum};
 }
 
 // How many of the candidates, whose weights are in weights_, top_p and min_p leave; at least 1.

@@ -2,6 +2,12 @@
 // engine (it holds workspace only); what belongs to a sequence is in its SamplerState. A choice depends on
 // the row, the parameters, the sequence's tokens and the number of tokens drawn so far, never on neighbours
 // in the batch. No allocation after construction and SamplerState::start.
+//
+// Proposals of a draft model are verified by rejection sampling (Leviathan et al. 2023, Chen et al. 2023):
+// with p what the chain gives here and q what the proposal x was drawn from, x is kept with probability
+// min(1, p(x) / q(x)), else a token is drawn from max(0, p - q): together that is a draw from p. A guess
+// without q would be kept with probability p(x), else drawn again from the rest: the same as one draw that
+// happens to be x or not, so that such guesses change no seeded output at all.
 #pragma once
 
 #include <array>
@@ -11,6 +17,7 @@
 
 #include "engine/sampling_params.h"
 #include "engine/selection.h"
+#include "engine/speculation.h"
 #include "engine/token_counts.h"
 
 namespace llmhost::engine {
@@ -40,6 +47,10 @@ class SamplerState {
  private:
   friend class Sampler;
 
+  // Counts a proposed token as if it stood in the output, and takes the last one back.
+  void add_proposed(int32_t token);
+  void undo_proposed(int32_t token);
+
   SamplingParams params_;
   uint64_t seed_ = 0;
   uint64_t drawn_ = 0;
@@ -55,13 +66,32 @@ class Sampler {
   explicit Sampler(int64_t vocab_size);
 
   // The next token of the sequence, counted in its state. `position` as in require_finite, which it calls.
-  void sample(std::span<const float> logits, SamplerState& state, int64_t position, Choice& choice);
+  // The proposal holds when the chosen token is its token.
+  void sample(std::span<const float> logits, SamplerState& state, int64_t position, const Proposal& proposal,
+              Choice& choice);
+  void sample(std::span<const float> logits, SamplerState& state, int64_t position, Choice& choice) {
+    sample(logits, state, position, Proposal{}, choice);
+  }
+
+  // Proposes the token after `proposed`, which follow the sequence's text, from a draft model's row: by the
+  // same chain, from the most probable tokens. False, with nothing proposed, for a row that is not finite.
+  bool propose(std::span<const float> logits, SamplerState& state, Proposals& proposed);
 
  private:
+  // What a token is drawn from: weights_ of the candidates, or of the whole row when there are none.
+  struct Distribution {
+    std::span<const Candidate> candidates;
+    size_t size = 0;
+    double total = 0;
+  };
+
+  std::span<const float> adjusted(std::span<const float> logits, const SamplerState& state);
   void apply_bias_and_penalties(const SamplerState& state, std::span<float> row) const;
-  int32_t draw(std::span<const float> row, const SamplingParams& params, double uniform);
-  int32_t draw_from_all(std::span<const float> row, double temperature, double uniform);
-  int32_t draw_from_largest(std::span<const float> row, const SamplingParams& params, double uniform);
+  Distribution distribution(std::span<const float> row, const SamplingParams& params);
+  Distribution of_all(std::span<const float> row, double temperature);
+  Distribution of_largest(std::span<const float> row, const SamplingParams& params, int32_t top_k);
+  int32_t draw(const Distribution& from, double uniform) const;
+  int32_t verify(const Distribution& from, const Proposal& proposal, const SamplerState& state);
   size_t cut(std::span<const Candidate> candidates, const SamplingParams& params, double total);
   void fill_logprobs(std::span<const float> logits, const SamplingParams& params, Choice& choice);
 
@@ -69,6 +99,7 @@ class Sampler {
   std::vector<float> row_;       // [V] logits after bias and penalties
   std::vector<double> weights_;  // [V] unnormalised probabilities
   Selector selector_;
+  std::array<TokenShare, Proposals::kMaxShares> shares_;  // of a proposal
 };
 
 }  // namespace llmhost::engine

@@ -31,6 +31,7 @@ class Planner {
       if (behind(i) > 1) schedule(i);
     compact();
     if (plan_.preempted.empty()) admit();
+    for (PlannedSequence& entry : plan_.running) add_proposed(entry);
     for (const PlannedSequence& entry : plan_.running) plan_.total_tokens += entry.tokens;
     for (const PlannedSequence& entry : plan_.admitted) plan_.total_tokens += entry.tokens;
   }
@@ -96,23 +97,41 @@ class Planner {
   }
 
   void admit() {
-    int64_t unreserved = free_pages_ - outstanding_pages();
+    unreserved_ = free_pages_ - outstanding_pages();
     int32_t room = limits_.max_sequences - static_cast<int32_t>(state_.running.size());
     for (size_t i = 0; i < state_.waiting.size() && room > 0; ++i, --room) {
       const ScheduledSequence& sequence = state_.waiting[i];
       const int32_t tokens = chunk(sequence);
       const int32_t whole = pages_for(sequence.target, limits_.page_tokens) - sequence.pages;
-      if (tokens <= 0 || whole > unreserved) return;  // nobody overtakes the head
-      unreserved -= whole;
+      if (tokens <= 0 || whole > unreserved_) return;  // nobody overtakes the head
+      unreserved_ -= whole;
       PlannedSequence entry{static_cast<int32_t>(i), 0, 0};
       take(sequence, entry, tokens, new_pages(sequence, tokens));
       plan_.admitted.push_back(entry);
     }
   }
 
+  // Proposals follow a sequence that runs all it knows.
+  void add_proposed(PlannedSequence& entry) {
+    const ScheduledSequence& sequence = running(entry.index);
+    if (sequence.proposed == 0 || sequence.computed + entry.tokens < sequence.target) return;
+    const int64_t pages = sequence.pages + entry.new_pages + std::max<int64_t>(unreserved_, 0);
+    const int64_t room = pages * limits_.page_tokens - sequence.target;
+    int32_t tokens = std::min({sequence.proposed, tokens_left_, extra_outputs_});
+    tokens = static_cast<int32_t>(std::min<int64_t>(tokens, room));
+    if (tokens <= 0) return;
+    const int32_t new_pages_now = new_pages(sequence, entry.tokens + tokens);
+    unreserved_ -= new_pages_now - entry.new_pages;
+    entry.tokens += tokens;
+    entry.new_pages = new_pages_now;
+    tokens_left_ -= tokens;
+    extra_outputs_ -= tokens;
+  }
+
   const SchedulerState& state_;
   const SchedulerLimits& limits_;
   Plan& plan_;
+  int64_t unreserved_ = 0;  // free pages that nobody counts on; known once admit() has run
   int32_t free_pages_;
   int32_t tokens_left_ = 0;
   int32_t extra_outputs_ = 0;  // logits rows beyond the one that each sequence is sure of

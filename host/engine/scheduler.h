@@ -12,6 +12,9 @@
 // again later (preemption by recompute), and nothing is admitted in that step. The first of the order can
 // always go on, so every sequence finishes as long as each alone fits into all pages.
 //
+// Proposed tokens (speculative decoding) get what a step has left: they never take a token, a row or a page
+// from what must be run, and preempt nobody.
+//
 // Starvation bound: a waiting sequence that `starvation_bound` later arrivals have overtaken goes before
 // everything but earlier starved ones, and stays there until it ends.
 #pragma once
@@ -26,7 +29,7 @@ struct SchedulerLimits {
   int32_t max_sequences = 32;  // running at once
   int32_t max_outputs = 32;    // logits rows of a step; at least max_sequences
   int32_t page_tokens = 32;
-  int32_t prefill_chunk = 0;  // most tokens of one sequence in a step; 0: no limit but the budget
+  int32_t prefill_chunk = 0;  // most known tokens of one sequence in a step; 0: no limit but the budget
   int32_t starvation_bound = 64;
 
   void validate() const;  // throws kInvalidArgument naming the field
@@ -38,6 +41,7 @@ struct ScheduledSequence {
   int32_t priority = 0;  // higher goes first
   int32_t computed = 0;
   int32_t target = 0;     // more than `computed` while it has something to run
+  int32_t proposed = 0;   // tokens after the target that may be run on trial, each with its logits
   int32_t pages = 0;      // held
   int32_t overtaken = 0;  // later arrivals that were admitted while it waited
   bool starved = false;

@@ -39,6 +39,11 @@ bool Sequence::is_stop_token(int32_t token) const {
          request.stop_tokens.end();
 }
 
+bool Sequence::wants_proposals() const {
+  return !finished && proposals.empty() && computed + 1 == static_cast<int64_t>(tokens.size()) &&
+         n_output() + 1 < max_tokens;
+}
+
 void Sequence::finish(FinishReason why) {
   if (finished) return;
   finished = true;

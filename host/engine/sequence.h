@@ -7,6 +7,7 @@
 
 #include "engine/pages.h"
 #include "engine/request.h"
+#include "engine/speculation.h"
 #include "engine/stops.h"
 
 namespace llmhost::engine {
@@ -17,6 +18,8 @@ struct Sequence {
 
   int64_t n_output() const { return static_cast<int64_t>(tokens.size()) - prompt_length; }
   bool is_stop_token(int32_t token) const;
+  // Whether the next step samples one token of it, and more could follow.
+  bool wants_proposals() const;
 
   // Adds a chosen token and its text to the output. Sets the finish reason when it ends the request.
   void accept(const Choice& choice);
@@ -32,6 +35,8 @@ struct Sequence {
   int64_t logits_delivered = 0;  // prompt positions given to on_prompt_logits
   PageTable pages;
   SamplerState sampler;
+  Proposals proposals;      // tokens that may follow, not verified
+  RequestId continued = 0;  // whose kept state it asked for
   StopMatcher stops;
   Usage usage;
 

@@ -28,7 +28,7 @@ const llmh_backend& cpu_backend() {
 
 std::vector<std::string> usable_isas() {
   std::vector<std::string> result;
-  for (const char* name : {"avx3", "avx2", "sse4", "emu128", "scalar"}) {
+  for (const char* name : {"avx3_dl", "avx3", "avx2", "sse4", "emu128", "scalar"}) {
     try {
       const Instance probe(cpu_backend(), name);
       result.emplace_back(name);

@@ -1,4 +1,5 @@
 // Which instruction set the kernels of an instance use.
+#define HWY_WANT_AVX3_DL
 #include <mutex>
 #include <string>
 
@@ -15,8 +16,8 @@ struct Isa {
 };
 
 constexpr Isa kIsas[] = {
-    {"avx3", HWY_AVX3},     {"avx2", HWY_AVX2},     {"sse4", HWY_SSE4},
-    {"emu128", HWY_EMU128}, {"scalar", HWY_SCALAR},
+    {"avx3_dl", HWY_AVX3_DL}, {"avx3", HWY_AVX3},     {"avx2", HWY_AVX2},
+    {"sse4", HWY_SSE4},       {"emu128", HWY_EMU128}, {"scalar", HWY_SCALAR},
 };
 
 // The kernels were compiled for HWY_TARGETS; the machine may not run all of them.
@@ -32,14 +33,16 @@ std::string usable_names() {
 }
 
 Kernels kernels_for_chosen_target() {
+  const int64_t targets = usable_targets();
   Kernels k;
-  k.isa = current_isa();
+  k.isa = hwy::TargetName(targets & -targets);  // the lowest bit is the best
   k.decode = decode_kernels();
   k.linear = linear_kernels();
   k.attention = attention_kernels();
   k.norm = norm_kernels();
   k.elementwise = elementwise_kernels();
   k.rope = rope_kernels();
+  k.packed = packed_kernels();
   return k;
 }
 
@@ -58,6 +61,8 @@ Kernels choose_kernels(const char* isa) {
           LLMH_INVALID_ARGUMENT,
           "[cpu] option isa: '" + name + "' is not usable on this machine; known: " + usable_names());
   }
+  // Kernels without code for that one use what it extends.
+  if (forced == HWY_AVX3_DL) forced |= HWY_AVX3;
   hwy::SetSupportedTargetsForTest(forced);
   hwy::GetChosenTarget().Update(hwy::SupportedTargets());
   const Kernels kernels = kernels_for_chosen_target();

@@ -7,6 +7,7 @@
 
 #include <cstdint>
 
+#include "kernels/packed.h"
 #include "llmhost/dtype.h"
 
 namespace llmhost::cpu {
@@ -146,6 +147,7 @@ struct Kernels {
   NormKernels norm;
   ElementwiseKernels elementwise;
   RopeKernels rope;
+  PackedKernels packed;
 };
 
 // The best table for what this process may use now; isa.cpp chooses.

@@ -41,12 +41,17 @@ class PerplexityCommand final : public Command {
     options.positional("TEXT", text_, "Text file");
     options.value("-w,--window", window_, "Tokens of a window; each window is scored alone");
     options.value("--windows", max_windows_, "Most windows to score; 0: all whole ones");
+    options.value("--skip", skip_, "Tokens of each window that are context alone: they are not scored");
+    options.flag("--bos-inside", bos_inside_,
+                 "BOS is the text's first token and takes the place of every window's");
     declare_model_options(options);
   }
 
   int run(Context& context) override {
     if (window_ < 2 || window_ > 1 << 20) throw UsageError("perplexity: --window must be 2 to 1048576");
     if (max_windows_ < 0) throw UsageError("perplexity: --windows must not be negative");
+    if (skip_ < 0 || skip_ >= window_)
+      throw UsageError("perplexity: --skip must be 0 to one less than the window");
     const auto tokenizer = text::load_tokenizer(model_);
     const auto windows = cut_windows(*tokenizer);
     engine::RunnerOptions limits = runner_options(context.settings, engine::RunUse::kLogits);
@@ -60,22 +65,26 @@ class PerplexityCommand final : public Command {
  private:
   // Whole windows of the text's tokens, BOS first where the tokenizer adds one; a shorter text is one window.
   std::vector<std::vector<int32_t>> cut_windows(const text::Tokenizer& tokenizer) const {
-    const auto ids = tokenizer.encode(read_file(text_), {false, false});
+    auto ids = tokenizer.encode(read_file(text_), {false, false});
     if (ids.size() < 2) throw_invalid("{}: the text has {} tokens, at least 2 are needed", text_, ids.size());
+    if (bos_inside_ && tokenizer.adds_bos()) ids.insert(ids.begin(), *tokenizer.special_ids().bos);
     const size_t size = std::min(ids.size(), static_cast<size_t>(window_));
+    if (static_cast<size_t>(skip_) >= size)
+      throw_invalid("{}: the text has {} tokens, no more than --skip {} leaves out", text_, size, skip_);
     std::vector<std::vector<int32_t>> windows;
     for (size_t begin = 0; begin + size <= ids.size(); begin += size) {
       std::vector<int32_t>& window = windows.emplace_back();
       if (tokenizer.adds_bos()) window.push_back(*tokenizer.special_ids().bos);
-      window.insert(window.end(), ids.begin() + static_cast<std::ptrdiff_t>(begin),
+      const size_t first = begin + (bos_inside_ ? window.size() : 0);
+      window.insert(window.end(), ids.begin() + static_cast<std::ptrdiff_t>(first),
                     ids.begin() + static_cast<std::ptrdiff_t>(begin + size));
       if (max_windows_ > 0 && windows.size() == static_cast<size_t>(max_windows_)) break;
     }
     return windows;
   }
 
-  static std::vector<WindowScore> score(const std::vector<std::vector<int32_t>>& windows,
-                                        OpenedModel& opened) {
+  std::vector<WindowScore> score(const std::vector<std::vector<int32_t>>& windows,
+                                 OpenedModel& opened) const {
     engine::Engine engine(opened.stack().runner());
     Progress progress("scoring", windows.size());
     std::vector<WindowScore> scores(windows.size());
@@ -96,12 +105,12 @@ class PerplexityCommand final : public Command {
     return scores;
   }
 
-  static void add(const std::vector<int32_t>& window, const engine::PromptLogits& logits,
-                  WindowScore& score) {
+  void add(const std::vector<int32_t>& window, const engine::PromptLogits& logits, WindowScore& score) const {
     const size_t vocab_size = logits.rows.size() / static_cast<size_t>(logits.n_rows);
     for (int64_t row = 0; row < logits.n_rows; ++row) {
       const auto next = static_cast<size_t>(logits.first_position + row + 1);
       if (next >= window.size()) break;
+      if (next < static_cast<size_t>(skip_)) continue;
       score.nll += negative_log_likelihood(
           logits.rows.subspan(static_cast<size_t>(row) * vocab_size, vocab_size), window[next]);
       score.tokens += 1;
@@ -134,6 +143,8 @@ class PerplexityCommand final : public Command {
   std::string model_, text_;
   int64_t window_ = 512;
   int64_t max_windows_ = 0;
+  int64_t skip_ = 0;
+  bool bos_inside_ = false;
 };
 
 }  // namespace

@@ -58,8 +58,19 @@ class PerplexityTest(CommandTest):
         self.assertAlmostEqual(score["mean_nll"], REFERENCE[0], delta=1e-5)
         self.assertEqual(len(score["mean_nll_per_window"]), 1)
 
+    def test_context_that_is_not_scored(self):
+        # BOS and 256 tokens: 257 less the first hundred; with BOS inside there are 256 in all.
+        after = self.json("perplexity", FOLDER, TEXT, "--window", 256, "--windows", 1, "--skip", 100)
+        self.assertEqual(after["tokens"], 157)
+        inside = self.json("perplexity", FOLDER, TEXT, "--window", 256, "--windows", 1, "--skip", 100, "--bos-inside")
+        self.assertEqual(inside["tokens"], 156)
+        # The first window starts with BOS either way, so all but its last token are the same and so are their scores.
+        first = self.json("perplexity", FOLDER, TEXT, "--window", 255, "--windows", 1, "--skip", 100)
+        self.assertAlmostEqual(inside["mean_nll"], first["mean_nll"], delta=1e-6)
+
     def test_refusals(self):
         self.refused(2, "--window must be", "perplexity", FOLDER, TEXT, "--window", 1)
+        self.refused(2, "--skip must be", "perplexity", FOLDER, TEXT, "--window", 16, "--skip", 16)
         self.refused(2, "--windows must not", "perplexity", FOLDER, TEXT, "--windows", -1)
         self.refused(1, "none.txt", "perplexity", FOLDER, "none.txt")
         self.refused(1, "at least 2", "perplexity", FOLDER, self.write("empty.txt", ""))

@@ -1,0 +1,135 @@
+"""How each side of a cell is measured once: a function without arguments that returns {metric: [samples]}."""
+import contextlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import burners
+import engines
+import models
+import process
+import speed_tests
+from folders import cache
+from packages import python_with
+from problem import Problem
+
+CONTEXT = 2048
+PROMPT = "The capital of France is"
+PERPLEXITY_WINDOWS = 8
+
+
+@dataclass
+class Setup:
+    ours: engines.Ours
+    peer: engines.LlamaCpp
+    samples: int
+    text: Path
+    free_arguments: list
+    speculation_arguments: list
+    timeout: float
+    pp: int = 512
+    tg: int = 128
+
+
+def speed(setup, engine, cell, path, around=contextlib.nullcontext):
+    test = speed_tests.parse(cell.test)
+
+    def measure():
+        with around():
+            done = process.run(engine.speed(path, test, cell.threads, setup.samples), engine.environment, setup.timeout)
+        return {cell.test: engine.read_speed(done.output, test)}
+
+    return measure
+
+
+def drop_from_page_cache(path):
+    with open(path, "rb") as file:
+        os.fsync(file.fileno())
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def first_token(setup, engine, cell, path):
+    def measure():
+        if cell.kind == "cold":
+            drop_from_page_cache(path)
+        done = process.run(engine.first_token(path, cell.threads, CONTEXT, PROMPT), engine.environment, setup.timeout)
+        return {"seconds": [done.seconds], "cpu_seconds": [done.cpu_seconds], "peak_rss_mib": [done.peak_rss_mib]}
+
+    return measure
+
+
+def perplexity(setup, engine, cell, path, *precision):
+    def measure():
+        command = engine.perplexity(path, setup.text, cell.threads, PERPLEXITY_WINDOWS, *precision)
+        done = process.run(command, engine.environment, setup.timeout)
+        said = done.output if engine is setup.ours else done.output + done.errors
+        return {"perplexity": [engine.read_perplexity(said)]}
+
+    return measure
+
+
+def both_speeds(setup, engine, cell, path):
+    """Prompt and generation, as other engines are measured."""
+    parts = [speed(setup, engine, type(cell)("speed", cell.model, cell.type, f"{kind}{count}", cell.threads), path)
+             for kind, count in (("pp", setup.pp), ("tg", setup.tg))]
+    return lambda: {name: values for part in parts for name, values in part().items()}
+
+
+def script(setup, package, name, arguments):
+    def measure():
+        python = python_with(package)
+        done = process.run([python, Path(__file__).with_name(name), *arguments(), setup.pp, setup.tg, setup.samples],
+                           timeout=setup.timeout)
+        lines = [line for line in done.output.splitlines() if line.startswith("{")]
+        if not lines:
+            raise Problem(f"{name}: printed no result")
+        return json.loads(lines[-1])
+
+    return measure
+
+
+def other_engines(setup, cell, path):
+    def openvino_file():
+        # It reads no vocabulary of the SentencePiece kind.
+        return models.ensure("synth-bpe", cell.type, setup.peer.folder) if cell.model == "synth" else path
+
+    return {
+        "llmhost": both_speeds(setup, setup.ours, cell, path),
+        "llama.cpp": both_speeds(setup, setup.peer, cell, path),
+        "ctranslate2": script(setup, "ctranslate2", "engine_ct2.py",
+                              lambda: [cache() / "ctranslate2" / cell.model, cell.model, cell.threads]),
+        "openvino": script(setup, "openvino", "engine_openvino.py", lambda: [openvino_file(), cell.threads]),
+    }
+
+
+def with_arguments(setup, arguments):
+    return engines.Ours(setup.ours.program, [*setup.ours.arguments, *arguments])
+
+
+def compared_with_itself(setup, cell, path, side, arguments):
+    if not arguments:
+        return {}
+    return {"llmhost": speed(setup, setup.ours, cell, path),
+            side: speed(setup, with_arguments(setup, arguments), cell, path)}
+
+
+def precisions(setup):
+    return ["native", "f32"] if "--precision" in setup.ours.help_of("perplexity") else [""]
+
+
+def of(setup, cell, path):
+    """{side: function}; no sides where the program does not offer what the cell measures."""
+    if cell.kind == "perplexity":
+        ours = {f"llmhost {name}".strip(): perplexity(setup, setup.ours, cell, path, name) for name in precisions(setup)}
+        return {**ours, "llama.cpp": perplexity(setup, setup.peer, cell, path)}
+    if cell.kind == "engines":
+        return other_engines(setup, cell, path)
+    if cell.kind == "invariance":
+        return compared_with_itself(setup, cell, path, "free", setup.free_arguments)
+    if cell.kind == "speculation":
+        return compared_with_itself(setup, cell, path, "speculation", setup.speculation_arguments)
+    if cell.kind in ("cold", "warm"):
+        return {engine.name: first_token(setup, engine, cell, path) for engine in (setup.ours, setup.peer)}
+    around = burners.busy if cell.kind == "busy" else contextlib.nullcontext
+    return {engine.name: speed(setup, engine, cell, path, around) for engine in (setup.ours, setup.peer)}

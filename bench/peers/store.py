@@ -1,0 +1,75 @@
+"""Results on disk, written after every measurement, so that a run which was broken off goes on where it stopped."""
+import json
+import os
+from pathlib import Path
+
+from problem import Problem
+
+FORMAT = 1
+
+
+def write_json(path, document):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    with open(part, "w", encoding="utf-8") as file:
+        file.write(json.dumps(document, indent=1) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)
+
+
+def read_json(path):
+    try:
+        document = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise Problem(f"{path}: cannot be read as results: {error}") from error
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        raise Problem(f"{path}: these are no results of this program, or of another version of it")
+    return document
+
+
+def rounded(value):
+    """Four digits are more than any of these measurements is good for; perplexities have six."""
+    return float(f"{value:.6g}")
+
+
+class Store:
+    """One file. A cell is {"kind", "model", ..., "sides": {side: {metric: [samples]}}, "errors": {side: reason}}."""
+
+    def __init__(self, path, header, resume):
+        self.path = Path(path)
+        self.document = {"format": FORMAT, **header, "limits": {}, "models": {}, "cells": {}}
+        if self.path.exists():
+            if not resume:
+                raise Problem(f"{path} exists: give --resume to go on with it, or another --out")
+            self._continue(read_json(self.path), header)
+
+    def _continue(self, before, header):
+        for key in ("commit", "program_sha256", "peer", "machine"):
+            if before.get(key) != header.get(key):
+                raise Problem(f"{self.path} was measured with {key} {before.get(key)}, now it is {header.get(key)}: "
+                              "begin a new file with --out")
+        self.document = {**before, "command": header["command"]}
+
+    def save(self):
+        write_json(self.path, self.document)
+
+    def cell(self, key, attributes):
+        return self.document["cells"].setdefault(key, {**attributes, "sides": {}, "errors": {}})
+
+    def rounds(self, key, side):
+        """Measurements there are of a side of a cell."""
+        return self.document["cells"].get(key, {}).get("rounds", {}).get(side, 0)
+
+    def add(self, key, side, samples):
+        cell = self.document["cells"][key]
+        cell["errors"].pop(side, None)
+        for metric, values in samples.items():
+            cell["sides"].setdefault(side, {}).setdefault(metric, []).extend(rounded(value) for value in values)
+        counts = cell.setdefault("rounds", {})
+        counts[side] = counts.get(side, 0) + 1
+        self.save()
+
+    def fail(self, key, side, reason):
+        self.document["cells"][key]["errors"][side] = reason
+        self.save()

@@ -1,12 +1,10 @@
 #include "core/thread_pool.h"
 
 #include <linux/futex.h>
-#include <sched.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <chrono>
 #include <climits>
 
 #include "core/error.h"
@@ -14,8 +12,9 @@
 namespace llmhost {
 namespace {
 
-constexpr uint64_t kOpen = uint64_t{1} << 31;
-constexpr uint64_t kInside = kOpen - 1;
+constexpr uint64_t kOneFromEnd = uint64_t{1} << 32;
+constexpr int64_t kMoveEveryNs = 2'000'000;  // of a worker to another core
+constexpr int64_t kMostItems = INT32_MAX;    // of one deal
 
 void futex_wait(std::atomic<uint32_t>& word, uint32_t expected) {
   syscall(SYS_futex, reinterpret_cast<uint32_t*>(&word), FUTEX_WAIT_PRIVATE, expected, nullptr, nullptr, 0);
@@ -25,26 +24,34 @@ void futex_wake(std::atomic<uint32_t>& word, int count) {
   syscall(SYS_futex, reinterpret_cast<uint32_t*>(&word), FUTEX_WAKE_PRIVATE, count, nullptr, nullptr, 0);
 }
 
-void pause() {
-#if defined(__x86_64__) || defined(__i386__)
-  __builtin_ia32_pause();
-#elif defined(__aarch64__)
-  asm volatile("yield");
-#endif
+uint32_t first_of(uint64_t items) {
+  return static_cast<uint32_t>(items);
 }
 
-// Polls `done` for the spin budget; whether it came true.
-template <typename F>
-bool spin_until(F&& done) {
-  const auto end =
-      std::chrono::steady_clock::now() + std::chrono::microseconds(ThreadPool::kSpinMicroseconds);
-  do {
-    for (int i = 0; i < 16; ++i) {
-      if (done()) return true;
-      pause();
-    }
-  } while (std::chrono::steady_clock::now() < end);
-  return done();
+uint32_t end_of(uint64_t items) {
+  return static_cast<uint32_t>(items >> 32);
+}
+
+// Both true when an item was there and is now the caller's alone.
+bool take_first(std::atomic<uint64_t>& share, uint32_t& item) {
+  uint64_t items = share.load(std::memory_order_acquire);
+  while (first_of(items) < end_of(items)) {
+    item = first_of(items);
+    if (share.compare_exchange_weak(items, items + 1, std::memory_order_acq_rel, std::memory_order_acquire))
+      return true;
+  }
+  return false;
+}
+
+bool take_last(std::atomic<uint64_t>& share, uint32_t& item) {
+  uint64_t items = share.load(std::memory_order_acquire);
+  while (first_of(items) < end_of(items)) {
+    item = end_of(items) - 1;
+    if (share.compare_exchange_weak(items, items - kOneFromEnd, std::memory_order_acq_rel,
+                                    std::memory_order_acquire))
+      return true;
+  }
+  return false;
 }
 
 int32_t checked_threads(int32_t n_threads) {
@@ -53,24 +60,25 @@ int32_t checked_threads(int32_t n_threads) {
   return n_threads == 0 ? std::min(available_cores(), ThreadPool::kMaxThreads) : n_threads;
 }
 
-}  // namespace
-
-int32_t available_cores() {
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  if (sched_getaffinity(0, sizeof(set), &set) == 0) return std::max(1, CPU_COUNT(&set));
-  return std::max(1, static_cast<int32_t>(std::thread::hardware_concurrency()));
+int64_t spin_budget(const ThreadPoolOptions& options, int32_t n_threads) {
+  return n_threads <= available_cores() ? std::max<int64_t>(0, options.spin_us) * 1000 : 0;
 }
 
-ThreadPool::ThreadPool(int32_t n_threads) {
-  const int32_t count = checked_threads(n_threads);
+}  // namespace
+
+ThreadPool::ThreadPool(const ThreadPoolOptions& options)
+    : caller_spin_(spin_budget(options, checked_threads(options.n_threads)), busy_machine_) {
+  const int32_t count = checked_threads(options.n_threads);
   api_.struct_size = sizeof(llmh_thread_pool);
   api_.n_threads = count;
   api_.pool = this;
   api_.parallel_for = [](const llmh_thread_pool* pool, int64_t n_items, Body body, void* context) {
     static_cast<const Api*>(pool)->pool->parallel_for(n_items, body, context);
   };
-  spins_ = count <= available_cores();
+  spin_ns_ = spin_budget(options, count);
+  if (options.pin) cpus_ = available_cpus();
+  shares_ = std::make_unique<Share[]>(static_cast<size_t>(count));
+  choose_victims(nodes_of(cpus_));
   workers_.reserve(static_cast<size_t>(count - 1));
   for (int32_t i = 1; i < count; ++i) workers_.emplace_back([this, i] { work(i); });
 }
@@ -80,6 +88,26 @@ ThreadPool::~ThreadPool() {
   calls_.fetch_add(1);
   futex_wake(calls_, INT_MAX);
   for (std::thread& worker : workers_) worker.join();
+  if (pinned_caller_ == std::this_thread::get_id()) sched_setaffinity(0, sizeof(caller_cpus_), &caller_cpus_);
+}
+
+// `nodes` of the processors that threads are pinned to; empty when they are not. Starting behind itself, so
+// that thieves do not all go for the same share.
+void ThreadPool::choose_victims(const std::vector<int32_t>& nodes) {
+  const int32_t count = n_threads();
+  const auto node_of = [&](int32_t thread) {
+    return nodes.empty() ? 0 : nodes[static_cast<size_t>(thread) % nodes.size()];
+  };
+  for (int32_t thread = 0; thread < count; ++thread) {
+    std::vector<int32_t> far;
+    std::vector<int32_t>& victims = shares_[static_cast<size_t>(thread)].victims;
+    for (int32_t i = 1; i < count; ++i) {
+      const int32_t other = (thread + i) % count;
+      (node_of(other) == node_of(thread) ? victims : far).push_back(other);
+    }
+    // The caller must be able to finish a call whose workers never begin.
+    if (thread == 0) victims.insert(victims.end(), far.begin(), far.end());
+  }
 }
 
 void ThreadPool::parallel_for(int64_t n_items, Body body, void* context) {
@@ -89,76 +117,113 @@ void ThreadPool::parallel_for(int64_t n_items, Body body, void* context) {
     for (int64_t i = 0; i < n_items; ++i) body(context, i, 0);
     return;
   }
+  if (!cpus_.empty()) pin_caller();
   body_ = body;
   context_ = context;
-  n_items_ = n_items;
-  next_.store(0, std::memory_order_relaxed);
-  const uint32_t call = calls_.load(std::memory_order_relaxed) + 1;
-  gate_.store((uint64_t{call} << 32) | kOpen, std::memory_order_release);
-  // Sequentially consistent with `sleepers_`: either we see the sleeper or its futex_wait sees the new
-  // number.
-  calls_.store(call);
-  if (sleepers_.load() > 0) futex_wake(calls_, static_cast<int>(std::min<int64_t>(n_items - 1, INT_MAX)));
-  run_items(0);
-  wait_for_workers();
+  for (first_item_ = 0; first_item_ < n_items; first_item_ += kMostItems)
+    run_call(std::min(n_items - first_item_, kMostItems));
   busy_.store(false, std::memory_order_release);
 }
 
-void ThreadPool::run_items(int32_t thread) {
-  for (;;) {
-    const int64_t item = next_.fetch_add(1, std::memory_order_relaxed);
-    if (item >= n_items_) return;
-    body_(context_, item, thread);
+void ThreadPool::run_call(int64_t n_items) {
+  done_.store(0, std::memory_order_relaxed);
+  crowded_.store(false, std::memory_order_relaxed);
+  caller_cpu_.store(sched_getcpu(), std::memory_order_relaxed);
+  deal(static_cast<uint32_t>(n_items));
+  // Sequentially consistent with `sleepers_`: either we see the sleeper or its futex_wait sees the new
+  // number.
+  calls_.store(calls_.load(std::memory_order_relaxed) + 1);
+  if (sleepers_.load() > 0) futex_wake(calls_, static_cast<int>(n_items - 1));
+  const int64_t mine = run_items(0);
+  wait_for_workers(n_items - mine);
+}
+
+// The caller begins at once, so it gets what does not divide.
+void ThreadPool::deal(uint32_t n_items) {
+  const auto count = static_cast<uint64_t>(n_threads());
+  const auto begin_of = [&](uint64_t thread) { return (uint64_t{n_items} * thread + count - 1) / count; };
+  for (uint64_t thread = 0; thread < count; ++thread)
+    shares_[thread].items.store((begin_of(thread + 1) << 32) | begin_of(thread), std::memory_order_release);
+}
+
+// Its own share from the front, then the others' from the back, until there is nothing left to take. Returns
+// how many were done.
+int64_t ThreadPool::run_items(int32_t thread) {
+  int64_t n_done = 0;
+  uint32_t item = 0;
+  Share& own = shares_[static_cast<size_t>(thread)];
+  for (; take_first(own.items, item); ++n_done) body_(context_, first_item_ + item, thread);
+  for (const int32_t victim : own.victims) {
+    Share& other = shares_[static_cast<size_t>(victim)];
+    for (; take_last(other.items, item); ++n_done) body_(context_, first_item_ + item, thread);
   }
+  return n_done;
 }
 
-bool ThreadPool::enter() {
-  uint64_t gate = gate_.load(std::memory_order_acquire);
-  while ((gate & kOpen) != 0) {
-    if (gate_.compare_exchange_weak(gate, gate + 1, std::memory_order_acq_rel, std::memory_order_acquire))
-      return true;
-  }
-  return false;
+void ThreadPool::report(int64_t n_done) {
+  if (n_done == 0) return;
+  done_.fetch_add(n_done);
+  if (caller_sleeps_.load() != 0 && caller_sleeps_.exchange(0) != 0) futex_wake(caller_sleeps_, 1);
 }
 
-void ThreadPool::leave() {
-  const uint64_t before = gate_.fetch_sub(1);
-  const bool last = (before & kInside) == 1 && (before & kOpen) == 0;
-  if (last && caller_sleeps_.load() != 0 && caller_sleeps_.exchange(0) != 0) futex_wake(caller_sleeps_, 1);
-}
-
-void ThreadPool::wait_for_workers() {
-  gate_.fetch_and(~kOpen);
-  const auto empty = [this] { return (gate_.load(std::memory_order_acquire) & kInside) == 0; };
-  if (empty() || (spins_ && spin_until(empty))) return;
+void ThreadPool::wait_for_workers(int64_t n_items) {
+  const auto done = [this, n_items] { return done_.load(std::memory_order_acquire) == n_items; };
+  const auto crowded = [this] { return crowded_.load(std::memory_order_relaxed); };
+  if (caller_spin_.until(done, crowded)) return;
   for (;;) {
     caller_sleeps_.store(1);
-    // The last worker leaves before it looks at caller_sleeps_, so one of the two sees the other.
-    if ((gate_.load() & kInside) == 0) break;
+    // A worker reports before it looks at caller_sleeps_, so one of the two sees the other.
+    if (done_.load() == n_items) break;
     futex_wait(caller_sleeps_, 1);
   }
   caller_sleeps_.store(0);
 }
 
-uint32_t ThreadPool::wait_for_call(uint32_t seen) {
+uint32_t ThreadPool::wait_for_call(uint32_t seen, SpinWait& spin) {
   const auto called = [this, seen] { return calls_.load(std::memory_order_acquire) != seen; };
-  if (!(spins_ && spin_until(called))) {
+  if (!spin.until(called, [this] { return shares_core_with_caller(); })) {
     sleepers_.fetch_add(1);
     while (calls_.load() == seen) futex_wait(calls_, seen);
     sleepers_.fetch_sub(1);
+    spin.slept();
   }
   return calls_.load(std::memory_order_acquire);
 }
 
 void ThreadPool::work(int32_t thread) {
-  uint32_t seen = 0;
-  for (;;) {
-    seen = wait_for_call(seen);
+  if (!cpus_.empty()) pin_thread(cpus_[static_cast<size_t>(thread) % cpus_.size()]);
+  SpinWait spin(spin_ns_, busy_machine_);
+  int64_t moved_ns = 0;
+  for (uint32_t seen = 0;;) {
+    seen = wait_for_call(seen, spin);
     if (stop_.load()) return;
-    if (!enter()) continue;
-    run_items(thread);
-    leave();
+    if (spin_ns_ > 0 && shares_core_with_caller()) leave_core_of_caller(moved_ns);
+    report(run_items(thread));
   }
+}
+
+// The system likes to wake a worker on the caller's core, and leaves it there as long as it sleeps again
+// soon.
+void ThreadPool::leave_core_of_caller(int64_t& moved_ns) {
+  const int64_t now = steady_ns();
+  if (cpus_.empty() && now - moved_ns > kMoveEveryNs) {
+    leave_cpu(caller_cpu_.load(std::memory_order_relaxed));
+    moved_ns = now;
+  } else {
+    crowded_.store(true, std::memory_order_relaxed);
+  }
+}
+
+// Who spins then keeps the other from the very core that both wait for.
+bool ThreadPool::shares_core_with_caller() const {
+  return sched_getcpu() == caller_cpu_.load(std::memory_order_relaxed);
+}
+
+void ThreadPool::pin_caller() {
+  if (pinned_caller_ == std::this_thread::get_id()) return;
+  sched_getaffinity(0, sizeof(caller_cpus_), &caller_cpus_);
+  pin_thread(cpus_.front());
+  pinned_caller_ = std::this_thread::get_id();
 }
 
 }  // namespace llmhost

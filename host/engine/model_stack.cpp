@@ -35,6 +35,14 @@ DeviceOptions device_options(const Settings& settings, RunUse use) {
   return options;
 }
 
+ThreadPoolOptions pool_options(const Settings& settings) {
+  ThreadPoolOptions options;
+  options.n_threads = static_cast<int32_t>(settings.get_int("engine.threads"));
+  options.spin_us = settings.get_int("engine.spin_us");
+  options.pin = settings.get_bool("engine.pin_threads");
+  return options;
+}
+
 const llmh_backend& find_backend(const plugin::Registry& registry, const std::string& name) {
   if (name == kReferenceBackend) return *graph::reference_backend();
   return plugin::backend(registry.require(plugin::Kind::kBackend, name));
@@ -66,7 +74,7 @@ llmh_dtype kv_dtype(const Settings& settings, RunUse use) {
 }
 
 HostDevice::HostDevice(const plugin::Registry& registry, const Settings& settings, RunUse use)
-    : pool_(static_cast<int32_t>(settings.get_int("engine.threads"))) {
+    : pool_(pool_options(settings)) {
   plugin::register_host_extension(LLMH_REFERENCE_EXTENSION, graph::reference_extension());
   const std::string& name = settings.get_string("backend.name");
   device_ = std::make_unique<Device>(find_backend(registry, name), name, device_options(settings, use),

@@ -29,7 +29,7 @@ llmh_dtype kv_dtype(const Settings& settings, RunUse use);
 // A device with the pool that it works on. Not movable: the device points at the pool.
 class HostDevice {
  public:
-  // Settings backend.*, engine.threads and engine.precision.
+  // Settings backend.*, engine.threads, engine.spin_us, engine.pin_threads and engine.precision.
   HostDevice(const plugin::Registry& registry, const Settings& settings, RunUse use);
   const Device& device() const { return *device_; }
   ThreadPool& threads() { return pool_; }

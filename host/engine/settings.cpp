@@ -2,6 +2,8 @@
 
 #include <limits>
 
+#include "core/spin_wait.h"
+
 namespace llmhost::engine {
 namespace {
 
@@ -19,6 +21,9 @@ void add_backend_keys(ConfigSchema& schema) {
 
 void add_engine_keys(ConfigSchema& schema) {
   schema.add_int("engine.threads", 0, 0, 1024, "Threads, the calling one included; 0: all cores")
+      .add_int("engine.spin_us", SpinWait::kDefaultMicroseconds, 0, 1000000,
+               "Microseconds that a thread waits for work by polling before it sleeps")
+      .add_bool("engine.pin_threads", false, "Keep each thread on a processor of its own")
       .add_int("engine.context", 0, 0, int64_t{1} << 30,
                "Most tokens of a sequence; 0: the command's default")
       .add_int("engine.batch_tokens", 512, 1, 65536, "Most tokens computed in one step")
@@ -30,6 +35,20 @@ void add_engine_keys(ConfigSchema& schema) {
       .add_enum("engine.precision", {"auto", "f32", "native"}, "auto",
                 "Activations in products with weights: f32, or native: rounded to 8 bits in blocks of 32 for "
                 "quantised weights, to bf16 for bf16 ones; auto: f32 for logits, native elsewhere");
+}
+
+void add_speculation_keys(ConfigSchema& schema) {
+  schema
+      .add_enum(
+          "engine.speculation.mode", {"off", "lookup", "draft"}, "off",
+          "Guess tokens and verify several a step: lookup takes what followed the same tokens earlier in "
+          "the text, draft asks a smaller model. Only the speed changes")
+      .add_int("engine.speculation.tokens", 4, 1, 64, "Most tokens guessed at a time")
+      .add_int("engine.speculation.ngram_min", 2, 1, 32,
+               "lookup: fewest tokens that must have occurred earlier")
+      .add_int("engine.speculation.ngram_max", 4, 1, 32, "lookup: most tokens that are looked for")
+      .add_string("engine.speculation.draft_model", "",
+                  "draft: model folder or file with the vocabulary of the model");
 }
 
 void add_sampling_keys(ConfigSchema& schema) {
@@ -55,6 +74,7 @@ ConfigSchema make_schema() {
   add_model_keys(schema);
   add_backend_keys(schema);
   add_engine_keys(schema);
+  add_speculation_keys(schema);
   add_sampling_keys(schema);
   return schema;
 }

@@ -25,6 +25,10 @@ std::vector<T> read_tensor(const model::SafetensorsFile& file, const std::string
   return values;
 }
 
+Tolerance read_tolerance(const Json& level) {
+  return {level["max_abs"].get<double>(), level.value("mean_kl", 0.0)};
+}
+
 plugin::Registry& registry() {
   static plugin::Registry* instance = [] {
     plugin::RegistryOptions options;
@@ -53,7 +57,11 @@ GoldenCase load_golden_case(const std::string& name) {
   GoldenCase golden;
   golden.name = name;
   golden.model = std::filesystem::exists(folder / "model.gguf") ? folder / "model.gguf" : folder;
-  golden.f32_tolerance = spec["tolerance"]["f32"]["max_abs"].get<double>();
+  const Json& levels = spec["tolerance"];
+  golden.f32 = read_tolerance(levels["f32"]);
+  golden.rounded = read_tolerance(levels.contains("int8")   ? levels["int8"]
+                                  : levels.contains("half") ? levels["half"]
+                                                            : levels["f32"]);
   for (size_t i = 0; i < spec["prompts"].size(); ++i) {
     const std::string suffix = "_" + std::to_string(i);
     golden.prompts.push_back(
@@ -70,6 +78,7 @@ std::vector<ActualOutput> run_prompts(const std::filesystem::path& model_path,
   Settings settings(engine::settings_schema());
   settings.set("engine.threads", std::to_string(shape.threads));
   settings.set("backend.name", shape.backend);
+  settings.set("engine.precision", shape.precision);
   const auto model = model::load_model(model_path, registry());
   engine::HostDevice host(registry(), settings, engine::RunUse::kLogits);
   engine::RunnerOptions limits;

@@ -31,19 +31,24 @@ void check_shape(const GoldenCase& golden, const std::vector<ActualOutput>& alon
   }
 }
 
+void check_shapes(const GoldenCase& golden, const std::string& precision) {
+  std::vector<std::vector<int32_t>> prompts;
+  for (const GoldenPrompt& prompt : golden.prompts) prompts.push_back(prompt.ids);
+  const auto alone = run_prompts(golden.model, prompts, 8, {.threads = 1, .precision = precision});
+  check_shape(golden, alone, {.threads = 2, .precision = precision}, 1);
+  check_shape(golden, alone, {.prefill_chunk = 1, .precision = precision}, 1);
+  check_shape(golden, alone, {.prefill_chunk = 5, .precision = precision}, 1);
+  check_shape(golden, alone, {.batch_tokens = 32, .sequences = 32, .precision = precision}, 16);
+  check_shape(golden, alone, {.prefill_chunk = 7, .sequences = 32, .precision = precision}, 16);
+}
+
 }  // namespace
 
 TEST_CASE("logits do not depend on batch, chunks or threads") {
   for (const std::string& name : golden_case_names()) {
     const GoldenCase golden = load_golden_case(name);
-    std::vector<std::vector<int32_t>> prompts;
-    for (const GoldenPrompt& prompt : golden.prompts) prompts.push_back(prompt.ids);
-    const auto alone = run_prompts(golden.model, prompts, 8, {.threads = 1});
-    check_shape(golden, alone, {.threads = 2}, 1);
-    check_shape(golden, alone, {.prefill_chunk = 1}, 1);
-    check_shape(golden, alone, {.prefill_chunk = 5}, 1);
-    check_shape(golden, alone, {.batch_tokens = 32, .sequences = 32}, 16);
-    check_shape(golden, alone, {.prefill_chunk = 7, .sequences = 32}, 16);
+    check_shapes(golden, "f32");
+    if (golden.rounded.max_abs != golden.f32.max_abs) check_shapes(golden, "native");
   }
 }
 
@@ -60,9 +65,12 @@ TEST_CASE("long prompts cross pages and tiles with the same bits") {
   }
   std::vector<std::vector<int32_t>> prompts;
   for (const GoldenPrompt& prompt : story.prompts) prompts.push_back(prompt.ids);
-  const auto alone = run_prompts(story.model, prompts, 8, {.threads = 1});
-  check_shape(story, alone, {.prefill_chunk = 1}, 1);
-  check_shape(story, alone, {.batch_tokens = 64, .prefill_chunk = 19, .sequences = 32}, 4);
+  for (const char* precision : {"f32", "native"}) {
+    const auto alone = run_prompts(story.model, prompts, 8, {.threads = 1, .precision = precision});
+    check_shape(story, alone, {.prefill_chunk = 1, .precision = precision}, 1);
+    check_shape(story, alone,
+                {.batch_tokens = 64, .prefill_chunk = 19, .sequences = 32, .precision = precision}, 4);
+  }
 }
 
 }  // namespace llmhost::test

@@ -83,6 +83,7 @@ llmh_status* open(const llmh_open_args* args, llmh_instance** out) noexcept {
     check_device(args->device);
     auto instance = std::make_unique<llmh_instance>();
     instance->kernels = choose_kernels(isa.c_str());
+    instance->rounds_activations = args->precision == LLMH_PRECISION_NATIVE;
     instance->pool = args->thread_pool;
     instance->n_threads = args->thread_pool == nullptr ? 1 : args->thread_pool->n_threads;
     if (instance->n_threads < 1) instance->n_threads = 1;
@@ -145,17 +146,15 @@ llmh_status* buffer_read(llmh_instance*, llmh_buffer* buffer, uint64_t offset, v
 // --- Weights and state
 // -------------------------------------------------------------------------------------------
 
-llmh_status* weight_bytes(llmh_instance*, const llmh_weight_source* source, uint64_t* out) noexcept {
-  return llmh::guard([&] {
-    check_weight_source(*source);
-    *out = source->data_outlives != 0 ? 0 : source->bytes;
-  });
+llmh_status* weight_bytes(llmh_instance* instance, const llmh_weight_source* source, uint64_t* out) noexcept {
+  return llmh::guard([&] { *out = taken_bytes(*instance, *source); });
 }
 
-llmh_status* prepare_weight(llmh_instance*, const llmh_weight_source* source, llmh_weight** out) noexcept {
+llmh_status* prepare_weight(llmh_instance* instance, const llmh_weight_source* source,
+                            llmh_weight** out) noexcept {
   return llmh::guard([&] {
     auto weight = std::make_unique<llmh_weight>();
-    *weight = take_weight(*source);
+    *weight = take_weight(*instance, *source);
     *out = weight.release();
   });
 }
@@ -163,6 +162,7 @@ llmh_status* prepare_weight(llmh_instance*, const llmh_weight_source* source, ll
 void release_weight(llmh_instance*, llmh_weight* weight) noexcept {
   if (weight == nullptr) return;
   free_pages(weight->copy);
+  free_pages(weight->packed);
   delete weight;
 }
 
@@ -174,7 +174,7 @@ llmh_status* state_page_bytes(llmh_instance*, const llmh_state_spec* spec, llmh_
       throw llmh::Error(LLMH_UNIMPLEMENTED, "[cpu] state of slot " + std::to_string(spec->slot) + ": kind " +
                                                 std::to_string(spec->kind) + " is not known");
     if (!is_state_dtype(dtype))
-      throw llmh::Error(LLMH_INVALID_ARGUMENT, "[cpu] the state's type must be f32, f16 or bf16");
+      throw llmh::Error(LLMH_INVALID_ARGUMENT, "[cpu] the state's type must be f32, f16, bf16 or q8_0");
     for (const int32_t size : {spec->n_kv_heads, spec->k_head_dim, spec->v_head_dim, page_tokens})
       if (size < 1 || size > kMost)
         throw llmh::Error(LLMH_INVALID_ARGUMENT, "[cpu] state of slot " + std::to_string(spec->slot) +

@@ -8,6 +8,7 @@
 
 struct llmh_instance {
   llmhost::cpu::Kernels kernels;
+  bool rounds_activations = false;         // LLMH_PRECISION_NATIVE
   const llmh_thread_pool* pool = nullptr;  // null: everything runs on the caller
   int32_t n_threads = 1;
 };
@@ -22,8 +23,9 @@ struct llmh_weight {
   llmh_dtype dtype = LLMH_DTYPE_INVALID;
   int32_t rank = 0;
   int64_t shape[LLMH_MAX_RANK] = {};
-  const uint8_t* data = nullptr;  // as stored, any alignment; the host's, or `copy`
+  const uint8_t* data = nullptr;  // as stored, any alignment; the host's, or `copy`; null: only packed
   llmh_buffer copy;
+  llmh_buffer packed;  // in the layout of kernels/packed.h, matrix after matrix; null data: not packed
 };
 
 namespace llmhost::cpu {
@@ -34,7 +36,22 @@ void free_pages(llmh_buffer& buffer);
 
 // Throws llmh::Error for a type that cannot be decoded or a size that does not fit the shape.
 void check_weight_source(const llmh_weight_source& source);
-llmh_weight take_weight(const llmh_weight_source& source);
+// Bytes that take_weight will allocate.
+uint64_t taken_bytes(const llmh_instance& instance, const llmh_weight_source& source);
+llmh_weight take_weight(const llmh_instance& instance, const llmh_weight_source& source);
+
+// body(item, thread) for each item, on the host's threads.
+template <typename Body>
+void run_parallel(const llmh_instance& instance, int64_t n_items, const Body& body) {
+  if (instance.pool == nullptr || n_items < 2 || instance.n_threads < 2) {
+    for (int64_t i = 0; i < n_items; ++i) body(i, 0);
+    return;
+  }
+  instance.pool->parallel_for(
+      instance.pool, n_items,
+      [](void* context, int64_t item, int32_t thread) { (*static_cast<const Body*>(context))(item, thread); },
+      const_cast<void*>(static_cast<const void*>(&body)));
+}
 
 // `isa` is empty or "auto" for the best of this machine, or one of its names. Throws llmh::Error with the
 // known names.

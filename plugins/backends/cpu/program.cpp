@@ -26,6 +26,18 @@ ScratchNeed graph_scratch(const llmh_graph& graph, const llmh_limits& limits) {
   return most;
 }
 
+void find_rows(Operand& operand) {
+  if (operand.rank < 1) return;
+  int64_t elements = operand.dims[0].size;
+  for (int32_t i = 1; i < operand.rank; ++i) {
+    if (operand.dims[i].symbol != LLMH_DIM_CONST) return;
+    elements *= operand.dims[i].size;
+  }
+  const llmh_dtype_layout layout = llmh_dtype_layout_of(operand.dtype);
+  operand.row_symbol = operand.dims[0].symbol;
+  operand.row_bytes = elements / layout.block_elements * layout.block_bytes;
+}
+
 Operand resolve(const llmh_compile_args& args, llmh_tensor tensor) {
   Operand operand;
   if (tensor == LLMH_NO_TENSOR) return operand;
@@ -36,6 +48,7 @@ Operand resolve(const llmh_compile_args& args, llmh_tensor tensor) {
   std::copy_n(info.dims, info.rank, operand.dims);
   const llmh_weight* weight = args.weights == nullptr ? nullptr : args.weights[tensor];
   if (weight != nullptr) {
+    operand.weight = weight;
     operand.dtype = weight->dtype;
     operand.data = const_cast<uint8_t*>(weight->data);
   } else if (info.role == LLMH_TENSOR_INPUT) {
@@ -48,6 +61,7 @@ Operand resolve(const llmh_compile_args& args, llmh_tensor tensor) {
     throw llmh::Error(LLMH_INVALID_ARGUMENT, "[cpu] tensor '" + std::string(llmh::view(info.name)) +
                                                  "' has neither a weight nor a place");
   }
+  find_rows(operand);
   return operand;
 }
 
@@ -70,8 +84,9 @@ const StateSlot* find_state(const std::vector<StateSlot>& states, const llmh_nod
 
 StateSlot state_slot(const llmh_state_view& view) {
   if (!is_state_dtype(view.dtype) || view.page_tokens < 1 || view.page_bytes < 1)
-    throw llmh::Error(LLMH_INVALID_ARGUMENT, "[cpu] state of slot " + std::to_string(view.slot) +
-                                                 ": needs f32, f16 or bf16 and at least one token a page");
+    throw llmh::Error(LLMH_INVALID_ARGUMENT,
+                      "[cpu] state of slot " + std::to_string(view.slot) +
+                          ": needs f32, f16, bf16 or q8_0 and at least one token a page");
   return {.slot = view.slot,
           .page_tokens = view.page_tokens,
           .dtype = view.dtype,
@@ -80,7 +95,8 @@ StateSlot state_slot(const llmh_state_view& view) {
           .data = view.range.buffer->data + view.range.offset};
 }
 
-Call make_call(const llmh_compile_args& args, const std::vector<StateSlot>& states, uint32_t index) {
+Call make_call(const llmh_instance& instance, const llmh_compile_args& args,
+               const std::vector<StateSlot>& states, uint32_t index) {
   const NodeView view{args.graph, args.graph->nodes[index]};
   Call call;
   call.node = view.node;
@@ -94,6 +110,8 @@ Call make_call(const llmh_compile_args& args, const std::vector<StateSlot>& stat
     call.outputs.push_back(resolve(args, view.node->outputs[i]));
   if (uses_state(view.node->op)) call.state = find_state(states, *view.node);
   if (call.entry->prepare != nullptr) call.entry->prepare(call);
+  if (call.entry->is_product != nullptr && call.entry->is_product(call))
+    call.form = form_for(instance, call.inputs[1]);
   return call;
 }
 
@@ -122,24 +140,25 @@ void compile_program(const llmh_instance& instance, const llmh_compile_args& arg
   program.limits = llmh::copy_struct(*args.limits);
   for (uint32_t i = 0; i < args.n_states; ++i) program.states.push_back(state_slot(*args.states[i]));
   for (uint32_t i = 0; i < args.graph->n_nodes; ++i)
-    program.calls.push_back(make_call(args, program.states, i));
+    program.calls.push_back(make_call(instance, args, program.states, i));
+  program.regions = make_regions(program.calls, program.limits);
   const uint64_t needed = program_scratch_bytes(instance, *args.graph, *args.limits);
   if (needed == 0) return;
   if (args.scratch.buffer == nullptr || args.scratch.bytes < needed)
     throw llmh::Error(LLMH_INVALID_ARGUMENT, "[cpu] scratch of " + std::to_string(args.scratch.bytes) +
                                                  " bytes; scratch_bytes asked for " + std::to_string(needed));
   program.scratch = args.scratch.buffer->data + args.scratch.offset;
-  program.scratch_per_thread = graph_scratch(*args.graph, *args.limits).per_thread;
+  program.scratch_need = graph_scratch(*args.graph, *args.limits);
 }
 
 void run_program(const llmh_program& program, const llmh_step& step, const llmh_call* call) {
   check_limit("tokens", step.n_tokens, program.limits.max_tokens);
   check_limit("sequences", step.n_sequences, program.limits.max_sequences);
   check_limit("output rows", step.n_outputs, program.limits.max_outputs);
-  const RunContext context(*program.instance, step, program.scratch, program.scratch_per_thread);
-  for (const Call& one : program.calls) {
+  const RunContext context(*program.instance, step, program.scratch, program.scratch_need);
+  for (const Region& region : program.regions) {
     if (llmh::is_cancelled(call)) throw llmh::Error(LLMH_CANCELLED, "[cpu] cancelled");
-    one.entry->run(context, one);
+    run_region(context, region);
   }
 }
 

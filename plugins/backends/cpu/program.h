@@ -1,17 +1,19 @@
-// A compiled graph: one call a node, in the graph's order.
+// A compiled graph: one call a node, in the graph's order, in regions.
 #pragma once
 
 #include <vector>
 
 #include "ops/op.h"
+#include "regions.h"
 
 struct llmh_program {
   const llmh_instance* instance = nullptr;
   std::vector<llmhost::cpu::StateSlot> states;  // calls point into it: not resized after compile
-  std::vector<llmhost::cpu::Call> calls;
+  std::vector<llmhost::cpu::Call> calls;        // regions point into it
+  std::vector<llmhost::cpu::Region> regions;
   llmh_limits limits{};
   uint8_t* scratch = nullptr;
-  uint64_t scratch_per_thread = 0;
+  llmhost::cpu::ScratchNeed scratch_need;
 };
 
 namespace llmhost::cpu {

@@ -1,4 +1,6 @@
-// Weights stay as stored: used in place when the host keeps them, copied once otherwise.
+// Weights stay as stored, used in place when the host keeps them and copied once otherwise, unless the
+// products that read them round activations and have a packed layout for the type.
+#include <algorithm>
 #include <cstring>
 #include <string>
 
@@ -27,6 +29,62 @@ bool is_known(llmh_dtype dtype) {
   }
 }
 
+// The matrices of a weight: rank 2 has one, rank 3 one an expert.
+struct Matrices {
+  int64_t count;
+  int64_t rows;
+  int64_t depth;
+
+  int64_t groups() const { return (rows + kPackedRows - 1) / kPackedRows; }
+  uint64_t packed_bytes(const PackedFormat& format) const {
+    uint64_t bytes = 0;  // a few rows may need more than they had, by padding: checked
+    if (__builtin_mul_overflow(static_cast<uint64_t>(count * groups()),
+                               static_cast<uint64_t>(format.group_bytes(depth)), &bytes))
+      throw llmh::Error(LLMH_INVALID_ARGUMENT, "[cpu] a packed weight's size overflows");
+    return bytes;
+  }
+};
+
+Matrices matrix_of(const llmh_weight_source& source) {
+  return {source.rank == 3 ? source.shape[0] : 1, source.shape[source.rank - 2],
+          source.shape[source.rank - 1]};
+}
+
+const PackedFormat& format_of(const llmh_instance& instance, const llmh_weight_source& source) {
+  return instance.kernels.packed.by_dtype[source.dtype];
+}
+
+// Rows of a table are read where they are stored, so these must stay there.
+bool is_packed(const llmh_instance& instance, const llmh_weight_source& source) {
+  if (!instance.rounds_activations || (source.uses & LLMH_USE_LINEAR) == 0) return false;
+  if ((source.uses & ~uint32_t{LLMH_USE_LINEAR | LLMH_USE_TABLE}) != 0) return false;
+  if ((source.uses & LLMH_USE_TABLE) != 0 && source.data_outlives == 0) return false;
+  if (source.rank != 2 && source.rank != 3) return false;
+  return source.bytes > 0 && format_of(instance, source).supports(source.shape[source.rank - 1]);
+}
+
+llmh_buffer pack(const llmh_instance& instance, const llmh_weight_source& source) {
+  const Matrices matrices = matrix_of(source);
+  const PackedFormat& format = format_of(instance, source);
+  const int64_t group_bytes = format.group_bytes(matrices.depth);
+  const int64_t row_bytes = static_cast<int64_t>(source.bytes) / (matrices.count * matrices.rows);
+  const int64_t groups = matrices.groups();
+  llmh_buffer packed = allocate_pages(matrices.packed_bytes(format));
+  constexpr int64_t kPieceBytes = 256 * 1024;
+  const int64_t piece = std::max<int64_t>(1, kPieceBytes / group_bytes);
+  const int64_t n = matrices.count * groups;
+  run_parallel(instance, (n + piece - 1) / piece, [&](int64_t item, int32_t) {
+    for (int64_t i = item * piece; i < std::min(n, (item + 1) * piece); ++i) {
+      const int64_t row = i % groups * kPackedRows;
+      const uint8_t* stored =
+          static_cast<const uint8_t*>(source.data) + (i / groups * matrices.rows + row) * row_bytes;
+      format.pack(stored, row_bytes, matrices.depth, std::min<int64_t>(kPackedRows, matrices.rows - row),
+                  packed.data + i * group_bytes);
+    }
+  });
+  return packed;
+}
+
 }  // namespace
 
 void check_weight_source(const llmh_weight_source& source) {
@@ -52,14 +110,24 @@ void check_weight_source(const llmh_weight_source& source) {
            "has " + std::to_string(source.bytes) + " bytes, its shape needs " + std::to_string(bytes));
 }
 
-llmh_weight take_weight(const llmh_weight_source& source) {
+uint64_t taken_bytes(const llmh_instance& instance, const llmh_weight_source& source) {
+  check_weight_source(source);
+  if (is_packed(instance, source)) return matrix_of(source).packed_bytes(format_of(instance, source));
+  return source.data_outlives != 0 ? 0 : source.bytes;
+}
+
+llmh_weight take_weight(const llmh_instance& instance, const llmh_weight_source& source) {
   check_weight_source(source);
   if (source.data == nullptr && source.bytes != 0) refuse(source, "no data was given");
   llmh_weight weight;
   weight.dtype = source.dtype;
   weight.rank = source.rank;
   for (int32_t i = 0; i < source.rank; ++i) weight.shape[i] = source.shape[i];
-  if (source.data_outlives != 0) {
+  const bool is_table = (source.uses & LLMH_USE_TABLE) != 0;
+  if (is_packed(instance, source)) {
+    weight.packed = pack(instance, source);
+    if (is_table) weight.data = static_cast<const uint8_t*>(source.data);
+  } else if (source.data_outlives != 0) {
     weight.data = static_cast<const uint8_t*>(source.data);
   } else {
     weight.copy = allocate_pages(source.bytes);

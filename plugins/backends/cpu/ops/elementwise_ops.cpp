@@ -115,16 +115,16 @@ void run_binary(const RunContext& context, const Call& call) {
 }
 
 constexpr OpEntry kEntries[] = {
-    {LLMH_OP_ACTIVATION, supports_activation, run_activation},
-    {LLMH_OP_GATED_ACTIVATION, supports_activation, run_gated},
-    {LLMH_OP_UNARY, supports_unary, run_unary},
-    {LLMH_OP_SOFTCAP, all_f32, run_softcap},
-    {LLMH_OP_SCALE, all_f32, run_scale},
-    {LLMH_OP_CLAMP, all_f32, run_clamp},
-    {LLMH_OP_ADD, all_f32, run_binary},
-    {LLMH_OP_SUB, all_f32, run_binary},
-    {LLMH_OP_MUL, all_f32, run_binary},
-    {LLMH_OP_DIV, all_f32, run_binary},
+    {.op = LLMH_OP_ACTIVATION, .supports = supports_activation, .run = run_activation, .is_row_wise = true},
+    {.op = LLMH_OP_GATED_ACTIVATION, .supports = supports_activation, .run = run_gated, .is_row_wise = true},
+    {.op = LLMH_OP_UNARY, .supports = supports_unary, .run = run_unary, .is_row_wise = true},
+    {.op = LLMH_OP_SOFTCAP, .supports = all_f32, .run = run_softcap, .is_row_wise = true},
+    {.op = LLMH_OP_SCALE, .supports = all_f32, .run = run_scale, .is_row_wise = true},
+    {.op = LLMH_OP_CLAMP, .supports = all_f32, .run = run_clamp, .is_row_wise = true},
+    {.op = LLMH_OP_ADD, .supports = all_f32, .run = run_binary, .is_row_wise = true},
+    {.op = LLMH_OP_SUB, .supports = all_f32, .run = run_binary, .is_row_wise = true},
+    {.op = LLMH_OP_MUL, .supports = all_f32, .run = run_binary, .is_row_wise = true},
+    {.op = LLMH_OP_DIV, .supports = all_f32, .run = run_binary, .is_row_wise = true},
 };
 
 }  // namespace

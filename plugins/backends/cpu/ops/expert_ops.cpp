@@ -1,9 +1,9 @@
-// EXPERT_LINEAR. The rows are put in the order of their experts; then work is divided over groups of an
-// expert's output columns, each for all rows of the expert. A row's numbers do not depend on its neighbours:
-// the kernel gives each output an accumulator of its own.
+// EXPERT_LINEAR. The rows are put in the order of their experts, once for all products that share input and
+// choice; then work is divided over output columns of an expert, each for all rows of the expert. A row's
+// numbers do not depend on its neighbours: the kernel gives each output an accumulator of its own.
 #include <string>
 
-#include "ops/linear.h"
+#include "ops/product.h"
 
 namespace llmhost::cpu {
 namespace {
@@ -20,7 +20,7 @@ bool supports_expert_linear(const NodeView& view) {
   return true;
 }
 
-// Which rows belong to which expert; lies in the program's shared scratch.
+// Which rows belong to which expert; lies in the program's shared scratch, behind the rounded input.
 struct Routing {
   int32_t* begin;   // [E+1] of each expert's rows in the lists
   int32_t* y_rows;  // [T*S], by expert, ascending within one
@@ -35,17 +35,22 @@ struct Routing {
         active(x_rows + rows),
         n_active(0) {}
 
+  // The rows of one expert, for one product.
+  ProductRows rows_of(const RunContext& context, const Call& call, int64_t expert) const {
+    ProductRows rows;
+    rows.bias = context.floats_or_null(call, 3);
+    if (rows.bias != nullptr) rows.bias += expert * call.inputs[1].dims[1].size;
+    rows.y = context.out(call.outputs[0]);
+    rows.x_rows = x_rows + begin[expert];
+    rows.y_rows = y_rows + begin[expert];
+    rows.tokens = begin[expert + 1] - begin[expert];
+    return rows;
+  }
+
   static uint64_t bytes(int64_t experts, int64_t rows) {
     return static_cast<uint64_t>(2 * (experts + rows) + 1) * sizeof(int32_t);
   }
 };
-
-ScratchNeed expert_scratch(const NodeView& view, const llmh_limits& limits) {
-  const llmh_tensor_info& weight = view.input(1);
-  const llmh_tensor_info& ids = view.input(2);
-  const int64_t rows = largest_size(ids.dims[0], limits) * largest_size(ids.dims[1], limits);
-  return {.per_thread = decoded_bytes(weight), .shared = Routing::bytes(weight.dims[0].size, rows)};
-}
 
 void check_ids(const Call& call, const int32_t* ids, int64_t rows, int64_t experts) {
   for (int64_t i = 0; i < rows; ++i)
@@ -78,56 +83,71 @@ Routing route(uint8_t* memory, const int32_t* ids, int64_t rows, int64_t experts
   return routing;
 }
 
-void run_expert_linear(const RunContext& context, const Call& call) {
-  const Shape weight = context.shape(call.inputs[1]);
-  const Shape ids = context.shape(call.inputs[2]);
-  const int64_t experts = weight.dims[0];
-  const int64_t columns = weight.dims[1];
-  const int64_t depth = weight.dims[2];
-  const int64_t rows = ids.count();
-  if (rows == 0 || columns == 0) return;
-  const int32_t* chosen = context.ints(call.inputs[2]);
-  check_ids(call, chosen, rows, experts);
-  const int64_t rows_per_x = call.inputs[0].rank == 2 ? ids.dims[1] : 1;
-  const Routing routing = route(context.shared_scratch(), chosen, rows, experts, rows_per_x);
-  const LinearTile tile = {.x = context.floats(call.inputs[0]),
-                           .w = nullptr,
-                           .bias = context.floats_or_null(call, 3),
-                           .y = context.out(call.outputs[0]),
-                           .x_rows = routing.x_rows,
-                           .y_rows = routing.y_rows,
-                           .x_stride = depth,
-                           .w_stride = 0,
-                           .y_stride = columns,
-                           .tokens = 0,
-                           .rows = 0,
-                           .depth = depth};
-  const LinearJob all = linear_job(context, call.inputs[1], tile);
+// How the rows of an expert are divided into pieces of work.
+struct Pieces {
+  int64_t units;       // of an expert's matrix
+  int64_t piece;       // units in one
+  int64_t per_expert;  // pieces
 
-  const int64_t mean_rows = rows / routing.n_active;
-  const int64_t pieces = int64_t{4} * context.n_threads() / routing.n_active + 1;
-  const int64_t group = group_rows(mean_rows, depth, columns, pieces);
-  const int64_t groups = (columns + group - 1) / group;
-  const int64_t work = std::max<int64_t>(1, group * depth * (mean_rows + 1));
-  const int64_t grain = std::max<int64_t>(1, kGrain * 4 / work);  // groups in an item
-  const int64_t items_each = (groups + grain - 1) / grain;
-  context.parallel(routing.n_active * items_each, [&](int64_t item, int32_t thread) {
-    const int64_t expert = routing.active[item / items_each];
-    const int64_t first = routing.begin[expert];
-    LinearJob job = all;
-    job.tile.tokens = routing.begin[expert + 1] - first;
-    job.tile.x_rows += first;
-    job.tile.y_rows += first;
-    if (job.tile.bias != nullptr) job.tile.bias += expert * columns;
-    job.weight += expert * columns * job.row_bytes;
-    const int64_t begin = item % items_each * grain;
-    for (int64_t g = begin; g < std::min(groups, begin + grain); ++g)
-      job.run_group(g * group, std::min(columns, (g + 1) * group), context.thread_scratch(thread));
+  Pieces(const Operand& weight, int64_t mean_rows, int64_t n_active, int32_t n_threads)
+      : units((weight.dims[1].size + kPackedRows - 1) / kPackedRows),
+        piece(Product::piece_units(units * n_active, weight.dims[2].size, mean_rows, n_threads)),
+        per_expert((units + piece - 1) / piece) {}
+};
+
+// Each piece is some columns of one expert, for all rows of that expert.
+void run_expert_products(const RunContext& context, std::span<const Call* const> calls,
+                         const RoundedInput& rounded) {
+  const Call& first = *calls[0];
+  const Shape ids = context.shape(first.inputs[2]);
+  const int64_t experts = first.inputs[1].dims[0].size;
+  const int64_t rows = ids.count();
+  if (rows == 0) return;
+  const int32_t* chosen = context.ints(first.inputs[2]);
+  check_ids(first, chosen, rows, experts);
+  const int64_t rows_per_x = first.inputs[0].rank == 2 ? ids.dims[1] : 1;
+  const Routing routing =
+      route(context.shared_scratch() + rounded.reserved_bytes(), chosen, rows, experts, rows_per_x);
+  const auto pieces_of = [&](const Call& call) {
+    return Pieces(call.inputs[1], rows / routing.n_active, routing.n_active, context.n_threads());
+  };
+  int64_t items = 0;
+  for (const Call* call : calls) items += pieces_of(*call).per_expert * routing.n_active;
+  context.parallel(items, [&](int64_t item, int32_t thread) {
+    for (const Call* call : calls) {
+      const Pieces pieces = pieces_of(*call);
+      if (item >= pieces.per_expert * routing.n_active) {
+        item -= pieces.per_expert * routing.n_active;
+        continue;
+      }
+      const int64_t expert = routing.active[item / pieces.per_expert];
+      const int64_t begin = item % pieces.per_expert * pieces.piece;
+      const Product product(context, call->inputs[1], expert, context.floats(call->inputs[0]), rounded,
+                            call->form, routing.rows_of(context, *call, expert));
+      product.run(begin, std::min(pieces.units, begin + pieces.piece), context.thread_scratch(thread));
+      return;
+    }
   });
 }
 
-constexpr OpEntry kEntries[] = {
-    {LLMH_OP_EXPERT_LINEAR, supports_expert_linear, run_expert_linear, expert_scratch}};
+bool is_always_product(const Call&) {
+  return true;
+}
+
+ScratchNeed expert_scratch(const NodeView& view, const llmh_limits& limits) {
+  const llmh_tensor_info& weight = view.input(1);
+  const llmh_tensor_info& ids = view.input(2);
+  const int64_t rows = largest_size(ids.dims[0], limits) * largest_size(ids.dims[1], limits);
+  return {.per_thread = decoded_bytes(weight),
+          .shared = RoundedInput::most_bytes(largest_rows(view.input(0), limits), weight.dims[2].size) +
+                    Routing::bytes(weight.dims[0].size, rows)};
+}
+
+constexpr OpEntry kEntries[] = {{.op = LLMH_OP_EXPERT_LINEAR,
+                                 .supports = supports_expert_linear,
+                                 .scratch = expert_scratch,
+                                 .is_product = is_always_product,
+                                 .run_products = run_expert_products}};
 
 }  // namespace
 

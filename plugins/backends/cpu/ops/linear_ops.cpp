@@ -1,13 +1,16 @@
-// LINEAR and MATMUL. Work is divided over rows of the weight, never over the depth of a dot product.
+// LINEAR and MATMUL. Work is divided over rows of the weight, never over the depth of a dot product. Products
+// of one input run as one region.
 #include <algorithm>
 
-#include "ops/linear.h"
+#include "ops/product.h"
 
 namespace llmhost::cpu {
 namespace {
 
-ScratchNeed linear_scratch(const NodeView& view, const llmh_limits&) {
-  return {.per_thread = decoded_bytes(view.input(1))};
+ScratchNeed linear_scratch(const NodeView& view, const llmh_limits& limits) {
+  return {.per_thread = decoded_bytes(view.input(1)),
+          .shared = RoundedInput::most_bytes(largest_rows(view.input(0), limits),
+                                             constant_size(view.input(1).dims[1]))};
 }
 
 bool supports_linear(const NodeView& view) {
@@ -18,33 +21,41 @@ bool supports_linear(const NodeView& view) {
   return weight.rank == 2 && constant_size(weight.dims[1]) >= 0 && is_decodable(weight);
 }
 
-void run_linear(const RunContext& context, const Call& call) {
-  const Shape x = context.shape(call.inputs[0]);
-  const Shape w = context.shape(call.inputs[1]);
-  const int64_t tokens = x.rows();
-  const int64_t rows = w.dims[0];
-  const int64_t depth = w.dims[1];
-  if (tokens == 0 || rows == 0) return;
-  const LinearTile tile = {.x = context.floats(call.inputs[0]),
-                           .w = nullptr,
-                           .bias = context.floats_or_null(call, 2),
-                           .y = context.out(call.outputs[0]),
-                           .x_rows = nullptr,
-                           .y_rows = nullptr,
-                           .x_stride = depth,
-                           .w_stride = 0,
-                           .y_stride = rows,
-                           .tokens = tokens,
-                           .rows = 0,
-                           .depth = depth};
-  const LinearJob job = linear_job(context, call.inputs[1], tile);
-  const int64_t group = group_rows(tokens, depth, rows, int64_t{4} * context.n_threads());
-  const int64_t groups = (rows + group - 1) / group;
-  const int64_t grain = std::max<int64_t>(1, kGrain * 4 / std::max<int64_t>(1, group * depth * tokens));
-  context.parallel_ranges(groups, grain, [&](int64_t begin, int64_t end, int32_t thread) {
-    for (int64_t g = begin; g < end; ++g)
-      job.run_group(g * group, std::min(rows, (g + 1) * group), context.thread_scratch(thread));
+ProductRows linear_rows(const RunContext& context, const Call& call) {
+  ProductRows rows;
+  rows.bias = context.floats_or_null(call, 2);
+  rows.y = context.out(call.outputs[0]);
+  rows.tokens = context.shape(call.inputs[0]).rows();
+  return rows;
+}
+
+// Pieces of work go through the units of all the weights, one weight after the other.
+void run_products(const RunContext& context, std::span<const Call* const> calls,
+                  const RoundedInput& rounded) {
+  const int64_t tokens = context.shape(calls[0]->inputs[0]).rows();
+  if (tokens == 0) return;
+  const auto product = [&](const Call& call) {
+    return Product(context, call.inputs[1], 0, context.floats(call.inputs[0]), rounded, call.form,
+                   linear_rows(context, call));
+  };
+  int64_t units = 0;
+  for (const Call* call : calls) units += product(*call).units();
+  const int64_t depth = calls[0]->inputs[1].dims[1].size;
+  const int64_t piece = Product::piece_units(units, depth, tokens, context.n_threads());
+  context.parallel((units + piece - 1) / piece, [&](int64_t item, int32_t thread) {
+    int64_t first = 0;
+    for (const Call* call : calls) {
+      const Product one = product(*call);
+      const int64_t begin = std::max<int64_t>(item * piece - first, 0);
+      const int64_t end = std::min((item + 1) * piece - first, one.units());
+      if (begin < end) one.run(begin, end, context.thread_scratch(thread));
+      first += one.units();
+    }
   });
+}
+
+bool is_always_product(const Call&) {
+  return true;
 }
 
 // A matrix [N, K] of any stored type: then it is a linear layer without a bias.
@@ -79,10 +90,15 @@ int64_t matrix_index(const Shape& result, const Shape& operand, int64_t index) {
   return offset;
 }
 
+// Whether the second operand is a weight's matrix, as is_linear saw it.
+bool is_matmul_product(const Call& call) {
+  const Operand& b = call.inputs[1];
+  return llmh::node_attrs<llmh_matmul_attrs>(*call.node).transpose_b != 0 && b.rank == 2 &&
+         b.dims[0].symbol == LLMH_DIM_CONST && b.dims[1].symbol == LLMH_DIM_CONST && call.inputs[0].rank >= 2;
+}
+
 void run_matmul(const RunContext& context, const Call& call) {
   const bool transposed = llmh::node_attrs<llmh_matmul_attrs>(*call.node).transpose_b != 0;
-  if (transposed && call.inputs[1].rank == 2 && call.inputs[1].dims[1].symbol == LLMH_DIM_CONST)
-    return run_linear(context, call);
   const Shape a = context.shape(call.inputs[0]);
   const Shape b = context.shape(call.inputs[1]);
   const Shape y = context.shape(call.outputs[0]);
@@ -123,8 +139,17 @@ void run_matmul(const RunContext& context, const Call& call) {
 }
 
 constexpr OpEntry kEntries[] = {
-    {LLMH_OP_LINEAR, supports_linear, run_linear, linear_scratch},
-    {LLMH_OP_MATMUL, supports_matmul, run_matmul, matmul_scratch},
+    {.op = LLMH_OP_LINEAR,
+     .supports = supports_linear,
+     .scratch = linear_scratch,
+     .is_product = is_always_product,
+     .run_products = run_products},
+    {.op = LLMH_OP_MATMUL,
+     .supports = supports_matmul,
+     .run = run_matmul,
+     .scratch = matmul_scratch,
+     .is_product = is_matmul_product,
+     .run_products = run_products},
 };
 
 }  // namespace

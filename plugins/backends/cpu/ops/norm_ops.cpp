@@ -91,11 +91,14 @@ void run_reduce(const RunContext& context, const Call& call) {
 }
 
 constexpr OpEntry kEntries[] = {
-    {LLMH_OP_RMS_NORM, supports_rows, run_rms_norm},
-    {LLMH_OP_ADD_RMS_NORM, supports_add_rms_norm, run_add_rms_norm},
-    {LLMH_OP_LAYER_NORM, supports_rows, run_layer_norm},
-    {LLMH_OP_SOFTMAX, supports_rows, run_softmax},
-    {LLMH_OP_REDUCE, supports_reduce, run_reduce},
+    {.op = LLMH_OP_RMS_NORM, .supports = supports_rows, .run = run_rms_norm, .is_row_wise = true},
+    {.op = LLMH_OP_ADD_RMS_NORM,
+     .supports = supports_add_rms_norm,
+     .run = run_add_rms_norm,
+     .is_row_wise = true},
+    {.op = LLMH_OP_LAYER_NORM, .supports = supports_rows, .run = run_layer_norm, .is_row_wise = true},
+    {.op = LLMH_OP_SOFTMAX, .supports = supports_rows, .run = run_softmax, .is_row_wise = true},
+    {.op = LLMH_OP_REDUCE, .supports = supports_reduce, .run = run_reduce, .is_row_wise = true},
 };
 
 }  // namespace

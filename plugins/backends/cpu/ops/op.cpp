@@ -38,6 +38,12 @@ int64_t largest_size(const llmh_dim& dim, const llmh_limits& limits) {
   }
 }
 
+int64_t largest_rows(const llmh_tensor_info& tensor, const llmh_limits& limits) {
+  int64_t rows = 1;
+  for (int32_t i = 0; i + 1 < tensor.rank; ++i) rows *= largest_size(tensor.dims[i], limits);
+  return rows;
+}
+
 bool is_decodable(const llmh_tensor_info& tensor) {
   switch (tensor.dtype) {
     case LLMH_DTYPE_F32:
@@ -54,17 +60,21 @@ bool is_decodable(const llmh_tensor_info& tensor) {
   }
 }
 
+int64_t RunContext::units(int32_t symbol) const {
+  if (symbol == LLMH_DIM_CONST) return 1;
+  if (symbol == window_.symbol) return window_.count;
+  if (symbol == LLMH_DIM_TOKENS) return step.n_tokens;
+  if (symbol == LLMH_DIM_SEQUENCES) return step.n_sequences;
+  if (symbol == LLMH_DIM_OUTPUTS) return step.n_outputs;
+  return step.n_state;
+}
+
 Shape RunContext::shape(const Operand& operand) const {
   Shape shape;
   shape.rank = operand.rank;
   for (int32_t i = 0; i < operand.rank; ++i) {
     const llmh_dim& dim = operand.dims[i];
-    int64_t factor = 1;
-    if (dim.symbol == LLMH_DIM_TOKENS) factor = step.n_tokens;
-    if (dim.symbol == LLMH_DIM_SEQUENCES) factor = step.n_sequences;
-    if (dim.symbol == LLMH_DIM_OUTPUTS) factor = step.n_outputs;
-    if (dim.symbol == LLMH_DIM_STATE) factor = step.n_state;
-    shape.dims[i] = dim.size * factor;
+    shape.dims[i] = dim.size * units(dim.symbol);
   }
   return shape;
 }
@@ -85,9 +95,10 @@ uint8_t* RunContext::data(const Operand& operand) const {
       given = step.rope_lengths;
       break;
     default:
-      return operand.data;
+      return operand.data + window_offset(operand);
   }
-  return const_cast<uint8_t*>(reinterpret_cast<const uint8_t*>(given));  // inputs are only read
+  return const_cast<uint8_t*>(reinterpret_cast<const uint8_t*>(given)) +  // inputs are only read
+         window_offset(operand);
 }
 
 }  // namespace llmhost::cpu

@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <cstring>
+#include <span>
 #include <vector>
 
 #include "instance.h"
@@ -59,7 +60,12 @@ struct Operand {
   llmh_dtype dtype = LLMH_DTYPE_INVALID;
   int32_t rank = 0;
   llmh_dim dims[LLMH_MAX_RANK] = {};
-  uint8_t* data = nullptr;  // never written for weights and constants
+  uint8_t* data = nullptr;              // never written for weights and constants
+  const llmh_weight* weight = nullptr;  // null for what is no weight
+  // When only the first dimension is symbolic: that symbol, and the bytes between its units; else
+  // LLMH_DIM_CONST.
+  int32_t row_symbol = LLMH_DIM_CONST;
+  int64_t row_bytes = 0;
 };
 
 struct StateSlot {
@@ -71,14 +77,14 @@ struct StateSlot {
   uint8_t* data = nullptr;
 };
 
-// Pages hold values first, [page_tokens][width], and end with keys, [width][page_tokens rounded up to 16]: a
-// row of keys is one element of many positions, so that scores need no horizontal sums. Either part is found
-// from its own width alone.
-int64_t state_key_stride(int32_t page_tokens);
+// Bytes of a page, for a dtype of state that is_state_dtype (ops/state.h) holds for.
 uint64_t state_page_size(int64_t key_width, int64_t value_width, llmh_dtype dtype, int32_t page_tokens);
-int64_t state_key_offset(const StateSlot& slot, int64_t key_width);
 
 struct OpEntry;
+class RoundedInput;
+
+// How the kernel of a product reads its input.
+enum class Form { kF32, kInt8, kBf16 };
 
 struct Call {
   const OpEntry* entry = nullptr;
@@ -86,16 +92,36 @@ struct Call {
   std::vector<Operand> inputs;
   std::vector<Operand> outputs;
   const StateSlot* state = nullptr;
+  Form form = Form::kF32;       // of a product
   std::vector<float> prepared;  // the op's own, filled by prepare
+};
+
+// Some of the rows of a step, of tensors whose first dimension is the symbol's: an op that is row-wise does
+// the same to them in a window as in the whole.
+struct Window {
+  int32_t symbol = LLMH_DIM_CONST;
+  int64_t begin = 0;
+  int64_t count = 0;
+  int32_t thread = 0;  // that runs the window
 };
 
 class RunContext {
  public:
-  RunContext(const llmh_instance& owner, const llmh_step& current, uint8_t* scratch, uint64_t per_thread)
-      : kernels(owner.kernels), step(current), instance_(owner), scratch_(scratch), per_thread_(per_thread) {}
+  // `scratch` has per_thread bytes for each thread, then those that are shared.
+  RunContext(const llmh_instance& owner, const llmh_step& current, uint8_t* scratch, const ScratchNeed& need)
+      : kernels(owner.kernels), step(current), instance_(owner), scratch_(scratch), need_(need) {}
 
   const Kernels& kernels;
   const llmh_step& step;
+
+  // The same step through a window; work on it stays on its thread.
+  RunContext through(const Window& window) const {
+    RunContext context = *this;
+    context.window_ = window;
+    return context;
+  }
+  const Window& window() const { return window_; }
+  int64_t units(int32_t symbol) const;  // of a dimension of size 1, window or not
 
   int32_t n_threads() const { return instance_.n_threads; }
   Shape shape(const Operand& operand) const;
@@ -110,23 +136,16 @@ class RunContext {
   }
 
   float* thread_scratch(int32_t thread) const {
-    return reinterpret_cast<float*>(scratch_ + static_cast<uint64_t>(thread) * per_thread_);
+    return reinterpret_cast<float*>(scratch_ + static_cast<uint64_t>(thread) * need_.per_thread);
   }
-  uint8_t* shared_scratch() const { return scratch_ + static_cast<uint64_t>(n_threads()) * per_thread_; }
+  uint8_t* shared_scratch() const { return scratch_ + static_cast<uint64_t>(n_threads()) * need_.per_thread; }
+  uint64_t shared_bytes() const { return need_.shared; }
 
-  // body(item, thread) for each item, on the host's threads.
+  // body(item, thread) for each item, on the host's threads; in a window on its own.
   template <typename Body>
   void parallel(int64_t n_items, const Body& body) const {
-    if (instance_.pool == nullptr || n_items < 2 || n_threads() < 2) {
-      for (int64_t i = 0; i < n_items; ++i) body(i, 0);
-      return;
-    }
-    instance_.pool->parallel_for(
-        instance_.pool, n_items,
-        [](void* context, int64_t item, int32_t thread) {
-          (*static_cast<const Body*>(context))(item, thread);
-        },
-        const_cast<void*>(static_cast<const void*>(&body)));
+    if (window_.symbol == LLMH_DIM_CONST) return run_parallel(instance_, n_items, body);
+    for (int64_t i = 0; i < n_items; ++i) body(i, window_.thread);
   }
 
   // body(begin, end, thread) over [0, n) in pieces of at least `grain`; for work whose pieces do not matter.
@@ -144,9 +163,15 @@ class RunContext {
   }
 
  private:
+  int64_t window_offset(const Operand& operand) const {
+    const bool is_windowed = window_.symbol != LLMH_DIM_CONST && operand.row_symbol == window_.symbol;
+    return is_windowed ? window_.begin * operand.row_bytes : 0;
+  }
+
   const llmh_instance& instance_;
   uint8_t* scratch_;
-  uint64_t per_thread_;
+  ScratchNeed need_;
+  Window window_;
 };
 
 // Elements of work below which another thread is not worth waking.
@@ -158,9 +183,17 @@ constexpr int64_t kGrain = 16384;
 struct OpEntry {
   llmh_op op;
   bool (*supports)(const NodeView& view);
-  void (*run)(const RunContext& context, const Call& call);
+  void (*run)(const RunContext& context, const Call& call) = nullptr;
   ScratchNeed (*scratch)(const NodeView& view, const llmh_limits& limits) = nullptr;
   void (*prepare)(Call& call) = nullptr;
+  // Whether a row of the outputs depends on the same row of the inputs alone.
+  bool is_row_wise = false;
+  // For ops that multiply their first input with a weight, their second: whether this call does, and how
+  // several such calls with the same first (and third, for routed ones) input run as one; `run` is for the
+  // other calls.
+  bool (*is_product)(const Call& call) = nullptr;
+  void (*run_products)(const RunContext& context, std::span<const Call* const> calls,
+                       const RoundedInput& rounded) = nullptr;
 };
 
 // Null for an op that this backend does not know.
@@ -171,6 +204,7 @@ bool all_f32(const NodeView& view);                 // every present input and e
 bool is_decodable(const llmh_tensor_info& tensor);  // a type with a decoder, whole blocks a row
 int64_t constant_size(const llmh_dim& dim);         // -1 for a symbolic dimension
 int64_t largest_size(const llmh_dim& dim, const llmh_limits& limits);
+int64_t largest_rows(const llmh_tensor_info& tensor, const llmh_limits& limits);  // of the last dimension
 
 // One list an ops/*.cpp; gathered by find_op.
 struct OpList {

@@ -167,7 +167,7 @@ void run_angles(const RunContext& context, const Call& call) {
 }
 
 constexpr OpEntry kEntries[] = {
-    {LLMH_OP_ROPE, supports_rope, run_rope},
+    {.op = LLMH_OP_ROPE, .supports = supports_rope, .run = run_rope, .is_row_wise = true},
     {LLMH_OP_ROPE_ANGLES, supports_angles, run_angles, angles_scratch, prepare_angles},
 };
 

@@ -155,8 +155,10 @@ void run_concat(const RunContext& context, const Call& call) {
 }
 
 constexpr OpEntry kEntries[] = {
-    {LLMH_OP_RESHAPE, supports_moves, run_reshape},     {LLMH_OP_PERMUTE, supports_permute, run_permute},
-    {LLMH_OP_SLICE, supports_slice, run_slice},         {LLMH_OP_CONCAT, supports_concat, run_concat},
+    {.op = LLMH_OP_RESHAPE, .supports = supports_moves, .run = run_reshape, .is_row_wise = true},
+    {LLMH_OP_PERMUTE, supports_permute, run_permute},
+    {LLMH_OP_SLICE, supports_slice, run_slice},
+    {LLMH_OP_CONCAT, supports_concat, run_concat},
     {LLMH_OP_BROADCAST, supports_moves, run_broadcast},
 };
 

@@ -39,6 +39,7 @@ Kernels kernels_for_chosen_target() {
   k.decode = decode_kernels();
   k.linear = linear_kernels();
   k.attention = attention_kernels();
+  k.state = state_kernels();
   k.norm = norm_kernels();
   k.elementwise = elementwise_kernels();
   k.rope = rope_kernels();

@@ -7,6 +7,7 @@
 
 #include <cstdint>
 
+#include "kernels/attention.h"
 #include "kernels/packed.h"
 #include "llmhost/dtype.h"
 
@@ -60,55 +61,6 @@ struct DenseKernels {
   void (*round_bf16)(const float* x, int64_t n, uint16_t* out);
 };
 
-enum { kAttentionRows = 16, kAttentionTile = 64 };
-
-// Up to kAttentionRows queries of one sequence that read the same key/value head.
-struct AttentionTask {
-  int32_t rows;
-  const float* query[kAttentionRows];  // [k_dim]
-  float* out[kAttentionRows];          // [v_dim]
-  int64_t position[kAttentionRows];
-  int64_t begin[kAttentionRows];  // the keys a row sees: [begin, end)
-  int64_t end[kAttentionRows];
-  float slope[kAttentionRows];         // ALiBi: slope * (key position - query position) is added to the score
-  float sink[kAttentionRows];          // a further score without a value; read when has_sinks
-  int64_t head_shift[kAttentionRows];  // sparse blocks: head * head_step
-  bool has_sinks;
-  bool has_slopes;
-  float scale;
-  float softcap;  // 0: none
-  // Of the keys [begin, end), those in near blocks and in one of every vertical_stride; see op.h.
-  int64_t block_size;  // 0: all of them
-  int64_t local_blocks;
-  int64_t vertical_stride;
-
-  const uint8_t* state;  // page 0
-  const int32_t* pages;  // of the sequence
-  int64_t page_bytes;
-  int64_t page_tokens;
-  int64_t key_offset;    // bytes in a page to this head's keys, [k_dim][key_stride]
-  int64_t key_stride;    // elements
-  int64_t value_offset;  // bytes in a page to this head's values of position 0
-  int64_t value_stride;  // elements between positions
-  int32_t k_dim;
-  int32_t v_dim;
-  float* scratch;  // attention_scratch_floats(v_dim), aligned to 64 bytes
-};
-
-constexpr int64_t padded_lanes(int64_t n) {
-  return (n + 15) / 16 * 16;
-}
-constexpr int64_t attention_scratch_floats(int64_t v_dim) {
-  return kAttentionRows * (kAttentionTile + padded_lanes(v_dim)) + 16;
-}
-
-struct AttentionKernels {
-  // By the element type of the state; online softmax over tiles at absolute positions.
-  void (*f32)(const AttentionTask& task);
-  void (*f16)(const AttentionTask& task);
-  void (*bf16)(const AttentionTask& task);
-};
-
 struct NormKernels {
   // x / sqrt(mean(x^2) + eps) * (w + offset); w may be null.
   void (*rms)(const float* x, const float* w, float eps, float offset, int64_t n, float* y);
@@ -144,6 +96,7 @@ struct Kernels {
   LinearKernels linear;
   DenseKernels dense;
   AttentionKernels attention;
+  StateKernels state;
   NormKernels norm;
   ElementwiseKernels elementwise;
   RopeKernels rope;
@@ -156,6 +109,7 @@ DecodeKernels decode_kernels();
 LinearKernels linear_kernels();
 DenseKernels dense_kernels();
 AttentionKernels attention_kernels();
+StateKernels state_kernels();
 NormKernels norm_kernels();
 ElementwiseKernels elementwise_kernels();
 RopeKernels rope_kernels();

@@ -3,7 +3,7 @@
 
 #include <algorithm>
 
-#include "ops/op.h"
+#include "ops/state_layout.h"
 
 namespace llmhost::cpu {
 
@@ -15,11 +15,6 @@ void write_state(const RunContext& context, const StateSlot& slot, const float* 
 // Throws unless each of the positions [begin, end) of a sequence lies in a page of the state.
 void check_pages(const RunContext& context, const StateSlot& slot, int64_t sequence, int64_t begin,
                  int64_t end);
-
-// The page that holds `position` of a sequence of this step.
-uint8_t* state_page(const RunContext& context, const StateSlot& slot, int64_t sequence, int64_t position);
-
-bool is_state_dtype(llmh_dtype dtype);
 
 // Of llmh_attention_attrs or llmh_mask_attrs.
 template <typename Attrs>

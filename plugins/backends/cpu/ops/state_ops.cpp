@@ -8,31 +8,6 @@
 
 namespace llmhost::cpu {
 
-int64_t state_key_stride(int32_t page_tokens) {
-  return padded_lanes(page_tokens);
-}
-
-uint64_t state_page_size(int64_t key_width, int64_t value_width, llmh_dtype dtype, int32_t page_tokens) {
-  const int64_t elements = key_width * state_key_stride(page_tokens) + value_width * page_tokens;
-  // Keys begin at a cache line, and a vector may be read past the end of the values.
-  const int64_t bytes = elements * llmh_dtype_layout_of(dtype).block_bytes;
-  return static_cast<uint64_t>((bytes + 63) / 64 * 64);
-}
-
-int64_t state_key_offset(const StateSlot& slot, int64_t key_width) {
-  return slot.page_bytes -
-         key_width * state_key_stride(slot.page_tokens) * llmh_dtype_layout_of(slot.dtype).block_bytes;
-}
-
-bool is_state_dtype(llmh_dtype dtype) {
-  return dtype == LLMH_DTYPE_F32 || dtype == LLMH_DTYPE_F16 || dtype == LLMH_DTYPE_BF16;
-}
-
-uint8_t* state_page(const RunContext& context, const StateSlot& slot, int64_t sequence, int64_t position) {
-  const int32_t* pages = context.step.page_table + sequence * context.step.page_table_stride;
-  return slot.data + pages[position / slot.page_tokens] * slot.page_bytes;
-}
-
 void check_pages(const RunContext& context, const StateSlot& slot, int64_t sequence, int64_t begin,
                  int64_t end) {
   const int32_t* pages = context.step.page_table + sequence * context.step.page_table_stride;
@@ -49,22 +24,33 @@ void check_pages(const RunContext& context, const StateSlot& slot, int64_t seque
 
 namespace {
 
-void store_element(llmh_dtype dtype, uint8_t* out, float value) {
-  if (dtype == LLMH_DTYPE_F32) {
-    std::memcpy(out, &value, sizeof value);
-    return;
+// The tokens [begin, end) of a step, of which those in one page are written together.
+void write_tokens(const RunContext& context, const StateSlot& slot, const float* k, int64_t key_width,
+                  const float* v, int64_t value_width, int64_t begin, int64_t end) {
+  const llmh_step& step = context.step;
+  const StateType type = state_type(slot.dtype);
+  const int64_t size = state_element_bytes(type);
+  const StatePart keys = key_part(slot, key_width);
+  const StatePart values = value_part(slot, value_width);
+  for (int64_t t = begin, count = 0; t < end; t += count) {
+    const int32_t sequence = step.token_sequence[t];
+    const int64_t entry = step.positions[t] / slot.page_tokens;
+    const int64_t row = step.positions[t] % slot.page_tokens;
+    count = std::min({end - t, step.sequence_begin[sequence + 1] - t, slot.page_tokens - row});
+    uint8_t* page = slot.data + step.page_table[sequence * step.page_table_stride + entry] * slot.page_bytes;
+    StateRows rows{k + t * key_width,
+                   count,
+                   key_width,
+                   page + keys.data + row * size,
+                   page + keys.scales + row * 2,
+                   state_columns(slot.page_tokens)};
+    context.kernels.state.write_keys[type](rows);
+    rows.rows = v + t * value_width;
+    rows.width = value_width;
+    rows.data = page + values.data + row * value_width * size;
+    rows.scales = page + values.scales + row * 2;
+    context.kernels.state.write_values[type](rows);
   }
-  // Saturates: an infinity in one row would reach rows that may not even see it, as 0 * inf.
-  constexpr float kLargestF16 = 65504.0F;
-  const uint16_t bits =
-      dtype == LLMH_DTYPE_F16 ? f32_to_f16(std::clamp(value, -kLargestF16, kLargestF16)) : f32_to_bf16(value);
-  std::memcpy(out, &bits, sizeof bits);
-}
-
-float load_element(llmh_dtype dtype, const uint8_t* in) {
-  if (dtype == LLMH_DTYPE_F32) return load_as<float>(in);
-  const auto bits = load_as<uint16_t>(in);
-  return dtype == LLMH_DTYPE_F16 ? f16_to_f32(bits) : bf16_to_f32(bits);
 }
 
 }  // namespace
@@ -77,22 +63,9 @@ void write_state(const RunContext& context, const StateSlot& slot, const float* 
     const int64_t count = step.sequence_begin[s + 1] - first;
     if (count > 0) check_pages(context, slot, s, step.positions[first], step.positions[first] + count);
   }
-  const int64_t size = llmh_dtype_layout_of(slot.dtype).block_bytes;
-  const int64_t key_offset = state_key_offset(slot, key_width);
-  const int64_t key_stride = state_key_stride(slot.page_tokens) * size;
   const int64_t grain = kGrain / (key_width + value_width + 1) + 1;
   context.parallel_ranges(step.n_tokens, grain, [&](int64_t begin, int64_t end, int32_t) {
-    for (int64_t t = begin; t < end; ++t) {
-      const int64_t position = step.positions[t];
-      uint8_t* page = state_page(context, slot, step.token_sequence[t], position);
-      const int64_t row = position % slot.page_tokens;
-      uint8_t* keys = page + key_offset + row * size;
-      for (int64_t i = 0; i < key_width; ++i)
-        store_element(slot.dtype, keys + i * key_stride, k[t * key_width + i]);
-      uint8_t* values = page + row * value_width * size;
-      for (int64_t i = 0; i < value_width; ++i)
-        store_element(slot.dtype, values + i * size, v[t * value_width + i]);
-    }
+    write_tokens(context, slot, k, key_width, v, value_width, begin, end);
   });
 }
 
@@ -112,18 +85,29 @@ bool supports_state_read(const NodeView& view) {
   return all_f32(view) && attrs.width > 0 && (attrs.part == LLMH_PART_KEYS || attrs.part == LLMH_PART_VALUES);
 }
 
+float load_element(StateType type, const uint8_t* data, int64_t at) {
+  if (type == kStateF32) return load_as<float>(data + at * 4);
+  if (type == kStateF16) return load_f16(data + at * 2);
+  if (type == kStateBf16) return bf16_to_f32(load_as<uint16_t>(data + at * 2));
+  return static_cast<float>(load_as<int8_t>(data + at));
+}
+
 // The row of one position, or zeros where its page was given back.
 void read_row(const StateSlot& slot, bool is_keys, int32_t width, int32_t page, int64_t row, float* out) {
   if (page < 0) {
     std::memset(out, 0, static_cast<size_t>(width) * sizeof(float));
     return;
   }
-  const int64_t size = llmh_dtype_layout_of(slot.dtype).block_bytes;
+  const StateType type = state_type(slot.dtype);
+  const StatePart part = is_keys ? key_part(slot, width) : value_part(slot, width);
   const uint8_t* data = slot.data + page * slot.page_bytes;
-  const int64_t step = is_keys ? state_key_stride(slot.page_tokens) * size : size;
-  const uint8_t* elements =
-      is_keys ? data + state_key_offset(slot, width) + row * size : data + row * width * size;
-  for (int32_t i = 0; i < width; ++i) out[i] = load_element(slot.dtype, elements + i * step);
+  const int64_t columns = state_columns(slot.page_tokens);
+  const int64_t step = is_keys ? columns : 1;
+  const int64_t first = is_keys ? row : row * width;
+  for (int32_t i = 0; i < width; ++i) {
+    out[i] = load_element(type, data + part.data, first + i * step);
+    if (type == kStateQ8) out[i] *= load_f16(data + part.scales + (i / kStateScaleBlock * columns + row) * 2);
+  }
 }
 
 void run_state_read(const RunContext& context, const Call& call) {

@@ -70,6 +70,8 @@ llmh_dtype kv_dtype(const Settings& settings, RunUse use) {
   const std::string& name = settings.get_string("engine.kv_dtype");
   if (name == "f32") return LLMH_DTYPE_F32;
   if (name == "f16") return LLMH_DTYPE_F16;
+  if (name == "bf16") return LLMH_DTYPE_BF16;
+  if (name == "q8_0") return LLMH_DTYPE_Q8_0;
   return use == RunUse::kLogits ? LLMH_DTYPE_F32 : LLMH_DTYPE_F16;
 }
 

@@ -61,10 +61,11 @@ void RunnerOptions::validate() const {
   if (positions / page_tokens + max_sequences > INT32_MAX)
     throw_invalid("state_tokens: {} positions are more pages than can be numbered; raise page_tokens",
                   positions);
-  if (kv_dtype != LLMH_DTYPE_F32 && kv_dtype != LLMH_DTYPE_F16 && kv_dtype != LLMH_DTYPE_BF16)
-    throw_invalid("kv_dtype: got {}, expected f32, f16 or bf16", llmh_dtype_layout_of(kv_dtype).name
-                                                                     ? llmh_dtype_layout_of(kv_dtype).name
-                                                                     : "an unknown type");
+  if (kv_dtype != LLMH_DTYPE_F32 && kv_dtype != LLMH_DTYPE_F16 && kv_dtype != LLMH_DTYPE_BF16 &&
+      kv_dtype != LLMH_DTYPE_Q8_0)
+    throw_invalid(
+        "kv_dtype: got {}, expected f32, f16, bf16 or q8_0",
+        llmh_dtype_layout_of(kv_dtype).name ? llmh_dtype_layout_of(kv_dtype).name : "an unknown type");
 }
 
 llmh_limits RunnerOptions::limits() const {

@@ -26,7 +26,7 @@ struct RunnerOptions {
   // it was planned to need.
   int64_t state_tokens = 0;
   int32_t page_tokens = 32;
-  llmh_dtype kv_dtype = LLMH_DTYPE_F32;  // f32, f16 or bf16
+  llmh_dtype kv_dtype = LLMH_DTYPE_F32;  // f32, f16, bf16 or q8_0
 
   void validate() const;  // throws kInvalidArgument naming the field
   llmh_limits limits() const;

@@ -30,8 +30,10 @@ void add_engine_keys(ConfigSchema& schema) {
       .add_int("engine.sequences", 1, 1, 4096, "Sequences that run together")
       .add_int("engine.prefill_chunk", 0, 0, 65536,
                "Most prompt tokens of a sequence in one step; 0: no limit of its own")
-      .add_enum("engine.kv_dtype", {"auto", "f32", "f16"}, "auto",
-                "Element type of keys and values; auto: f32 for logits, f16 elsewhere")
+      .add_enum(
+          "engine.kv_dtype", {"auto", "f32", "f16", "bf16", "q8_0"}, "auto",
+          "Element type of keys and values; auto: f32 for logits, f16 elsewhere; q8_0: 8 bits, a scale for "
+          "each 32")
       .add_enum("engine.precision", {"auto", "f32", "native"}, "auto",
                 "Activations in products with weights: f32, or native: rounded to 8 bits in blocks of 32 for "
                 "quantised weights, to bf16 for bf16 ones; auto: f32 for logits, native elsewhere");

@@ -495,7 +495,7 @@ TEST_CASE("runner options that cannot work are refused by name") {
   CHECK(refused([](RunnerOptions& o) { o.max_context = 0; }) == "max_context: got 0, expected at least 1");
   CHECK(refused([](RunnerOptions& o) { o.state_tokens = 63; }) ==
         "state_tokens: got 63, expected at least max_context, 64");
-  CHECK(refused([](RunnerOptions& o) { o.kv_dtype = LLMH_DTYPE_Q8_0; }) ==
-        "kv_dtype: got q8_0, expected f32, f16 or bf16");
+  CHECK(refused([](RunnerOptions& o) { o.kv_dtype = LLMH_DTYPE_Q4_0; }) ==
+        "kv_dtype: got q4_0, expected f32, f16, bf16 or q8_0");
   CHECK(refused([](RunnerOptions&) {}) == "accepted");
 }

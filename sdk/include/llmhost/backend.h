@@ -111,7 +111,8 @@ typedef struct llmh_state_view {
   uint32_t struct_size;
   int32_t slot;
   int32_t page_tokens; /* positions a page holds */
-  llmh_dtype dtype;    /* of the stored keys and values: f32, f16 or bf16 */
+  llmh_dtype dtype;    /* of the stored keys and values: f32, f16, bf16, or q8_0: 8 bits with a scale for each 32
+                          elements of a row, laid out as the backend likes */
   uint64_t page_bytes;
   llmh_range range;
 } llmh_state_view;

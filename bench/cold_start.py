@@ -8,40 +8,28 @@ and their ratios (ours / peer). Compare only figures of one call: machines diffe
 """
 import argparse
 import json
-import os
-import platform
 import shlex
 import statistics
-import subprocess
 import sys
-import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent / "peers"))
+
+import machine  # noqa: E402
+import process  # noqa: E402
+from problem import Problem  # noqa: E402
 
 
 def run_once(command):
-    started = time.perf_counter()
-    process = subprocess.Popen(shlex.split(command), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                               stderr=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode != 0:
-        sys.exit(f"cold_start: exit {process.returncode} of: {command}")
-    return {"seconds": time.perf_counter() - started, "cpu_seconds": usage.ru_utime + usage.ru_stime,
-            "peak_rss_mib": usage.ru_maxrss / 1024}
+    try:
+        done = process.run(shlex.split(command))
+    except Problem as problem:
+        sys.exit(f"cold_start: {problem}")
+    return {"seconds": done.seconds, "cpu_seconds": done.cpu_seconds, "peak_rss_mib": done.peak_rss_mib}
 
 
 def medians(samples):
     return {key: round(statistics.median(sample[key] for sample in samples), 4) for key in samples[0]}
-
-
-def cpu_name():
-    with open("/proc/cpuinfo") as file:
-        return next((line.split(": ")[1].strip() for line in file if line.startswith("model name")), "unknown")
-
-
-def commit():
-    folder = os.path.dirname(os.path.abspath(__file__))
-    found = subprocess.run(["git", "-C", folder, "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
-    return found.stdout.strip() or "unknown"
 
 
 def main():
@@ -58,7 +46,7 @@ def main():
     for _ in range(arguments.runs):
         for name, command in commands.items():
             samples[name].append(run_once(command))
-    report = {"machine": {"cpu": cpu_name(), "cores": os.cpu_count(), "system": platform.platform()}, "commit": commit(),
+    report = {"machine": machine.describe(), "commit": machine.commit(),
               "runs": arguments.runs, "commands": commands, "median": {name: medians(s) for name, s in samples.items()}}
     if arguments.peer:
         ours, peer = report["median"]["ours"], report["median"]["peer"]

@@ -46,7 +46,7 @@ def parser():
     made.add_argument("--program", type=Path, default=ROOT / "build" / "release" / "bin" / "llmhost", help="the llmhost to measure")
     made.add_argument("--arguments", default="", help="more arguments for it, in one word")
     made.add_argument("--free-arguments", default="", help="arguments that give up invariance, for the test 'invariance'")
-    made.add_argument("--speculation-arguments", default="", help="arguments for the test 'speculation'")
+    made.add_argument("--speculation-arguments", default="--speculate lookup", help="arguments for the test 'speculation'")
     made.add_argument("--text", type=Path, default=TEXT, help="what perplexity is measured on")
     made.add_argument("--timeout", type=float, default=1800, help="most seconds of one process")
     return made

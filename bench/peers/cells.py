@@ -2,6 +2,7 @@
 from dataclasses import asdict, dataclass
 
 import models
+import prompts
 import speed_tests
 from problem import Problem
 
@@ -16,7 +17,7 @@ OTHERS = {
     "warm": "the same with the file in the page cache",
     "perplexity": "ours in both precisions beside the peer's, on the same positions of the same text",
     "engines": "other engines beside both: CTranslate2 and OpenVINO GenAI",
-    "speculation": "generation with speculation beside plain generation, where the program offers it",
+    "speculation": "answers with --speculate lookup beside plain ones, where the program offers it",
     "invariance": "generation and prompts with --free-arguments, which give up that results do not depend on the batch",
 }
 DEFAULT_TESTS = ["pp512", "tg128", "batched", "depth", *OTHERS]
@@ -26,12 +27,12 @@ SOME_TYPES = {
     "busy": {"smol": ["F16", "Q8_0", "Q4_0"], "synth": ["Q4_0"]},
     "cold": {"smol": ["F16", "Q8_0", "Q4_0"], "synth": ["Q8_0", "Q4_0"]},
     "warm": {"smol": ["F16", "Q8_0", "Q4_0"], "synth": ["Q8_0", "Q4_0"]},
-    "speculation": {"smol": ["Q4_0"], "synth": ["Q4_0"]},
+    "speculation": {"smol": ["F16", "Q8_0", "Q4_0"]},
     "invariance": {"smol": ["Q8_0", "Q4_0", "BF16"], "synth": ["Q4_0"]},
 }
 # Text under random weights has no perplexity worth comparing; other engines are compared where all read the same shape.
 ONLY_MODELS = {"perplexity": ["smol", "gemma"], "engines": ["smol", "synth"],
-               "speculation": ["smol", "gemma", "synth", "tiny"], "invariance": ["smol", "synth", "tiny"]}
+               "speculation": ["smol", "gemma"], "invariance": ["smol", "synth", "tiny"]}
 ENGINE_TYPE = "Q8_0"
 BUSY_TEST = "tg32"
 
@@ -83,7 +84,8 @@ def cells_of(test, model, kind, threads):
             for name in ("pp512", "tg128", "tg16@d128x8"):
                 yield Cell("invariance", model, kind, name, count)
         elif test == "speculation":
-            yield Cell("speculation", model, kind, "tg128", count)
+            for text in prompts.TEXTS:
+                yield Cell("speculation", model, kind, text, count)
         elif test == "engines":
             yield Cell("engines", model, kind, "pp512+tg128", count)
         else:

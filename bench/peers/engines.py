@@ -54,6 +54,19 @@ class Ours:
         return [self.program, "run", model, prompt, "--raw", "--max-tokens", 1, "-t", threads, "--context", context,
                 *self.arguments]
 
+    def answer(self, model, prompt, tokens, threads):
+        return [self.program, "run", model, prompt, "--raw", "--max-tokens", tokens, "--temperature", 0, "-t", threads, "--json",
+                *self.arguments]
+
+    @staticmethod
+    def read_answer(output):
+        """(tokens, how many a second after the first)"""
+        answer = json_of(output, "llmhost run")
+        tokens, seconds = answer["tokens"], answer["timings"]["generate_ms"] / 1e3
+        if len(tokens) < 2 or seconds <= 0:
+            raise Problem(f"llmhost run: an answer of {len(tokens)} tokens tells no speed")
+        return tokens, (len(tokens) - 1) / seconds
+
     def perplexity(self, model, text, threads, windows, precision):
         chosen = ["--precision", precision] if precision else []
         return [self.program, "perplexity", model, text, "--window", 512, "--windows", windows, "--skip", 257, "--bos-inside",

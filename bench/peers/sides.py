@@ -9,6 +9,7 @@ import burners
 import engines
 import models
 import process
+import prompts
 import speed_tests
 from folders import cache
 from packages import python_with
@@ -107,11 +108,24 @@ def with_arguments(setup, arguments):
     return engines.Ours(setup.ours.program, [*setup.ours.arguments, *arguments])
 
 
-def compared_with_itself(setup, cell, path, side, arguments):
-    if not arguments:
-        return {}
-    return {"llmhost": speed(setup, setup.ours, cell, path),
-            side: speed(setup, with_arguments(setup, arguments), cell, path)}
+def speculation(setup, cell, path):
+    """Plain answers and those with speculation, which have to be the same tokens."""
+    prompt, count = prompts.TEXTS[cell.test]
+    seen = {}
+
+    def measure(engine, side):
+        tokens, speeds = [], []
+        for _ in range(setup.samples):
+            done = process.run(engine.answer(path, prompt, count, cell.threads), engine.environment, setup.timeout)
+            tokens, speed_of_one = engine.read_answer(done.output)
+            speeds.append(speed_of_one)
+        seen[side] = tokens
+        if len({tuple(each) for each in seen.values()}) > 1:
+            raise Problem("llmhost run: the answers with and without speculation differ")
+        return {cell.test: speeds}
+
+    guessing = with_arguments(setup, setup.speculation_arguments)
+    return {"llmhost": lambda: measure(setup.ours, "llmhost"), "speculation": lambda: measure(guessing, "speculation")}
 
 
 def precisions(setup):
@@ -126,9 +140,13 @@ def of(setup, cell, path):
     if cell.kind == "engines":
         return other_engines(setup, cell, path)
     if cell.kind == "invariance":
-        return compared_with_itself(setup, cell, path, "free", setup.free_arguments)
+        if not setup.free_arguments:
+            return {}
+        return {"llmhost": speed(setup, setup.ours, cell, path),
+                "free": speed(setup, with_arguments(setup, setup.free_arguments), cell, path)}
     if cell.kind == "speculation":
-        return compared_with_itself(setup, cell, path, "speculation", setup.speculation_arguments)
+        offered = "--speculate" in setup.ours.help_of("run")
+        return speculation(setup, cell, path) if offered else {}
     if cell.kind in ("cold", "warm"):
         return {engine.name: first_token(setup, engine, cell, path) for engine in (setup.ours, setup.peer)}
     around = burners.busy if cell.kind == "busy" else contextlib.nullcontext

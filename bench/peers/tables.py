@@ -212,7 +212,8 @@ def page(document, source, drawings):
     yield from start_table(document)
     yield from perplexity_table(document)
     yield from engines_table(document)
-    yield from self_table(document, "speculation", "speculation", "Speculation", "the same tokens with and without, tokens/s")
+    yield from self_table(document, "speculation", "speculation", "Speculation",
+                          "the same tokens by prompt lookup and without, tokens/s; a story to make up, a text to copy from the prompt")
     yield from self_table(document, "invariance", "free", "What invariance costs",
                           "tokens/s with it, and with arithmetic that is free to depend on the batch; above 1 is a cost")
     yield from limits_table(document)

@@ -16,11 +16,16 @@ constexpr int64_t kFirstCandidates = 64;
 constexpr uint64_t kDraftSeed = 0xD1B54A32D192ED03U;
 constexpr uint64_t kAcceptSeed = 0x8CB92BA72F3D8DD7U;
 
-// The index at which the running sum of `weights` passes uniform * their sum.
-size_t pick(std::span<const double> weights, double total, double uniform) {
-  const double threshold = uniform * total;
+// 1 / temperature, not so large that a difference of 0 becomes NaN.
+double inverse(float temperature) {
+  return std::min(1 / static_cast<double>(temperature), 1e30);
+}
+
+// The index at which the running sum of `weights` passes the threshold, the last that is not 0 when rounding
+// keeps it below; the size when all are 0.
+size_t pick(std::span<const double> weights, double threshold) {
   double sum = 0;
-  size_t last = 0;  // the last that can be picked at all: rounding must not choose a weight of 0
+  size_t last = weights.size();
   for (size_t i = 0; i < weights.size(); ++i) {
     if (weights[i] == 0) continue;
     sum += weights[i];
@@ -61,7 +66,8 @@ void SamplerState::undo_proposed(int32_t token) {
 
 Sampler::Sampler(int64_t vocab_size)
     : vocab_size_(vocab_size),
-      row_(static_cast<size_t>(vocab_size)),
+      row_(vocab_size),
+      sums_(static_cast<size_t>((vocab_size + LogitRow::kBlock - 1) / LogitRow::kBlock)),
       weights_(static_cast<size_t>(vocab_size)),
       selector_(vocab_size) {}
 
@@ -70,57 +76,53 @@ void Sampler::sample(std::span<const float> logits, SamplerState& state, int64_t
   if (static_cast<int64_t>(logits.size()) != vocab_size_)
     throw_error(ErrorCode::kInternal, "sampler: got a row of {} logits, expected {}", logits.size(),
                 vocab_size_);
-  require_finite(logits, position);
+  if (!assign(logits, state)) require_finite(logits, position);
   const SamplingParams& params = state.params_;
-  const std::span<const float> row = adjusted(logits, state);
-  if (params.temperature == 0)
-    choice.token = argmax(row);
-  else
-    choice.token = verify(distribution(row, params), proposal, state);
+  choice.token = params.temperature == 0 ? row_.argmax() : verify(distribution(params), proposal, state);
   ++state.drawn_;
   if (params.uses_penalties()) state.counts_.add_output(choice.token);
   fill_logprobs(logits, params, choice);
 }
 
 bool Sampler::propose(std::span<const float> logits, SamplerState& state, Proposals& proposed) {
-  if (find_not_finite(logits) >= 0) return false;
-  // Any distribution will do for q; the closer to what the model draws from, the more proposals hold.
-  const SamplingParams& params = state.params_;
   const std::span<const int32_t> before = proposed.tokens();
   for (const int32_t token : before) state.add_proposed(token);
-  const std::span<const float> row = adjusted(logits, state);
+  const bool is_finite = assign(logits, state);
   for (size_t i = before.size(); i-- > 0;) state.undo_proposed(before[i]);
+  if (!is_finite) return false;
+  const SamplingParams& params = state.params_;
   if (params.temperature == 0) {
-    proposed.push(argmax(row));
+    proposed.push(row_.argmax());
     return true;
   }
+  // Any distribution will do for q; the closer to what the model draws from, the more proposals hold.
   constexpr auto kMost = static_cast<int32_t>(Proposals::kMaxShares);
-  const Distribution from =
-      of_largest(row, params, params.top_k == 0 ? kMost : std::min(params.top_k, kMost));
-  for (size_t i = 0; i < from.size; ++i)
-    shares_[i] = {candidate_token(from.candidates[i]), weights_[i] / from.total};
+  const Distribution from = of_largest(params, params.top_k == 0 ? kMost : std::min(params.top_k, kMost));
+  const size_t n = from.candidates.size();
+  for (size_t i = 0; i < n; ++i) shares_[i] = {candidate_token(from.candidates[i]), weights_[i] / from.total};
   const double uniform = uniform_at(state.seed_ ^ kDraftSeed, state.drawn_ + before.size());
-  proposed.push(draw(from, uniform), std::span(shares_).first(from.size));
+  proposed.push(draw(from, uniform), std::span(shares_).first(n));
   return true;
 }
 
-// The row after bias and penalties.
-std::span<const float> Sampler::adjusted(std::span<const float> logits, const SamplerState& state) {
-  if (!state.params_.uses_penalties() && state.params_.logit_bias.empty()) return logits;
-  std::copy(logits.begin(), logits.end(), row_.begin());
-  apply_bias_and_penalties(state, row_);
-  return row_;
+// Takes the row with bias and penalties; false when it is not finite.
+bool Sampler::assign(std::span<const float> logits, const SamplerState& state) {
+  if (!row_.assign(logits)) return false;
+  if (!state.params_.uses_penalties() && state.params_.logit_bias.empty()) return true;
+  apply_bias_and_penalties(state);
+  row_.finish_edits();
+  return true;
 }
 
-void Sampler::apply_bias_and_penalties(const SamplerState& state, std::span<float> row) const {
+void Sampler::apply_bias_and_penalties(const SamplerState& state) {
   const SamplingParams& params = state.params_;
   for (const LogitBias& entry : params.logit_bias)
-    if (entry.token < vocab_size_) row[static_cast<size_t>(entry.token)] += entry.bias;
+    if (entry.token < vocab_size_) row_.edit(entry.token) += entry.bias;
   if (!params.uses_penalties()) return;
   for (const TokenCounts::Entry& entry : state.counts_.entries()) {
     if (entry.token < 0 || entry.token >= vocab_size_)
       continue;  // a prompt may hold ids beyond the output head
-    float& logit = row[static_cast<size_t>(entry.token)];
+    float& logit = row_.edit(entry.token);
     logit = logit > 0 ? logit / params.repetition_penalty : logit * params.repetition_penalty;
     if (entry.in_output == 0) continue;
     const float frequency = params.frequency_penalty * static_cast<float>(entry.in_output);
@@ -128,81 +130,46 @@ void Sampler::apply_bias_and_penalties(const SamplerState& state, std::span<floa
   }
 }
 
-int32_t Sampler::draw(const Distribution& from, double uniform) const {
-  const size_t index = pick(std::span(weights_).first(from.size), from.total, uniform);
-  return from.candidates.empty() ? static_cast<int32_t>(index) : candidate_token(from.candidates[index]);
-}
-
-int32_t Sampler::verify(const Distribution& from, const Proposal& proposal, const SamplerState& state) {
-  const double uniform = uniform_at(state.seed_, state.drawn_);
-  if (proposal.shares.empty()) return draw(from, uniform);
-  const double accept = uniform_at(state.seed_ ^ kAcceptSeed, state.drawn_);
-  // Weights become max(0, p - q), unnormalised, unless the proposal holds.
-  const auto index_of = [&](int32_t token) {
-    if (from.candidates.empty()) return static_cast<size_t>(token);
-    const auto is_it = [token](Candidate candidate) { return candidate_token(candidate) == token; };
-    return static_cast<size_t>(std::find_if(from.candidates.begin(), from.candidates.end(), is_it) -
-                               from.candidates.begin());
-  };
-  const auto q = std::find_if(proposal.shares.begin(), proposal.shares.end(),
-                              [&](const TokenShare& share) { return share.token == proposal.token; });
-  const size_t proposed = index_of(proposal.token);
-  const double weight = proposed < from.size ? weights_[proposed] : 0;
-  if (accept * q->share * from.total < weight) return proposal.token;
-  Distribution rest = from;
-  for (const TokenShare& share : proposal.shares) {
-    const size_t index = index_of(share.token);
-    if (index < from.size) weights_[index] = std::max(0.0, weights_[index] - share.share * from.total);
-  }
-  rest.total = 0;
-  for (size_t i = 0; i < from.size; ++i) rest.total += weights_[i];
-  return draw(rest, uniform);
-}
-
-Sampler::Distribution Sampler::distribution(std::span<const float> row, const SamplingParams& params) {
+Sampler::Distribution Sampler::distribution(const SamplingParams& params) {
   const bool takes_all = params.top_k == 0 && params.top_p == 1 && params.min_p == 0;
-  return takes_all ? of_all(row, params.temperature) : of_largest(row, params, params.top_k);
+  return takes_all ? of_all(params) : of_largest(params, params.top_k);
 }
 
-Sampler::Distribution Sampler::of_all(std::span<const float> row, double temperature) {
-  exp_row(row, row[static_cast<size_t>(argmax(row))], 1 / temperature, weights_.data());
-  double total = 0;
-  for (const double weight : weights_) total += weight;
-  return {{}, row.size(), total};
+Sampler::Distribution Sampler::of_all(const SamplingParams& params) {
+  inverse_temperature_ = static_cast<float>(inverse(params.temperature));
+  n_taken_ = 0;
+  return {{}, exp_sums(row_, inverse_temperature_, sums_)};
 }
 
-Sampler::Distribution Sampler::of_largest(std::span<const float> row, const SamplingParams& params,
-                                          int32_t top_k) {
-  const auto vocab = static_cast<int64_t>(row.size());
-  const int64_t limit = top_k > 0 ? std::min<int64_t>(top_k, vocab) : vocab;
-  const double largest = row[static_cast<size_t>(argmax(row))];
+Sampler::Distribution Sampler::of_largest(const SamplingParams& params, int32_t top_k) {
+  const int64_t limit = top_k > 0 ? std::min<int64_t>(top_k, vocab_size_) : vocab_size_;
   // The share that top_p goes by is that of what top_k left; without top_k, of the whole row.
-  const double inverse_temperature = 1 / static_cast<double>(params.temperature);
+  const double inverse_temperature = inverse(params.temperature);
   double total = 0;
-  if (top_k == 0 && params.top_p < 1) total = sum_exp(row, largest, inverse_temperature);
-  int64_t n = top_k > 0 ? limit : std::min(kFirstCandidates, vocab);
+  if (top_k == 0 && params.top_p < 1) total = exp_sums(row_, static_cast<float>(inverse_temperature), sums_);
+  int64_t n = top_k > 0 ? limit : std::min(kFirstCandidates, limit);
   std::span<const Candidate> candidates;
   size_t kept = 0;
   for (;; n = std::min(limit, n * 8)) {
-    candidates = selector_.largest(row, n);
+    candidates = selector_.largest(row_, n);
     double sum = 0;
     for (size_t i = 0; i < candidates.size(); ++i) {
-      const double logit = candidate_logit(candidates[i]);
-      weights_[i] = exp_nonpositive((logit - largest) * inverse_temperature);
+      const double below = static_cast<double>(candidate_logit(candidates[i])) - row_.largest();
+      weights_[i] = exp_nonpositive(below * inverse_temperature);
       sum += weights_[i];
     }
     if (top_k > 0) total = sum;
-    kept = cut(candidates, params, total);
+    kept = cut(params, candidates.size(), total);
     if (n == limit || kept < candidates.size()) break;
   }
   double sum = 0;
   for (size_t i = 0; i < kept; ++i) sum += weights_[i];
-  return {candidates.first(kept), kept, sum};
+  return {candidates.first(kept), sum};
 }
 
-// How many of the candidates, whose weights are in weights_, top_p and min_p leave; at least 1.
-size_t Sampler::cut(std::span<const Candidate> candidates, const SamplingParams& params, double total) {
-  size_t kept = candidates.size();
+// How many of the n candidates, whose weights are in weights_, top_p and min_p leave; at least 1.
+size_t Sampler::cut(const SamplingParams& params, size_t n, double total) const {
+  size_t kept = n;
   if (params.top_p < 1) {
     const double enough = static_cast<double>(params.top_p) * total;
     double sum = 0;
@@ -216,14 +183,94 @@ size_t Sampler::cut(std::span<const Candidate> candidates, const SamplingParams&
   return kept;
 }
 
+int32_t Sampler::draw(const Distribution& from, double uniform) const {
+  if (from.candidates.empty()) return draw_from_row(uniform * from.total);
+  const size_t n = from.candidates.size();
+  return candidate_token(
+      from.candidates[std::min(pick(std::span(weights_).first(n), uniform * from.total), n - 1)]);
+}
+
+// The block in which the running sum passes the threshold, then the token in it.
+int32_t Sampler::draw_from_row(double threshold) const {
+  int32_t last = row_.argmax();  // when all is rounded away
+  double before = 0;
+  for (int64_t block = 0; block < row_.n_blocks(); ++block) {
+    const auto sum = static_cast<double>(sums_[static_cast<size_t>(block)]);
+    const bool is_last = block + 1 == row_.n_blocks();
+    if (sum <= 0 || (before + sum <= threshold && !is_last)) {
+      before += std::max(sum, 0.0);
+      continue;
+    }
+    std::array<double, LogitRow::kBlock> weights{};
+    const size_t index = pick(block_weights(block, weights), threshold - before);
+    if (index == row_.block(block).size()) continue;
+    last = static_cast<int32_t>(block * LogitRow::kBlock + static_cast<int64_t>(index));
+    break;
+  }
+  return last;
+}
+
+// Weights of the whole row, without what take_off() took.
+std::span<const double> Sampler::block_weights(int64_t block, std::span<double> out) const {
+  std::array<float, LogitRow::kBlock> weights{};
+  const std::span<const float> values = row_.block(block);
+  exp_values(values, row_.largest(), inverse_temperature_, weights);
+  std::copy(weights.begin(), weights.end(), out.begin());
+  for (const TokenShare& taken : std::span(taken_).first(n_taken_))
+    if (taken.token / LogitRow::kBlock == block) {
+      double& weight = out[static_cast<size_t>(taken.token % LogitRow::kBlock)];
+      weight = std::max(0.0, weight - taken.share);
+    }
+  return out.first(values.size());
+}
+
+int32_t Sampler::verify(Distribution from, const Proposal& proposal, const SamplerState& state) {
+  const double uniform = uniform_at(state.seed_, state.drawn_);
+  if (proposal.shares.empty()) return draw(from, uniform);
+  const auto q = std::find_if(proposal.shares.begin(), proposal.shares.end(),
+                              [&](const TokenShare& share) { return share.token == proposal.token; });
+  const double accept = uniform_at(state.seed_ ^ kAcceptSeed, state.drawn_);
+  if (accept * q->share * from.total < weight_of(from, proposal.token)) return proposal.token;
+  take_off(from, proposal.shares);
+  return draw(from, uniform);
+}
+
+double Sampler::weight_of(const Distribution& from, int32_t token) const {
+  if (from.candidates.empty()) {
+    std::array<float, LogitRow::kBlock> weights{};
+    const float logit = row_[token];
+    exp_values(std::span(&logit, 1), row_.largest(), inverse_temperature_, weights);
+    return static_cast<double>(weights[0]);
+  }
+  for (size_t i = 0; i < from.candidates.size(); ++i)
+    if (candidate_token(from.candidates[i]) == token) return weights_[i];
+  return 0;
+}
+
+// Weights become max(0, p - q) times the old total.
+void Sampler::take_off(Distribution& from, std::span<const TokenShare> shares) {
+  const double total = from.total;
+  for (const TokenShare& share : shares) {
+    const double taken = std::min(weight_of(from, share.token), share.share * total);
+    from.total -= taken;
+    if (from.candidates.empty()) {
+      taken_[n_taken_++] = {share.token, taken};
+      sums_[static_cast<size_t>(share.token / LogitRow::kBlock)] -= static_cast<float>(taken);
+    }
+    for (size_t i = 0; i < from.candidates.size(); ++i)
+      if (candidate_token(from.candidates[i]) == share.token) weights_[i] -= taken;
+  }
+}
+
 void Sampler::fill_logprobs(std::span<const float> logits, const SamplingParams& params, Choice& choice) {
   choice.has_logprob = params.logprobs;
   choice.n_top = 0;
   if (!params.logprobs) return;
-  const double normaliser = log_sum_exp(logits);
+  if (params.uses_penalties() || !params.logit_bias.empty()) row_.assign(logits);  // as they were
+  const double normaliser = log_sum_exp(logits, static_cast<double>(row_.largest()));
   choice.logprob = static_cast<double>(logits[static_cast<size_t>(choice.token)]) - normaliser;
   if (params.top_logprobs == 0) return;
-  for (const Candidate candidate : selector_.largest(logits, params.top_logprobs)) {
+  for (const Candidate candidate : selector_.largest(row_, params.top_logprobs)) {
     const double logprob = static_cast<double>(candidate_logit(candidate)) - normaliser;
     choice.top[static_cast<size_t>(choice.n_top++)] = {candidate_token(candidate), logprob};
   }

@@ -15,6 +15,7 @@
 #include <span>
 #include <vector>
 
+#include "engine/logit_row.h"
 #include "engine/sampling_params.h"
 #include "engine/selection.h"
 #include "engine/speculation.h"
@@ -78,26 +79,34 @@ class Sampler {
   bool propose(std::span<const float> logits, SamplerState& state, Proposals& proposed);
 
  private:
-  // What a token is drawn from: weights_ of the candidates, or of the whole row when there are none.
+  // What a token is drawn from: the candidates, whose weights are in weights_, or the whole row when there
+  // are none, the sums of whose blocks are in sums_.
   struct Distribution {
     std::span<const Candidate> candidates;
-    size_t size = 0;
     double total = 0;
   };
 
-  std::span<const float> adjusted(std::span<const float> logits, const SamplerState& state);
-  void apply_bias_and_penalties(const SamplerState& state, std::span<float> row) const;
-  Distribution distribution(std::span<const float> row, const SamplingParams& params);
-  Distribution of_all(std::span<const float> row, double temperature);
-  Distribution of_largest(std::span<const float> row, const SamplingParams& params, int32_t top_k);
+  bool assign(std::span<const float> logits, const SamplerState& state);
+  void apply_bias_and_penalties(const SamplerState& state);
+  Distribution distribution(const SamplingParams& params);
+  Distribution of_all(const SamplingParams& params);
+  Distribution of_largest(const SamplingParams& params, int32_t top_k);
+  size_t cut(const SamplingParams& params, size_t n, double total) const;
   int32_t draw(const Distribution& from, double uniform) const;
-  int32_t verify(const Distribution& from, const Proposal& proposal, const SamplerState& state);
-  size_t cut(std::span<const Candidate> candidates, const SamplingParams& params, double total);
+  int32_t draw_from_row(double threshold) const;
+  std::span<const double> block_weights(int64_t block, std::span<double> out) const;
+  int32_t verify(Distribution from, const Proposal& proposal, const SamplerState& state);
+  double weight_of(const Distribution& from, int32_t token) const;
+  void take_off(Distribution& from, std::span<const TokenShare> shares);
   void fill_logprobs(std::span<const float> logits, const SamplingParams& params, Choice& choice);
 
   int64_t vocab_size_;
-  std::vector<float> row_;       // [V] logits after bias and penalties
-  std::vector<double> weights_;  // [V] unnormalised probabilities
+  LogitRow row_;                                         // after bias and penalties
+  float inverse_temperature_ = 1;                        // of the distribution of the whole row
+  std::vector<float> sums_;                              // [blocks] of its weights
+  std::array<TokenShare, Proposals::kMaxShares> taken_;  // weights taken off it
+  size_t n_taken_ = 0;
+  std::vector<double> weights_;  // [V] of candidates, most probable first
   Selector selector_;
   std::array<TokenShare, Proposals::kMaxShares> shares_;  // of a proposal
 };

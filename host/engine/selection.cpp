@@ -5,10 +5,10 @@
 #include <cmath>
 #include <limits>
 
+#include "engine/vectors.h"
+
 namespace llmhost::engine {
 namespace {
-
-constexpr int64_t kBlock = 64;
 
 // Bits that order like the float does, as unsigned.
 uint32_t ordered_bits(float value) {
@@ -18,21 +18,6 @@ uint32_t ordered_bits(float value) {
 
 float from_ordered_bits(uint32_t bits) {
   return std::bit_cast<float>((bits & 0x80000000U) != 0 ? bits & 0x7FFFFFFFU : ~bits);
-}
-
-// Sixteen running maxima, which the compiler keeps in vector registers; one would be a chain of dependent
-// steps.
-float maximum(const float* values, int64_t n) {
-  constexpr int64_t kLanes = 16;
-  float lanes[kLanes];
-  std::fill(lanes, lanes + kLanes, values[0]);
-  int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes)
-    for (int64_t j = 0; j < kLanes; ++j) lanes[j] = values[i + j] > lanes[j] ? values[i + j] : lanes[j];
-  float largest = lanes[0];
-  for (const float lane : lanes) largest = std::max(largest, lane);
-  for (; i < n; ++i) largest = std::max(largest, values[i]);
-  return largest;
 }
 
 // e^x for x <= 0 with selects instead of branches, so that loops over it are vectorised.
@@ -63,6 +48,75 @@ inline double exp_without_branch(double x) {
   return x > -700.0 ? result : 0.0;
 }
 
+// What exp() takes is turned into powers of 2: 2^((value - largest) * scale).
+float power_scale(float inverse_temperature) {
+  return inverse_temperature * 1.44269504F;
+}
+
+// In single precision, with selects instead of branches: 2^f as 1 + f * q(f) for |f| <= 1/2, with the q of
+// degree 4 whose largest relative error is the least (1e-7, with roundings 2e-7).
+LLMHOST_VECTOR_PART void exp_lanes(const float* values, float largest, float scale, Floats& out) {
+  constexpr float kRound = 0x1.8p23F;  // adding it rounds to an integer, which stands in the low bits then
+  constexpr float kLeast = -120.0F;
+  Floats value;
+  load_lanes(values, value);
+  const Floats x = (value - largest) * scale;
+  const Floats bounded = x > kLeast ? x : Floats{} + kLeast;
+  const Floats shifted = bounded + kRound;
+  const Floats f = bounded - (shifted - kRound);
+  Floats sum = f * 0x1.5bba12p-10F + 0x1.3cea88p-7F;
+  sum = sum * f + 0x1.c6b752p-5F;
+  sum = sum * f + 0x1.ebf9bcp-3F;
+  sum = sum * f + 0x1.62e42ap-1F;
+  sum = sum * f + 1.0F;
+  const Words exponent = (reinterpret_cast<Words>(shifted) << 23) + (uint32_t{127} << 23);
+  out = x > kLeast ? sum * reinterpret_cast<Floats>(exponent) : Floats{};
+}
+
+// One whole block.
+LLMHOST_VECTOR_CLONES void exp_block(const float* values, float largest, float scale, float* out) {
+  for (int64_t i = 0; i < LogitRow::kBlock; i += kLanes) {
+    Floats weights;
+    exp_lanes(values + i, largest, scale, weights);
+    std::memcpy(out + i, &weights, sizeof(weights));
+  }
+}
+
+LLMHOST_VECTOR_CLONES float exp_block_sum(const float* values, float largest, float scale) {
+  Floats sums = {};
+  for (int64_t i = 0; i < LogitRow::kBlock; i += kLanes) {
+    Floats weights;
+    exp_lanes(values + i, largest, scale, weights);
+    sums += weights;
+  }
+  return sum_of_lanes(sums);
+}
+
+// A block as whole as exp_block and exp_block_sum want it: what is missing weighs nothing.
+struct WholeBlock {
+  explicit WholeBlock(std::span<const float> values) : data(values.data()) {
+    if (values.size() == LogitRow::kBlock) return;
+    std::fill(padded, padded + LogitRow::kBlock, std::numeric_limits<float>::lowest());
+    std::copy(values.begin(), values.end(), padded);
+    data = padded;
+  }
+  const float* data;
+  float padded[LogitRow::kBlock];
+};
+
+// The sum of exp(values - largest) in double.
+LLMHOST_VECTOR_CLONES double exp_sum_double(const float* values, int64_t n, double largest) {
+  double exps[LogitRow::kBlock] = {};
+  double lanes[8] = {};
+  for (int64_t begin = 0; begin < n; begin += LogitRow::kBlock) {
+    const int64_t count = std::min(LogitRow::kBlock, n - begin);
+    for (int64_t i = 0; i < count; ++i)
+      exps[i] = exp_without_branch(static_cast<double>(values[begin + i]) - largest);
+    for (int64_t i = 0; i < count; ++i) lanes[i % 8] += exps[i];
+  }
+  return ((lanes[0] + lanes[1]) + (lanes[2] + lanes[3])) + ((lanes[4] + lanes[5]) + (lanes[6] + lanes[7]));
+}
+
 }  // namespace
 
 Candidate make_candidate(float logit, int32_t token) {
@@ -81,83 +135,63 @@ double exp_nonpositive(double x) {
   return exp_without_branch(x);
 }
 
-void exp_row(std::span<const float> row, double largest, double inverse_temperature, double* out) {
-  for (size_t i = 0; i < row.size(); ++i)
-    out[i] = exp_without_branch((static_cast<double>(row[i]) - largest) * inverse_temperature);
+void exp_values(std::span<const float> values, float largest, float inverse_temperature,
+                std::span<float, LogitRow::kBlock> out) {
+  const WholeBlock block(values);
+  exp_block(block.data, largest, power_scale(inverse_temperature), out.data());
 }
 
-double sum_exp(std::span<const float> row, double largest, double inverse_temperature) {
-  constexpr size_t kChunk = 512;
-  double values[kChunk];
-  double sums[4] = {};
-  for (size_t begin = 0; begin < row.size(); begin += kChunk) {
-    const size_t n = std::min(kChunk, row.size() - begin);
-    std::fill(values, values + kChunk, 0.0);
-    exp_row(row.subspan(begin, n), largest, inverse_temperature, values);
-    for (size_t i = 0; i < kChunk; ++i) sums[i % 4] += values[i];
+double exp_sums(const LogitRow& row, float inverse_temperature, std::span<float> sums) {
+  const float scale = power_scale(inverse_temperature);
+  double total = 0;
+  for (int64_t i = 0; i < row.n_blocks(); ++i) {
+    const WholeBlock block(row.block(i));
+    float& sum = sums[static_cast<size_t>(i)];
+    sum = exp_block_sum(block.data, row.largest(), scale);
+    total += static_cast<double>(sum);
   }
-  return (sums[0] + sums[1]) + (sums[2] + sums[3]);
+  return total;
 }
 
-int64_t find_not_finite(std::span<const float> row) {
-  constexpr uint32_t kExponent = 0x7F800000U;
-  const auto is_bad = [](float value) { return (std::bit_cast<uint32_t>(value) & kExponent) == kExponent; };
-  uint32_t bad = 0;  // no branch inside, so that it is vectorised
-  for (const float value : row) bad |= is_bad(value) ? 1U : 0U;
-  if (bad == 0) return -1;
-  return std::find_if(row.begin(), row.end(), is_bad) - row.begin();
-}
-
-int32_t argmax(std::span<const float> row) {
-  const float largest = maximum(row.data(), static_cast<int64_t>(row.size()));
-  return static_cast<int32_t>(std::find(row.begin(), row.end(), largest) - row.begin());
-}
-
-double log_sum_exp(std::span<const float> row) {
-  const double largest = maximum(row.data(), static_cast<int64_t>(row.size()));
-  return largest + std::log(sum_exp(row, largest, 1));
+double log_sum_exp(std::span<const float> row, double largest) {
+  return largest + std::log(exp_sum_double(row.data(), static_cast<int64_t>(row.size()), largest));
 }
 
 Selector::Selector(int64_t vocab_size) {
-  const auto blocks = static_cast<size_t>((vocab_size + kBlock - 1) / kBlock);
-  block_max_.reserve(blocks);
-  block_order_.reserve(blocks);
+  block_order_.reserve(static_cast<size_t>((vocab_size + LogitRow::kBlock - 1) / LogitRow::kBlock));
   candidates_.reserve(static_cast<size_t>(vocab_size));
 }
 
-float Selector::lower_bound_of_largest(std::span<const float> row, int64_t k) {
-  const auto n = static_cast<int64_t>(row.size());
-  block_max_.clear();
-  for (int64_t begin = 0; begin < n; begin += kBlock)
-    block_max_.push_back(maximum(row.data() + begin, std::min(kBlock, n - begin)));
-  if (k >= static_cast<int64_t>(block_max_.size())) return -std::numeric_limits<float>::infinity();
+float Selector::lower_bound_of_largest(const LogitRow& row, int64_t k) {
+  if (k >= row.n_blocks()) return -std::numeric_limits<float>::infinity();
   // The k largest block maxima are k elements, so the k-th largest element is no smaller than the k-th of
   // them.
-  block_order_.assign(block_max_.begin(), block_max_.end());
+  block_order_.assign(row.block_maxima().begin(), row.block_maxima().end());
   std::nth_element(block_order_.begin(), block_order_.begin() + (k - 1), block_order_.end(),
                    std::greater<>());
   return block_order_[static_cast<size_t>(k - 1)];
 }
 
-std::span<const Candidate> Selector::largest(std::span<const float> row, int64_t k) {
-  const auto n = static_cast<int64_t>(row.size());
-  k = std::min(k, n);
+std::span<const Candidate> Selector::largest(const LogitRow& row, int64_t k) {
+  k = std::min(k, row.size());
   candidates_.clear();
   if (k <= 0) return {};
   const float bound = lower_bound_of_largest(row, k);
-  for (size_t block = 0; block < block_max_.size(); ++block) {
-    if (block_max_[block] < bound) continue;
-    const int64_t begin = static_cast<int64_t>(block) * kBlock;
-    for (int64_t i = begin; i < std::min(begin + kBlock, n); ++i)
-      if (row[static_cast<size_t>(i)] >= bound)
-        candidates_.push_back(make_candidate(row[static_cast<size_t>(i)], static_cast<int32_t>(i)));
-  }
+  for (int64_t i = 0; i < row.n_blocks(); ++i)
+    if (row.block_maxima()[static_cast<size_t>(i)] >= bound)
+      collect(row.block(i), i * LogitRow::kBlock, bound);
   if (k < static_cast<int64_t>(candidates_.size())) {
     std::nth_element(candidates_.begin(), candidates_.begin() + (k - 1), candidates_.end());
     candidates_.resize(static_cast<size_t>(k));
   }
   std::sort(candidates_.begin(), candidates_.end());
   return candidates_;
+}
+
+void Selector::collect(std::span<const float> values, int64_t first, float bound) {
+  for (size_t i = 0; i < values.size(); ++i)
+    if (values[i] >= bound)
+      candidates_.push_back(make_candidate(values[i], static_cast<int32_t>(first) + static_cast<int32_t>(i)));
 }
 
 }  // namespace llmhost::engine

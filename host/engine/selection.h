@@ -1,10 +1,12 @@
-// Numeric kernels over one row of logits: the same bits on every machine (own exponential, fixed order of
-// sums, no fused multiply-add), in O(V) where the work allows it.
+// Numeric kernels over rows of logits: the same bits on every machine (own exponentials, fixed order of sums,
+// no fused multiply-add).
 #pragma once
 
 #include <cstdint>
 #include <span>
 #include <vector>
+
+#include "engine/logit_row.h"
 
 namespace llmhost::engine {
 
@@ -17,19 +19,16 @@ float candidate_logit(Candidate candidate);
 // e^x for x <= 0, relative error below 1e-14; 0 below -700.
 double exp_nonpositive(double x);
 
-// out[i] = exp((row[i] - largest) * inverse_temperature); `largest` is the row's.
-void exp_row(std::span<const float> row, double largest, double inverse_temperature, double* out);
-// The sum of the same.
-double sum_exp(std::span<const float> row, double largest, double inverse_temperature);
+// out[i] = exp((values[i] - largest) * inverse_temperature) in single precision for at most a block of
+// values, 0 beyond them. Relative error below 2e-5 (2e-6 for what matters, weights above 1e-4); 0 below
+// 1e-36.
+void exp_values(std::span<const float> values, float largest, float inverse_temperature,
+                std::span<float, LogitRow::kBlock> out);
+// sums[b] = the sum of these over block b of the row; returns the sum of all.
+double exp_sums(const LogitRow& row, float inverse_temperature, std::span<float> sums);
 
-// The first index whose value is NaN or infinite, or -1.
-int64_t find_not_finite(std::span<const float> row);
-
-// The index of the largest value, the lowest of equals.
-int32_t argmax(std::span<const float> row);
-
-// log(sum(exp(row))), in double.
-double log_sum_exp(std::span<const float> row);
+// log(sum(exp(row))), in double; `largest` is the row's.
+double log_sum_exp(std::span<const float> row, double largest);
 
 // Finds the largest elements of rows. Keeps its workspace.
 class Selector {
@@ -38,13 +37,13 @@ class Selector {
   explicit Selector(int64_t vocab_size);
 
   // The k largest (all, when the row has fewer), sorted; valid until the next call.
-  std::span<const Candidate> largest(std::span<const float> row, int64_t k);
+  std::span<const Candidate> largest(const LogitRow& row, int64_t k);
 
  private:
   // A value that at least k elements reach and, usually, few more do.
-  float lower_bound_of_largest(std::span<const float> row, int64_t k);
+  float lower_bound_of_largest(const LogitRow& row, int64_t k);
+  void collect(std::span<const float> values, int64_t first, float bound);
 
-  std::vector<float> block_max_;
   std::vector<float> block_order_;
   std::vector<Candidate> candidates_;
 };

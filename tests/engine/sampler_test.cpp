@@ -124,8 +124,10 @@ TEST_CASE("largest finds the k largest in order, lower ids first among equals") 
       return row[static_cast<size_t>(a)] > row[static_cast<size_t>(b)];
     });
     Selector selector(static_cast<int64_t>(vocab));
+    LogitRow scanned(static_cast<int64_t>(vocab));
+    REQUIRE(scanned.assign(row));
     for (const int64_t k : {0, 1, 2, 20, 64, 65, 100, 4999, 9999}) {
-      const auto found = selector.largest(row, k);
+      const auto found = selector.largest(scanned, k);
       REQUIRE(static_cast<int64_t>(found.size()) == std::min<int64_t>(k, static_cast<int64_t>(vocab)));
       for (size_t i = 0; i < found.size(); ++i) REQUIRE(candidate_token(found[i]) == order[i]);
     }

@@ -1,6 +1,8 @@
 // Waiting for another thread by polling, for a bounded time, before it is worth sleeping.
 #pragma once
 
+#include <sys/resource.h>
+
 #include <algorithm>
 #include <atomic>
 #include <chrono>
@@ -22,15 +24,29 @@ inline void pause_cpu() {
 #endif
 }
 
-// Whether other processes want the cores: known for a while after a thread noticed that it had lost its core.
+// Whether other processes want the cores: known for a while after a thread was put off its core. Threads that
+// then sleep between calls rather than spin get their turn sooner, and together more of the machine.
 class BusyMachine {
  public:
   static constexpr int64_t kRememberNs = 20'000'000;
+  static constexpr int64_t kLookEveryNs = 1'000'000;
 
   void notice(int64_t now_ns) { until_.store(now_ns + kRememberNs, std::memory_order_relaxed); }
   bool is_busy(int64_t now_ns) const { return now_ns < until_.load(std::memory_order_relaxed); }
 
+  // Whether the calling thread, always the same one or ordered with it, lost its core since it last asked.
+  void look(int64_t now_ns) {
+    if (now_ns - looked_ns_ < kLookEveryNs) return;
+    looked_ns_ = now_ns;
+    rusage usage{};
+    getrusage(RUSAGE_THREAD, &usage);
+    if (usage.ru_nivcsw != switches_) notice(now_ns);
+    switches_ = usage.ru_nivcsw;
+  }
+
  private:
+  int64_t looked_ns_ = 0;
+  long switches_ = 0;
   std::atomic<int64_t> until_{0};
 };
 

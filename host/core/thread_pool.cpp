@@ -135,6 +135,7 @@ void ThreadPool::run_call(int64_t n_items) {
   calls_.store(calls_.load(std::memory_order_relaxed) + 1);
   if (sleepers_.load() > 0) futex_wake(calls_, static_cast<int>(n_items - 1));
   const int64_t mine = run_items(0);
+  busy_machine_.look(steady_ns());
   wait_for_workers(n_items - mine);
 }
 
@@ -206,7 +207,7 @@ void ThreadPool::work(int32_t thread) {
 // soon.
 void ThreadPool::leave_core_of_caller(int64_t& moved_ns) {
   const int64_t now = steady_ns();
-  if (cpus_.empty() && now - moved_ns > kMoveEveryNs) {
+  if (cpus_.empty() && now - moved_ns > kMoveEveryNs && !busy_machine_.is_busy(now)) {
     leave_cpu(caller_cpu_.load(std::memory_order_relaxed));
     moved_ns = now;
   } else {

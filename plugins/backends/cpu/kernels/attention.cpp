@@ -21,6 +21,7 @@ namespace llmhost::cpu::HWY_NAMESPACE {
 namespace {
 
 constexpr float kMinusInfinity = -std::numeric_limits<float>::infinity();
+constexpr int kTileGroups = kAttentionTile / kAttentionGroup;
 constexpr int kGroupVectors = static_cast<int>(kAttentionGroup / hn::MaxLanes(F32()));
 
 // One chunk of a task at work.
@@ -136,12 +137,11 @@ void score(const Work& work, const RowBlock& block, const KeyColumns<T>* columns
 // Each block of rows reads the keys as they are stored, and asks for those of the next tile.
 template <typename T>
 void score_stored(const Work& work) {
-  constexpr int kAhead = kAttentionTile / kAttentionGroup;
   const AttentionState& state = work.task.state;
   KeyColumns<T> columns[kAttentionChunk / kAttentionGroup * kGroupVectors];
   const auto lanes = lane_count();
   for (int g = 0; g < work.groups.count; ++g) {
-    const ChunkGroup& next = work.groups.group[std::min(g + kAhead, work.groups.count - 1)];
+    const ChunkGroup& next = work.groups.group[std::min(g + kTileGroups, work.groups.count - 1)];
     for (int v = 0; v < kGroupVectors; ++v) {
       KeyColumns<T>& one = columns[g * kGroupVectors + v];
       one = columns_of<T>(state, work.groups.group[g], v * lanes);
@@ -155,7 +155,6 @@ void score_stored(const Work& work) {
 // Keys are decoded once for all rows.
 template <typename T>
 void score_decoded(const Work& work) {
-  constexpr int kTileGroups = kAttentionTile / kAttentionGroup;
   KeyColumns<float> columns[kTileGroups * kGroupVectors];
   for (int v = 0; v < kTileGroups * kGroupVectors; ++v)
     columns[v] = {work.tile + v * lane_count(), work.tile + v * lane_count(), nullptr};
@@ -263,7 +262,7 @@ void add_stored(const Work& work) {
   for (RowBlock block{}; next_block<T>(work, most_rows<T>(), block);) {
     for (int g = block.begin; g < block.end; ++g) {
       const ChunkGroup& group = work.groups.group[g];
-      const ChunkGroup& next = work.groups.group[std::min(g + 1, work.groups.count - 1)];
+      const ChunkGroup& next = work.groups.group[std::min(g + kTileGroups, work.groups.count - 1)];
       ValueBlock<T> values{};
       values.weights = work.scores + block.row * kAttentionChunk + g * kAttentionGroup;
       values.values = values_of<T>(state, group);
@@ -330,7 +329,6 @@ void decode_values(const Work& work, int begin, int end) {
 
 template <typename T>
 void add_decoded(const Work& work) {
-  constexpr int kTileGroups = kAttentionTile / kAttentionGroup;
   for (int first = 0; first < work.groups.count; first += kTileGroups) {
     const int last = std::min(first + kTileGroups, work.groups.count);
     decode_values<T>(work, first, last);
@@ -354,16 +352,39 @@ void add_decoded(const Work& work) {
 // --- Chunks
 // --------------------------------------------------------------------------------------------------------
 
+// The first keys of a chunk, before it is begun.
 template <typename T>
-void chunk(const AttentionTask& task, int64_t number, const AttentionPartial& out) {
+void prefetch_keys(const AttentionTask& task, const ChunkGroups& groups) {
+  for (int g = 0; g < std::min(groups.count, kTileGroups); ++g) {
+    const T* keys = columns_of<T>(task.state, groups.group[g], 0).at;
+    for (int32_t i = 0; i < task.k_dim; ++i) hwy::Prefetch(keys + i * task.state.key_stride);
+  }
+}
+
+// The first values, while the weights are computed.
+template <typename T>
+void prefetch_values(const AttentionTask& task, const ChunkGroups& groups) {
+  constexpr int64_t kLine = 64 / sizeof(T);
+  for (int g = 0; g < std::min(groups.count, kTileGroups); ++g) {
+    const T* values = values_of<T>(task.state, groups.group[g]);
+    for (int64_t key = 0; key < groups.group[g].count; ++key, values += task.state.value_stride)
+      for (int64_t i = 0; i < task.v_dim; i += kLine) hwy::Prefetch(values + i);
+  }
+}
+
+template <typename T>
+void chunk(const AttentionTask& task, int64_t number, int64_t next, const AttentionPartial& out) {
   const ChunkGroups groups = groups_of(task, number);
   const Work work = work_of(task, groups, out);
   std::fill_n(out.sums, task.rows * work.sums_stride, 0.0F);
   const bool is_decoded = !std::is_same_v<T, float> && task.rows > kDirectRows;
   // A vector of values has one scale only where heads begin at whole vectors.
   const bool is_uneven = has_scales<T>() && task.state.value_first % kAttentionGroup != 0;
+  prefetch_keys<T>(task, groups);
   is_decoded ? score_decoded<T>(work) : score_stored<T>(work);
+  prefetch_values<T>(task, groups);
   weigh(work, is_decoded ? kBlockRows : most_rows<T>());
+  if (next >= 0) prefetch_keys<T>(task, groups_of(task, next));
   is_decoded || is_uneven ? add_decoded<T>(work) : add_stored<T>(work);
 }
 

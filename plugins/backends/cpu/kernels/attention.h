@@ -106,8 +106,9 @@ constexpr int64_t attention_chunk(int64_t position, int64_t page_tokens) {
 struct AttentionKernels {
   // Copies the scaled queries to scratch; before any chunk of the task.
   void (*prepare)(const AttentionTask& task) = nullptr;
-  // One chunk alone, by the state's type.
-  void (*chunk[kStateTypes])(const AttentionTask& task, int64_t chunk, const AttentionPartial& out) = {};
+  // One chunk alone, by the state's type. The caller goes on with chunk `next`; -1: with something else.
+  void (*chunk[kStateTypes])(const AttentionTask& task, int64_t chunk, int64_t next,
+                             const AttentionPartial& out) = {};
   // into = into and then a later chunk.
   void (*merge)(const AttentionTask& task, const AttentionPartial& later,
                 const AttentionPartial& into) = nullptr;

@@ -43,13 +43,17 @@ inline ChunkGroups groups_of(const AttentionTask& task, int64_t chunk) {
   const int64_t begin = *std::min_element(task.begin, task.begin + task.rows);
   const int64_t end = *std::max_element(task.end, task.end + task.rows);
   const int64_t page_columns = padded_lanes(state.page_tokens);
+  int64_t page = chunk * kAttentionChunk / page_columns;
+  int64_t row = chunk * kAttentionChunk % page_columns;
   ChunkGroups groups;
-  for (int64_t column = chunk * kAttentionChunk; column < (chunk + 1) * kAttentionChunk;
-       column += kAttentionGroup) {
-    const int64_t page = column / page_columns;
+  for (int i = 0; i < kAttentionChunk / kAttentionGroup; ++i, row += kAttentionGroup) {
+    if (row == page_columns) {
+      row = 0;
+      ++page;
+    }
     ChunkGroup group{};
-    group.row = column % page_columns;
-    group.first = page * state.page_tokens + group.row;
+    group.row = row;
+    group.first = page * state.page_tokens + row;
     if (group.first >= end) break;
     group.count = std::min({int64_t{kAttentionGroup}, state.page_tokens - group.row, end - group.first});
     if (group.first + group.count <= begin || !is_group_seen(task, group)) continue;

@@ -21,7 +21,7 @@ bool supports_attention(const NodeView& view) {
 // --- How a step's work is cut into items
 // ---------------------------------------------------------------------------------------
 
-constexpr int64_t kItemsPerThread = 4;
+constexpr int64_t kItemsPerThread = 8;
 constexpr int64_t kMostSplitFloats = int64_t{1} << 22;
 constexpr int64_t kMostSplitBlocks = 4096;
 
@@ -31,7 +31,8 @@ struct Share {
   int64_t rows;
   int64_t blocks;  // of rows of one key/value head
   int64_t first_chunk;
-  int64_t pieces;         // items a block is cut into: 1, or one a chunk
+  int64_t pieces;         // items a block is cut into
+  int64_t chunks;         // in all
   int64_t first_counter;  // of split blocks: how many pieces are done
   int64_t first_partial;  // floats
 };
@@ -132,9 +133,11 @@ void AttentionJob::make_shares() {
 }
 
 void AttentionJob::split(Share& share, int64_t last_position, int64_t& counter, int64_t& partial) const {
-  const int64_t pieces = attention_chunk(last_position, slot.page_tokens) - share.first_chunk + 1;
+  share.chunks = attention_chunk(last_position, slot.page_tokens) - share.first_chunk + 1;
+  const int64_t wanted = (kItemsPerThread * context.n_threads() + share.blocks - 1) / share.blocks;
+  const int64_t pieces = std::min(wanted, share.chunks);
   const int64_t floats =
-      share.blocks * pieces * attention_partial_floats(block_rows(share), attrs.v_head_dim);
+      share.blocks * share.chunks * attention_partial_floats(block_rows(share), attrs.v_head_dim);
   if (pieces < 2 || counter + share.blocks > kMostSplitBlocks || partial + floats > partial_floats) return;
   share.pieces = pieces;
   share.first_counter = counter;
@@ -221,7 +224,7 @@ void AttentionJob::run_whole(const AttentionTask& task) const {
   const int64_t end = *std::max_element(task.end, task.end + task.rows);
   const int64_t last = attention_chunk(end - 1, slot.page_tokens);
   for (int64_t chunk = attention_chunk(begin, slot.page_tokens); chunk <= last; ++chunk) {
-    kernels.chunk[state_type(slot.dtype)](task, chunk, one);
+    kernels.chunk[state_type(slot.dtype)](task, chunk, chunk < last ? chunk + 1 : -1, one);
     kernels.merge(task, one, all);
   }
   kernels.finish(task, all);
@@ -230,21 +233,32 @@ void AttentionJob::run_whole(const AttentionTask& task) const {
 void AttentionJob::run_piece(const Share& share, int64_t block, int64_t piece,
                              const AttentionTask& task) const {
   const int64_t stride = attention_partial_floats(block_rows(share), task.v_dim);
-  float* place = partials + share.first_partial + block * share.pieces * stride;
+  float* place = partials + share.first_partial + block * share.chunks * stride;
   const auto partial = [&](int64_t i) { return attention_partial(place + i * stride, task.rows); };
-  kernels.chunk[state_type(slot.dtype)](task, share.first_chunk + piece, partial(piece));
+  const int64_t end = share.chunks * (piece + 1) / share.pieces;
+  for (int64_t i = share.chunks * piece / share.pieces; i < end; ++i) {
+    const int64_t chunk = share.first_chunk + i;
+    kernels.chunk[state_type(slot.dtype)](task, chunk, i + 1 < end ? chunk + 1 : -1, partial(i));
+  }
   const std::atomic_ref<int32_t> done(counters[share.first_counter + block]);
   if (done.fetch_add(1, std::memory_order_acq_rel) + 1 < share.pieces) return;
   const AttentionPartial all = attention_partial(partial_place(task, 0), task.rows);
   clear(all, task.rows, task.v_dim);
-  for (int64_t i = 0; i < share.pieces; ++i) kernels.merge(task, partial(i), all);
+  for (int64_t i = 0; i < share.chunks; ++i) kernels.merge(task, partial(i), all);
   kernels.finish(task, all);
 }
 
-// The last items first: in a prompt they are the longest.
+// Threads begin with equal runs of items: each shall get every so manieth piece of work, beginning with the
+// last, which in a prompt are the longest.
+int64_t number_of(int64_t item, int64_t n_items, int64_t n_threads) {
+  const int64_t run = n_items / n_threads;
+  const int64_t place = item < run * n_threads ? item % run * n_threads + item / run : item;
+  return n_items - 1 - place;
+}
+
 void AttentionJob::run_item(int64_t item, int32_t thread) const {
   const int32_t n_sequences = context.step.n_sequences;
-  const int64_t number = shares[n_sequences].first_item - 1 - item;
+  const int64_t number = number_of(item, shares[n_sequences].first_item, context.n_threads());
   const Share* after = std::upper_bound(shares, shares + n_sequences + 1, number,
                                         [](int64_t i, const Share& share) { return i < share.first_item; });
   const Share& share = after[-1];

@@ -35,7 +35,7 @@ TEST_CASE("open refuses unknown options and instruction sets with the known ones
   args.n_options = 1;
   llmh_instance* instance = nullptr;
   const Error error = plugin::take_error(cpu_backend().open(&args, &instance));
-  CHECK(std::string(error.what()).find("unknown option 'threads'; known: isa") != std::string::npos);
+  CHECK(std::string(error.what()).find("unknown option 'threads'; known: isa, layout") != std::string::npos);
 }
 
 TEST_CASE("device_info names the processor and its memory") {

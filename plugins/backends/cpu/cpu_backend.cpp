@@ -71,18 +71,32 @@ llmh_status* device_info(uint32_t index, llmh_device_info* out) noexcept {
   });
 }
 
+Layout parse_layout(const std::string& name) {
+  if (name == "auto") return Layout::kMeasured;
+  if (name == "packed") return Layout::kPacked;
+  if (name == "stored") return Layout::kStored;
+  throw llmh::Error(LLMH_INVALID_ARGUMENT,
+                    "[cpu] option layout: '" + name + "' is not one of auto, packed, stored");
+}
+
 llmh_status* open(const llmh_open_args* args, llmh_instance** out) noexcept {
   return llmh::guard([&] {
     std::string isa;
+    Layout layout = Layout::kMeasured;
     for (uint32_t i = 0; i < args->n_options; ++i) {
       const std::string key(llmh::view(args->options[i].key));
-      if (key != "isa")
-        throw llmh::Error(LLMH_INVALID_ARGUMENT, "[cpu] unknown option '" + key + "'; known: isa");
-      isa = llmh::view(args->options[i].value);
+      const std::string value(llmh::view(args->options[i].value));
+      if (key == "isa")
+        isa = value;
+      else if (key == "layout")
+        layout = parse_layout(value);
+      else
+        throw llmh::Error(LLMH_INVALID_ARGUMENT, "[cpu] unknown option '" + key + "'; known: isa, layout");
     }
     check_device(args->device);
     auto instance = std::make_unique<llmh_instance>();
     instance->kernels = choose_kernels(isa.c_str());
+    instance->layouts = LayoutChoice(layout);
     instance->rounds_activations = args->precision == LLMH_PRECISION_NATIVE;
     instance->pool = args->thread_pool;
     instance->n_threads = args->thread_pool == nullptr ? 1 : args->thread_pool->n_threads;

@@ -4,11 +4,13 @@
 #include <cstdint>
 
 #include "kernels/kernels.h"
+#include "layout_choice.h"
 #include "llmhost/backend.h"
 
 struct llmh_instance {
   llmhost::cpu::Kernels kernels;
-  bool rounds_activations = false;         // LLMH_PRECISION_NATIVE
+  bool rounds_activations = false;  // LLMH_PRECISION_NATIVE
+  llmhost::cpu::LayoutChoice layouts;
   const llmh_thread_pool* pool = nullptr;  // null: everything runs on the caller
   int32_t n_threads = 1;
 };
@@ -37,8 +39,8 @@ void free_pages(llmh_buffer& buffer);
 // Throws llmh::Error for a type that cannot be decoded or a size that does not fit the shape.
 void check_weight_source(const llmh_weight_source& source);
 // Bytes that take_weight will allocate.
-uint64_t taken_bytes(const llmh_instance& instance, const llmh_weight_source& source);
-llmh_weight take_weight(const llmh_instance& instance, const llmh_weight_source& source);
+uint64_t taken_bytes(llmh_instance& instance, const llmh_weight_source& source);
+llmh_weight take_weight(llmh_instance& instance, const llmh_weight_source& source);
 
 // body(item, thread) for each item, on the host's threads.
 template <typename Body>

@@ -55,12 +55,15 @@ const PackedFormat& format_of(const llmh_instance& instance, const llmh_weight_s
 }
 
 // Rows of a table are read where they are stored, so these must stay there.
-bool is_packed(const llmh_instance& instance, const llmh_weight_source& source) {
+bool is_packed(llmh_instance& instance, const llmh_weight_source& source) {
   if (!instance.rounds_activations || (source.uses & LLMH_USE_LINEAR) == 0) return false;
   if ((source.uses & ~uint32_t{LLMH_USE_LINEAR | LLMH_USE_TABLE}) != 0) return false;
   if ((source.uses & LLMH_USE_TABLE) != 0 && source.data_outlives == 0) return false;
   if (source.rank != 2 && source.rank != 3) return false;
-  return source.bytes > 0 && format_of(instance, source).supports(source.shape[source.rank - 1]);
+  const Matrices matrices = matrix_of(source);
+  return source.bytes > 0 && format_of(instance, source).supports(matrices.depth) &&
+         instance.layouts.packs(instance.kernels, source.dtype, static_cast<const uint8_t*>(source.data),
+                                matrices.rows, matrices.depth);
 }
 
 llmh_buffer pack(const llmh_instance& instance, const llmh_weight_source& source) {
@@ -110,13 +113,13 @@ void check_weight_source(const llmh_weight_source& source) {
            "has " + std::to_string(source.bytes) + " bytes, its shape needs " + std::to_string(bytes));
 }
 
-uint64_t taken_bytes(const llmh_instance& instance, const llmh_weight_source& source) {
+uint64_t taken_bytes(llmh_instance& instance, const llmh_weight_source& source) {
   check_weight_source(source);
   if (is_packed(instance, source)) return matrix_of(source).packed_bytes(format_of(instance, source));
   return source.data_outlives != 0 ? 0 : source.bytes;
 }
 
-llmh_weight take_weight(const llmh_instance& instance, const llmh_weight_source& source) {
+llmh_weight take_weight(llmh_instance& instance, const llmh_weight_source& source) {
   check_weight_source(source);
   if (source.data == nullptr && source.bytes != 0) refuse(source, "no data was given");
   llmh_weight weight;

@@ -38,6 +38,7 @@ Kernels kernels_for_chosen_target() {
   k.isa = hwy::TargetName(targets & -targets);  // the lowest bit is the best
   k.decode = decode_kernels();
   k.linear = linear_kernels();
+  k.dense = dense_kernels();
   k.attention = attention_kernels();
   k.state = state_kernels();
   k.norm = norm_kernels();

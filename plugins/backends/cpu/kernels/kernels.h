@@ -36,6 +36,7 @@ struct LinearTile {
   int64_t tokens;
   int64_t rows;
   int64_t depth;
+  bool w_cached = false;  // w was written or read a moment ago: it need not come from memory
 };
 
 struct LinearKernels {

@@ -36,8 +36,8 @@ struct LinearJob {
   LinearTile tile;  // for all rows of the matrix; w and its stride are filled in for a group
   const uint8_t* weight;
   int64_t row_bytes;
-  DecodeFn decode;  // null: rows are f32 in place
-  const Kernels* kernels;
+  DecodeFn decode;  // null: rows are multiplied in place
+  void (*multiply)(const LinearTile& tile);
 
   // The rows [begin, end) of the matrix.
   void run_group(int64_t begin, int64_t end, float* scratch) const {
@@ -47,15 +47,22 @@ struct LinearJob {
     if (tile.bias != nullptr) part.bias = tile.bias + begin;
     const uint8_t* source = weight + begin * row_bytes;
     if (decode == nullptr) {
-      part.w = reinterpret_cast<const float*>(source);
+      part.w = source;
       part.w_stride = tile.depth;
     } else {
       part.w = scratch;
       part.w_stride = row_floats(tile.depth);
+      part.w_cached = true;
       for (int64_t r = 0; r < part.rows; ++r)
         decode(source + r * row_bytes, tile.depth, scratch + r * part.w_stride);
     }
-    kernels->linear.dot(part);
+    multiply(part);
+  }
+
+  // The same in groups that fit into `scratch`.
+  void run_rows(int64_t begin, int64_t end, float* scratch) const {
+    const int64_t group = decode == nullptr ? end - begin : group_rows(tile.tokens, tile.depth, end - begin, 1);
+    for (int64_t row = begin; row < end; row += group) run_group(row, std::min(end, row + group), scratch);
   }
 };
 
@@ -65,10 +72,12 @@ inline LinearJob linear_job(const RunContext& context, const Operand& weight, co
   job.tile = tile;
   job.weight = context.data(weight);
   job.row_bytes = tile.depth / layout.block_elements * layout.block_bytes;
-  const bool in_place =
-      weight.dtype == LLMH_DTYPE_F32 && reinterpret_cast<uintptr_t>(job.weight) % alignof(float) == 0;
-  job.decode = in_place ? nullptr : context.kernels.decode.by_dtype[weight.dtype];
-  job.kernels = &context.kernels;
+  const DenseKernels& dense = context.kernels.dense;
+  job.multiply = weight.dtype == LLMH_DTYPE_F16    ? dense.f16
+                 : weight.dtype == LLMH_DTYPE_BF16 ? dense.bf16
+                                                   : dense.f32;
+  const bool in_place = weight.dtype == LLMH_DTYPE_F32 || job.multiply != dense.f32;
+  if (!in_place) job.decode = context.kernels.decode.by_dtype[weight.dtype];
   return job;
 }
 

@@ -39,6 +39,7 @@ Product::Product(const RunContext& context, const Operand& weight, int64_t matri
                            .rows = 0,
                            .depth = depth};
   stored_ = linear_job(context, weight, tile);
+  if (is_bf16) stored_.multiply = context.kernels.dense.bf16_native;
   stored_.weight += matrix * n_rows_ * stored_.row_bytes;
 }
 
@@ -54,19 +55,7 @@ void Product::run(int64_t begin, int64_t end, float* scratch) const {
     multiply_(tile);
     return;
   }
-  if (form_ == Form::kBf16) {
-    LinearTile tile = stored_.tile;
-    tile.w = stored_.weight + first * stored_.row_bytes;
-    tile.w_stride = tile.depth;
-    tile.rows = last - first;
-    tile.y += first;
-    if (tile.bias != nullptr) tile.bias += first;
-    stored_.kernels->dense.bf16_native(tile);
-    return;
-  }
-  const int64_t group = group_rows(stored_.tile.tokens, stored_.tile.depth, last - first, 1);
-  for (int64_t row = first; row < last; row += group)
-    stored_.run_group(row, std::min(last, row + group), scratch);
+  stored_.run_rows(first, last, scratch);
 }
 
 int64_t Product::piece_units(int64_t all_units, int64_t depth, int64_t tokens, int32_t n_threads) {

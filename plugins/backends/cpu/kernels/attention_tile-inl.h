@@ -69,6 +69,12 @@ constexpr bool looks_ahead() {
   return kRows <= kDirectRows;
 }
 
+// Vectors of one line of the cache, of which one prefetch is enough.
+template <typename T>
+constexpr int line_vectors() {
+  return static_cast<int>(std::max<size_t>(1, 64 / (sizeof(T) * hn::MaxLanes(F32()))));
+}
+
 // Keys of one vector of columns: at[i * stride] is element i. `next` will be read in the same way later.
 template <typename T>
 struct KeyColumns {
@@ -90,6 +96,8 @@ struct KeyBlock {
 // scores[row, column] = sum over k_dim, ascending.
 template <int kRows, int kVectors, typename T>
 HWY_INLINE void score_block(const KeyBlock<T>& block, const KeyColumns<T>* columns) {
+  // Not more than two: what is further may lie in another page.
+  constexpr int kStep = std::min(line_vectors<T>(), 2);
   const F32 d;
   const auto lanes = lane_count();
   Floats sum[kRows][kVectors];
@@ -114,7 +122,8 @@ HWY_INLINE void score_block(const KeyBlock<T>& block, const KeyColumns<T>* colum
       for (int v = 0; v < kVectors; ++v) {
         k[v] = load_state(d, at[v]);
         if constexpr (has_scales<T>()) k[v] = hn::Mul(k[v], scale[v]);
-        if constexpr (looks_ahead<kRows>()) hwy::Prefetch(reinterpret_cast<const uint8_t*>(at[v]) + ahead[v]);
+        if (looks_ahead<kRows>() && v % kStep == 0)
+          hwy::Prefetch(reinterpret_cast<const uint8_t*>(at[v]) + ahead[v]);
         at[v] += block.stride;
       }
       for (int r = 0; r < kRows; ++r) {
@@ -172,7 +181,7 @@ HWY_INLINE void value_block(const ValueBlock<T>& block) {
     for (int v = 0; v < kVectors; ++v) {
       value[v] = load_state(d, at + v * lanes);
       if constexpr (has_scales<T>()) value[v] = hn::Mul(value[v], hn::Set(d, scales[v][key]));
-      if constexpr (looks_ahead<kRows>())
+      if (looks_ahead<kRows>() && v % line_vectors<T>() == 0)
         hwy::Prefetch(reinterpret_cast<const uint8_t*>(at + v * lanes) + ahead);
     }
     for (int r = 0; r < kRows; ++r) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "cli/chat_interrupt.h"
+#include "cli/support.h"
 #include "core/error.h"
 
 namespace llmhost::cli {
@@ -25,18 +26,12 @@ class TextDecoder final : public engine::TokenDecoder {
   std::unique_ptr<text::Decoding> decoding_;
 };
 
-// A lone weights file has its tokenizer beside it.
-std::filesystem::path tokenizer_path(const std::filesystem::path& model) {
-  if (model.extension() == ".safetensors") return model.has_parent_path() ? model.parent_path() : ".";
-  return model;
-}
-
 engine::RunnerOptions limits_for_one(const Settings& settings, const model::LoadedModel& model) {
   engine::RunnerOptions limits = generation_limits(settings, model.info());
   limits.max_sequences = 1;
   limits.max_outputs = 1;
   limits.max_tokens = static_cast<int32_t>(std::min<int64_t>(limits.max_tokens, limits.max_context));
-  return limits;
+  return with_speculation(settings, limits);
 }
 
 }  // namespace
@@ -49,7 +44,8 @@ ChatModel::ChatModel(const std::string& path, const Settings& settings, PromptMa
   prompts_ = std::make_unique<PromptMaker>(model().checkpoint(), tokenizer_.get(), settings, form);
   engine::EngineOptions options;
   options.prefill_chunk = static_cast<int32_t>(settings.get_int("engine.prefill_chunk"));
-  engine_ = std::make_unique<engine::Engine>(opened_.stack().runner(), options);
+  speculation_ = std::make_unique<Speculation>(settings, opened_, prompts_->tokenizer());
+  engine_ = std::make_unique<engine::Engine>(opened_.stack().runner(), options, speculation_->proposer());
   session_ = std::make_unique<engine::Session>(*engine_);
 }
 
@@ -101,7 +97,7 @@ Answer ChatModel::answer(const Prompt& prompt, const engine::SamplingParams& sam
   }
   const Clock::time_point end = Clock::now();
   if (result->reason == engine::FinishReason::kError) throw_error(ErrorCode::kInternal, "{}", result->error);
-  Answer answer{std::move(*result), {}, false};
+  Answer answer{std::move(*result), {}, false, speculation_->is_on()};
   answer.times.prompt_s = seconds(first.value_or(end) - start);
   answer.times.generate_s = seconds(end - first.value_or(end));
   answer.times.steps = answer.result.usage.output_tokens - (answer.result.stop_token < 0 ? 1 : 0);

@@ -14,6 +14,7 @@
 #include "cli/chat_prompt.h"
 #include "cli/chat_sampling.h"
 #include "cli/model_options.h"
+#include "cli/speculation.h"
 #include "engine/engine.h"
 #include "engine/session.h"
 
@@ -34,6 +35,7 @@ struct Answer {
   engine::Result result;
   AnswerTimes times;
   bool context_is_full = false;
+  bool speculated = false;  // tokens were proposed, or could have been
 };
 
 class ChatModel {
@@ -65,6 +67,7 @@ class ChatModel {
   std::future<std::shared_ptr<const text::Tokenizer>> tokenizer_;
   OpenedModel opened_;
   std::unique_ptr<PromptMaker> prompts_;
+  std::unique_ptr<Speculation> speculation_;
   std::unique_ptr<engine::Engine> engine_;
   std::unique_ptr<engine::Session> session_;
 };

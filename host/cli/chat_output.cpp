@@ -57,6 +57,8 @@ std::string describe(const AnswerReport& report) {
                       rate(computed(usage), times.prompt_s), usage.output_tokens,
                       rate(times.steps, times.generate_s), report.load_s + times.prompt_s);
   if (report.load_s > 0) text += fmt::format(" ({:.2f} s of it loading)", report.load_s);
+  if (report.answer.speculated)
+    text += fmt::format("; drafted {}, accepted {}, {} steps", usage.proposed, usage.accepted, usage.steps);
   if (report.answer.context_is_full) text += "; the context is full";
   return text;
 }
@@ -80,6 +82,10 @@ OrderedJson to_json(const AnswerReport& report, bool with_prompt) {
                      {"generated_tokens_per_s", rate(times.steps, times.generate_s)}}},
                    {"seed", result.seed},
                    {"warnings", report.warnings}};
+  if (report.answer.speculated)
+    json["speculation"] = {{"drafted", result.usage.proposed},
+                           {"accepted", result.usage.accepted},
+                           {"steps", result.usage.steps}};
   if (with_prompt) json["prompt"] = prompt_json(report.prompt);
   return json;
 }

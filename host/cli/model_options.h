@@ -25,6 +25,7 @@ class OpenedModel {
   OpenedModel(const std::string& path, const Settings& settings, engine::RunUse use,
               const std::function<engine::RunnerOptions(const model::LoadedModel&)>& limits);
 
+  const plugin::Registry& registry() const { return *registry_; }
   const model::LoadedModel& model() const { return *model_; }
   const engine::Device& device() const { return host_->device(); }
   engine::ModelStack& stack() { return *stack_; }

@@ -11,6 +11,7 @@
 #include "cli/chat_output.h"
 #include "cli/chat_repl.h"
 #include "cli/command.h"
+#include "cli/speculation.h"
 #include "core/error.h"
 #include "core/paths.h"
 
@@ -37,6 +38,7 @@ class RunCommand final : public Command {
     options.setting("--context", "engine.context");
     options.setting("--chat-template", "model.chat_template");
     declare_sampling(options);
+    declare_speculation_options(options);
     declare_model_options(options);
   }
 
@@ -45,6 +47,7 @@ class RunCommand final : public Command {
     check();
     const bool is_chat = prompt_.empty() && isatty(STDIN_FILENO) != 0;
     if (is_chat && context.json) throw UsageError("run: --json needs a prompt");
+    speculation_options(context.settings);
     resolve_sampling(context.settings, {});  // a value out of range is told before anything is loaded
     return is_chat ? chat(context) : answer_once(context, is_chat ? std::string() : read_prompt());
   }

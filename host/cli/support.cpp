@@ -37,6 +37,11 @@ model::LoadOptions load_options(const Settings& settings) {
   return {settings.get_string("model.arch"), settings.get_bool("model.best_effort")};
 }
 
+std::filesystem::path tokenizer_path(const std::filesystem::path& model) {
+  if (model.extension() == ".safetensors") return model.has_parent_path() ? model.parent_path() : ".";
+  return model;
+}
+
 OrderedJson recipe_json(const model::LoadedModel& model) {
   OrderedJson rows = OrderedJson::array();
   for (const model::RecipeChoice& choice : model.recipe())

@@ -24,6 +24,10 @@ void add_engine_keys(ConfigSchema& schema) {
       .add_int("engine.spin_us", SpinWait::kDefaultMicroseconds, 0, 1000000,
                "Microseconds that a thread waits for work by polling before it sleeps")
       .add_bool("engine.pin_threads", false, "Keep each thread on a processor of its own")
+      .add_string(
+          "engine.weight_cache", "off",
+          "Where weights in the device's layout are kept between starts: off, auto (the cache folder) "
+          "or a folder")
       .add_int("engine.context", 0, 0, int64_t{1} << 30,
                "Most tokens of a sequence; 0: the command's default")
       .add_int("engine.batch_tokens", 512, 1, 65536, "Most tokens computed in one step")

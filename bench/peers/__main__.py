@@ -10,6 +10,7 @@ import json
 import os
 import re
 import shlex
+import signal
 import sys
 import time
 from datetime import datetime, timezone
@@ -26,6 +27,7 @@ from problem import Problem
 from store import Store, write_json
 
 TEXT = Path("/usr/share/common-licenses/GPL-3")
+BUSY = 0.1  # a share of the machine that other work may take
 SAY = {"file": sys.stderr, "flush": True}
 
 
@@ -122,11 +124,16 @@ def measure_cell(store, setup, cell, path, repeats):
     repeats = 1 if cell.kind == "perplexity" else repeats
     failed = set()
     for turn in range(repeats):
+        if all(store.rounds(key, side) > turn for side in functions):
+            continue
+        store.note_busy(key, machine.busy_share())
         # Every other turn the other way round: nobody is always the one who finds the machine warm.
         for side, function in list(functions.items())[:: 1 if turn % 2 == 0 else -1]:
             if store.rounds(key, side) <= turn and side not in failed and not measure_side(store, key, side, function):
                 failed.add(side)
-    return f"{key}: {summary(store.document['cells'][key])}"
+    measured = store.document["cells"][key]
+    warning = f" (others kept {100 * measured['others_busy']:.0f} % of the machine busy)" if measured["others_busy"] > BUSY else ""
+    return f"{key}: {summary(measured)}{warning}"
 
 
 def needs_limits(chosen):
@@ -141,19 +148,27 @@ def measure_limits(store, chosen):
             store.save()
 
 
+def note_model(store, program, cell, path):
+    name = f"{cell.model}/{cell.type}"
+    if name not in store.document["models"]:
+        facts = models.facts(models.described(program, path))
+        store.document["models"][name] = {"title": models.MODELS[cell.model].title, **facts}
+
+
 def measure_all(options, chosen, store, setup):
     started = time.monotonic()
     if needs_limits(chosen):
         measure_limits(store, chosen)
     unfinished = 0
     for index, cell in enumerate(chosen):
-        path = models.ensure(cell.model, cell.type, setup.peer.folder)
-        name = f"{cell.model}/{cell.type}"
-        if name not in store.document["models"]:
-            store.document["models"][name] = {"title": models.MODELS[cell.model].title,
-                                              **models.facts(models.described(options.program, path))}
-        text = measure_cell(store, setup, cell, path, options.repeats)
-        unfinished += bool(store.document["cells"].get(cell.key(), {}).get("errors"))
+        try:
+            path = models.ensure(cell.model, cell.type, setup.peer.folder)
+            note_model(store, options.program, cell, path)
+            text = measure_cell(store, setup, cell, path, options.repeats)
+            unfinished += bool(store.document["cells"].get(cell.key(), {}).get("errors"))
+        except Problem as problem:
+            unfinished += 1
+            text = f"{cell.key()}: {problem}"
         print(f"[{index + 1}/{len(chosen)}, {time.monotonic() - started:.0f} s] {text}", **SAY)
     return unfinished
 
@@ -192,7 +207,12 @@ def run(options, command):
     return 1 if unfinished else 0
 
 
+def stop(*_):
+    raise KeyboardInterrupt
+
+
 def main():
+    signal.signal(signal.SIGTERM, stop)
     arguments = sys.argv[1:]
     options = parser().parse_args(arguments)
     try:

@@ -23,8 +23,9 @@ OTHERS = {
 DEFAULT_TESTS = ["pp512", "tg128", "batched", "depth", *OTHERS]
 # Types for tests that take long, where none are asked for by name.
 SOME_TYPES = {
-    "depth": {"smol": ["F16", "Q8_0", "Q4_0"], "synth": ["Q4_0"]},
-    "busy": {"smol": ["F16", "Q8_0", "Q4_0"], "synth": ["Q4_0"]},
+    "batched": {"synth": ["Q4_0"]},
+    "depth": {"smol": ["F16", "Q8_0", "Q4_0"], "synth": [], "mixtral": [], "qwenmoe": []},
+    "busy": {"smol": ["F16", "Q8_0", "Q4_0"], "synth": ["Q4_0"], "mixtral": []},
     "cold": {"smol": ["F16", "Q8_0", "Q4_0"], "synth": ["Q8_0", "Q4_0"]},
     "warm": {"smol": ["F16", "Q8_0", "Q4_0"], "synth": ["Q8_0", "Q4_0"]},
     "speculation": {"smol": ["F16", "Q8_0", "Q4_0"]},

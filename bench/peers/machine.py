@@ -3,6 +3,7 @@ import os
 import platform
 import re
 import subprocess
+import time
 from pathlib import Path
 
 import process
@@ -49,6 +50,20 @@ def commit():
     """The commit, with a + where files of the tree differ from it."""
     name = git("rev-parse", "--short=10", "HEAD") or "unknown"
     return name + ("+" if git("status", "--porcelain", "--untracked-files=no") else "")
+
+
+def processor_times():
+    """(time spent working, all time) of all cores so far, in the kernel's ticks."""
+    fields = list(map(int, Path("/proc/stat").read_text(encoding="ascii").split("\n", 1)[0].split()[1:9]))
+    return sum(fields) - fields[3] - fields[4], sum(fields)
+
+
+def busy_share(seconds=0.2):
+    """The share of all cores that is at work while this process sleeps."""
+    work, total = processor_times()
+    time.sleep(seconds)
+    work_after, total_after = processor_times()
+    return (work_after - work) / max(1, total_after - total)
 
 
 def build_limits():

@@ -35,27 +35,29 @@ def run(command, environment=None, timeout=1800.0, log=None):
     """Runs `command`; Problem where it fails or takes longer than `timeout` seconds. `log`: a file for what it says."""
     command = [str(word) for word in command]
     with tempfile.TemporaryFile() as errors:
-        started = time.perf_counter()
+        process, timer, timed_out = None, None, threading.Event()
         try:
+            started = time.perf_counter()
             process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors,
                                        env={**os.environ, **(environment or {})}, start_new_session=True)
-        except OSError as error:
-            raise Problem(f"{command[0]} does not start: {error.strerror}") from error
-        timed_out = threading.Event()
-        timer = threading.Timer(timeout, lambda: (timed_out.set(), end_group(process.pid)))
-        timer.start()
-        try:
+            timer = threading.Timer(timeout, lambda: (timed_out.set(), end_group(process.pid)))
+            timer.daemon = True
+            timer.start()
             output = process.stdout.read().decode("utf-8", "replace")
             _, status, usage = os.wait4(process.pid, 0)
             seconds = time.perf_counter() - started
             process.returncode = os.waitstatus_to_exitcode(status)
-        except BaseException:
-            end_group(process.pid)
-            process.wait()
-            raise
+        except OSError as error:
+            raise Problem(f"{command[0]} does not start: {error.strerror}") from error
         finally:
-            timer.cancel()
-            process.stdout.close()
+            # An interruption may come anywhere above.
+            if timer is not None:
+                timer.cancel()
+            if process is not None:
+                if process.returncode is None:
+                    end_group(process.pid)
+                    process.wait()
+                process.stdout.close()
         errors.seek(0)
         said = errors.read().decode("utf-8", "replace")
     if log is not None:

@@ -49,7 +49,9 @@ class Store:
             if before.get(key) != header.get(key):
                 raise Problem(f"{self.path} was measured with {key} {before.get(key)}, now it is {header.get(key)}: "
                               "begin a new file with --out")
-        self.document = {**before, "command": header["command"]}
+        self.document = before
+        if header["command"] not in before["command"].split("; "):
+            before["command"] += "; " + header["command"]
 
     def save(self):
         write_json(self.path, self.document)
@@ -69,6 +71,11 @@ class Store:
         counts = cell.setdefault("rounds", {})
         counts[side] = counts.get(side, 0) + 1
         self.save()
+
+    def note_busy(self, key, share):
+        """How busy the machine was with other work before a round: the worst of all rounds is kept."""
+        cell = self.document["cells"][key]
+        cell["others_busy"] = max(cell.get("others_busy", 0.0), round(share, 2))
 
     def fail(self, key, side, reason):
         self.document["cells"][key]["errors"][side] = reason

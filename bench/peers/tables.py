@@ -204,6 +204,11 @@ def page(document, source, drawings):
     yield (f"Measured {document['date']} on {machine['system']}, commit {document['commit']}, beside {document['peer']}, in one run "
            f"with `{document['command']}`. Figures: [{source.rsplit('/', 1)[-1]}]({source}).")
     yield ""
+    disturbed = [key for key, cell in document["cells"].items() if cell.get("others_busy", 0) > 0.1]
+    if disturbed:
+        yield (f"Other work took more than a tenth of the machine before some round of {len(disturbed)} of "
+               f"{len(document['cells'])} cells.")
+        yield ""
     for text, path in drawings:
         yield f"![{text}]({path})"
         yield ""

@@ -45,6 +45,18 @@ size_t regular_file_size(int fd, const std::filesystem::path& path) {
   return static_cast<size_t>(info.st_size);
 }
 
+uintptr_t page_size() {
+  return static_cast<uintptr_t>(::sysconf(_SC_PAGESIZE));
+}
+
+uintptr_t page_begin(uintptr_t address) {
+  return address / page_size() * page_size();
+}
+
+uintptr_t address_of(std::span<const std::byte> part) {
+  return reinterpret_cast<uintptr_t>(part.data());
+}
+
 }  // namespace
 
 std::string read_file(const std::filesystem::path& path, size_t max_bytes) {
@@ -112,12 +124,16 @@ MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
   return *this;
 }
 
-void MappedFile::release(size_t offset, size_t length) const {
-  const auto page = static_cast<size_t>(::sysconf(_SC_PAGESIZE));
-  const size_t begin = (offset + page - 1) / page * page;
-  const size_t end = (offset + length) / page * page;
-  if (data_ == nullptr || begin >= end) return;
-  ::madvise(const_cast<std::byte*>(data_) + begin, end - begin, MADV_DONTNEED);
+void expect_mapped(std::span<const std::byte> part) {
+  const uintptr_t begin = page_begin(address_of(part));
+  const uintptr_t end = address_of(part) + part.size();
+  if (begin < end) ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_WILLNEED);
+}
+
+void drop_mapped(std::span<const std::byte> part) {
+  const uintptr_t begin = page_begin(address_of(part) + page_size() - 1);
+  const uintptr_t end = page_begin(address_of(part) + part.size());
+  if (begin < end) ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
 }
 
 }  // namespace llmhost

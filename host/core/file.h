@@ -29,13 +29,16 @@ class MappedFile {
 
   std::span<const std::byte> bytes() const { return {data_, size_}; }
   const std::filesystem::path& path() const { return path_; }
-  // Tells the kernel that these bytes were copied elsewhere: drops them from resident memory.
-  void release(size_t offset, size_t length) const;
 
  private:
   std::filesystem::path path_;
   const std::byte* data_ = nullptr;
   size_t size_ = 0;
 };
+
+// Parts of a MappedFile. Hints: nothing changes but how fast the next access is.
+void expect_mapped(std::span<const std::byte> part);  // starts reading what the page cache does not hold
+void drop_mapped(
+    std::span<const std::byte> part);  // takes the pages that are wholly in it off resident memory
 
 }  // namespace llmhost

@@ -30,7 +30,7 @@ llmh_str to_str(const std::string& text) {
 
 Device::Device(const llmh_backend& api, std::string plugin_id, const DeviceOptions& options,
                const llmh_thread_pool* pool)
-    : api_(api), plugin_id_(std::move(plugin_id)) {
+    : api_(api), plugin_id_(std::move(plugin_id)), pool_(pool), weight_cache_(options.weight_cache) {
   const plugin::ControlScope scope(&api, "llmh_backend.open");
   const llmh_device_info info = describe_device(api, plugin_id_, options.device);
   if (info.name.ptr != nullptr) name_.assign(info.name.ptr, static_cast<size_t>(info.name.len));

@@ -16,6 +16,7 @@ struct DeviceOptions {
   uint32_t device = 0;
   uint32_t precision = LLMH_PRECISION_F32;
   std::vector<std::pair<std::string, std::string>> options;  // the backend's own, from the config
+  std::string weight_cache;  // folder for weights in the device's layout; empty: none is kept
 };
 
 class Device {
@@ -32,6 +33,8 @@ class Device {
   llmh_instance* instance() const { return instance_; }
   const std::string& plugin_id() const { return plugin_id_; }
   const std::string& name() const { return name_; }  // of the device, as the backend calls it
+  const llmh_thread_pool* pool() const { return pool_; }
+  const std::string& weight_cache() const { return weight_cache_; }  // as in the options
   bool host_visible() const { return host_visible_; }
   uint64_t memory_free() const { return memory_free_; }  // when it was opened; 0: unknown
 
@@ -39,6 +42,8 @@ class Device {
   const llmh_backend& api_;
   std::string plugin_id_;
   std::string name_;
+  const llmh_thread_pool* pool_;
+  std::string weight_cache_;
   bool host_visible_ = false;
   uint64_t memory_free_ = 0;
   llmh_instance* instance_ = nullptr;

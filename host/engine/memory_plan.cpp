@@ -1,5 +1,6 @@
 #include "engine/memory_plan.h"
 
+#include <algorithm>
 #include <fstream>
 #include <sstream>
 
@@ -18,6 +19,7 @@ constexpr uint64_t kProcessMargin = uint64_t{6} << 20;
 
 void add_weights(const model::LoadedModel& model, const graph::Graph& lowered, const Device& device,
                  MemoryPlan& plan) {
+  uint64_t in_passing = 0;  // of the largest weight that is laid out anew
   for (const model::GraphWeight& weight : model.weights_of(lowered)) {
     const uint64_t copied = model::copied_bytes(*weight.source, weight.uses);
     // Less than is stored where the weight is some rows of a tensor.
@@ -27,11 +29,14 @@ void add_weights(const model::LoadedModel& model, const graph::Graph& lowered, c
         model::weight_source(weight.name, *weight.source, weight.uses, nullptr, bytes);
     uint64_t prepared = 0;
     plugin::check(device.api().weight_bytes(device.instance(), &source, &prepared), weight.name);
-    plan.weights_copied += copied;
     plan.weights_prepared += prepared;
-    // Pages that were only read to make a copy stay resident for a while too.
-    plan.weights_mapped += weight.source->stored_bytes();
+    // As DeviceWeights does it: the sources of what is prepared, and of copies, are let go one by one.
+    const bool is_table = (weight.uses & LLMH_USE_TABLE) != 0;
+    if (prepared == 0 || is_table) plan.weights_copied += copied;
+    if (copied == 0 && (prepared == 0 || is_table)) plan.weights_mapped += weight.source->stored_bytes();
+    if (copied > 0 || prepared > 0) in_passing = std::max(in_passing, copied + weight.source->stored_bytes());
   }
+  plan.process += in_passing;
 }
 
 void add_state(const model::LoadedModel& model, const Device& device, const RunnerOptions& options,
@@ -72,7 +77,7 @@ MemoryPlan plan_memory(const model::LoadedModel& model, const graph::Graph& lowe
   plan.arena = graph::plan_arena(lowered, limits).bytes;
   plugin::check(device.api().scratch_bytes(device.instance(), &lowered.view(), &limits, &plan.scratch));
   plan.sampler = static_cast<uint64_t>(model.info().vocab_size) * (sizeof(float) + sizeof(double) + 8);
-  plan.process = resident_anonymous_bytes() + kProcessMargin;
+  plan.process += resident_anonymous_bytes() + kProcessMargin;
   return plan;
 }
 

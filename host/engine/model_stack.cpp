@@ -1,9 +1,12 @@
 #include "engine/model_stack.h"
 
+#include <algorithm>
+#include <functional>
 #include <string_view>
 #include <utility>
 
 #include "core/error.h"
+#include "core/paths.h"
 #include "engine/memory_plan.h"
 #include "graph/decompose.h"
 #include "graph/fuse.h"
@@ -25,6 +28,11 @@ uint32_t precision(const Settings& settings, RunUse use) {
 DeviceOptions device_options(const Settings& settings, RunUse use) {
   DeviceOptions options;
   options.precision = precision(settings, use);
+  const std::string& cache = settings.get_string("engine.weight_cache");
+  if (cache == "auto")
+    options.weight_cache = (cache_dir() / "weights").string();
+  else if (cache != "off")
+    options.weight_cache = cache;
   options.device = static_cast<uint32_t>(settings.get_int("backend.device"));
   for (const std::string& option : settings.get_list("backend.options")) {
     const size_t equals = option.find('=');
@@ -42,6 +50,8 @@ ThreadPoolOptions pool_options(const Settings& settings) {
   options.pin = settings.get_bool("engine.pin_threads");
   return options;
 }
+
+constexpr uint64_t kReadAhead = uint64_t{64} << 20;  // bytes of the files
 
 const llmh_backend& find_backend(const plugin::Registry& registry, const std::string& name) {
   if (name == kReferenceBackend) return *graph::reference_backend();
@@ -98,7 +108,7 @@ graph::Graph lower_graph(const model::LoadedModel& model, const Device& device) 
 }
 
 DeviceWeights::DeviceWeights(const model::LoadedModel& model, const graph::Graph& graph, const Device& device)
-    : device_(device), weights_(graph.tensor_count(), nullptr) {
+    : device_(device), cache_(model, device), weights_(graph.tensor_count(), nullptr) {
   try {
     prepare(model, graph);
   } catch (...) {
@@ -111,17 +121,57 @@ DeviceWeights::~DeviceWeights() {
   release();
 }
 
+// In the order of the files, which are read ahead of what is prepared.
 void DeviceWeights::prepare(const model::LoadedModel& model, const graph::Graph& graph) {
   const plugin::ControlScope scope(device_.instance(), "llmh_backend.prepare_weight");
-  for (const model::GraphWeight& weight : model.weights_of(graph)) {
-    model::WeightData data = model::load_weight(*weight.source, weight.uses);
-    const llmh_weight_source source =
-        model::weight_source(weight.name, *weight.source, weight.uses, data.bytes.data(), data.bytes.size());
-    plugin::check(device_.api().prepare_weight(device_.instance(), &source,
-                                               &weights_[static_cast<size_t>(weight.tensor)]),
-                  weight.name);
-    if (!data.owned.empty()) copies_.push_back(std::move(data.owned));
+  std::vector<model::GraphWeight> weights = model.weights_of(graph);
+  std::stable_sort(weights.begin(), weights.end(), [](const auto& a, const auto& b) {
+    return std::less<>()(a.source->first().bytes.data(), b.source->first().bytes.data());
+  });
+  uint64_t bytes_ahead = 0;
+  auto expected = weights.begin();
+  for (const model::GraphWeight& weight : weights) {
+    for (; expected != weights.end() && bytes_ahead < kReadAhead; ++expected) {
+      model::expect_stored(*expected->source);
+      bytes_ahead += expected->source->stored_bytes();
+    }
+    prepare(weight);
+    bytes_ahead -= weight.source->stored_bytes();
   }
+  cache_.store();
+}
+
+// What the device keeps in a layout of its own is in memory once: neither the file's pages nor the host's
+// copy stay. A table may be looked up in the source besides.
+void DeviceWeights::prepare(const model::GraphWeight& weight) {
+  llmh_weight*& prepared = weights_[static_cast<size_t>(weight.tensor)];
+  prepared = adopt(weight);
+  if (prepared != nullptr) return;
+  model::WeightData data = model::load_weight(*weight.source, weight.uses);
+  llmh_weight_source source =
+      model::weight_source(weight.name, *weight.source, weight.uses, data.bytes.data(), data.bytes.size());
+  uint64_t kept_by_device = 0;
+  plugin::check(device_.api().weight_bytes(device_.instance(), &source, &kept_by_device), weight.name);
+  const bool is_copy = !data.owned.empty();
+  const bool drops_copy = is_copy && kept_by_device > 0 && (weight.uses & LLMH_USE_TABLE) == 0;
+  if (drops_copy) source.data_outlives = 0;
+  plugin::check(device_.api().prepare_weight(device_.instance(), &source, &prepared), weight.name);
+  cache_.add(weight, source, prepared);
+  if (is_copy && !drops_copy) copies_.push_back(std::move(data.owned));
+  if (is_copy || kept_by_device > 0) model::drop_stored(*weight.source);
+}
+
+// The weight as it was laid out at an earlier start, without reading what is stored; null when it was not
+// kept.
+llmh_weight* DeviceWeights::adopt(const model::GraphWeight& weight) {
+  const uint64_t copied = model::copied_bytes(*weight.source, weight.uses);
+  const bool is_table = (weight.uses & LLMH_USE_TABLE) != 0;
+  if (copied > 0 && is_table) return nullptr;
+  const std::span<const std::byte> stored =
+      copied == 0 ? model::load_weight(*weight.source, weight.uses).bytes : std::span<const std::byte>();
+  const llmh_weight_source source = model::weight_source(weight.name, *weight.source, weight.uses,
+                                                         stored.data(), copied > 0 ? copied : stored.size());
+  return cache_.adopt(weight, source);
 }
 
 void DeviceWeights::release() {

@@ -10,6 +10,7 @@
 #include "core/thread_pool.h"
 #include "engine/device.h"
 #include "engine/runner.h"
+#include "engine/weight_cache.h"
 #include "graph/graph.h"
 #include "model/loader.h"
 #include "plugin/registry.h"
@@ -55,9 +56,12 @@ class DeviceWeights {
 
  private:
   void prepare(const model::LoadedModel& model, const graph::Graph& graph);
+  void prepare(const model::GraphWeight& weight);
+  llmh_weight* adopt(const model::GraphWeight& weight);
   void release();
 
   const Device& device_;
+  WeightCache cache_;
   std::vector<llmh_weight*> weights_;
   std::vector<std::vector<std::byte>> copies_;  // what the device uses in place and the mapping does not hold
 };

@@ -6,6 +6,7 @@
 
 #include "core/dequantize.h"
 #include "core/error.h"
+#include "core/file.h"
 
 namespace llmhost::model {
 namespace {
@@ -93,6 +94,14 @@ WeightData load_weight(const HubTensor& tensor, uint32_t uses) {
   WeightData weight = load_parts(tensor);
   convert(tensor.first(), loaded_dtype(tensor, uses), weight);
   return weight;
+}
+
+void expect_stored(const HubTensor& tensor) {
+  for (const CheckpointTensor* part : tensor.parts) expect_mapped(part->bytes);
+}
+
+void drop_stored(const HubTensor& tensor) {
+  for (const CheckpointTensor* part : tensor.parts) drop_mapped(part->bytes);
 }
 
 llmh_weight_source weight_source(std::string_view name, const HubTensor& tensor, uint32_t uses,

@@ -23,6 +23,11 @@ uint64_t copied_bytes(const HubTensor& tensor, uint32_t uses);
 // LLMH_USE_* bits.
 WeightData load_weight(const HubTensor& tensor, uint32_t uses);
 
+// Hints for the mapping: the stored tensor is wanted soon; it was copied elsewhere. Tensors that are put
+// together from parts of a quantised checkpoint are left alone.
+void expect_stored(const HubTensor& tensor);
+void drop_stored(const HubTensor& tensor);
+
 // The weight as a backend is told of it, for planning and for loading alike. `data` is null while only sizes
 // are asked for; name, tensor and data must outlive the result.
 llmh_weight_source weight_source(std::string_view name, const HubTensor& tensor, uint32_t uses,

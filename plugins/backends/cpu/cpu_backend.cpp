@@ -7,6 +7,7 @@
 #include <string>
 
 #include "llmhost/plugin.hpp"
+#include "llmhost/weight_layout.h"
 #include "ops/state.h"
 #include "program.h"
 
@@ -176,8 +177,35 @@ llmh_status* prepare_weight(llmh_instance* instance, const llmh_weight_source* s
 void release_weight(llmh_instance*, llmh_weight* weight) noexcept {
   if (weight == nullptr) return;
   free_pages(weight->copy);
-  free_pages(weight->packed);
+  if (!weight->packed_is_lent) free_pages(weight->packed);
   delete weight;
+}
+
+llmh_str layout_name(llmh_instance* instance, const llmh_weight_source* source) noexcept {
+  return packed_layout_name(*instance, *source);
+}
+
+const void* layout_bytes(llmh_instance*, const llmh_weight* weight, uint64_t* n) noexcept {
+  *n = weight->packed.bytes;
+  return weight->packed.data;
+}
+
+llmh_status* adopt_weight(llmh_instance* instance, const llmh_weight_source* source, const void* bytes,
+                          uint64_t n, llmh_weight** out) noexcept {
+  return llmh::guard([&] {
+    auto weight = std::make_unique<llmh_weight>();
+    *weight = adopt_packed(*instance, *source, bytes, n);
+    *out = weight.release();
+  });
+}
+
+constexpr llmh_weight_layout kWeightLayout = {.struct_size = sizeof(llmh_weight_layout),
+                                              .name = layout_name,
+                                              .bytes = layout_bytes,
+                                              .adopt = adopt_weight};
+
+const void* get_extension(llmh_str id) noexcept {
+  return llmh::view(id) == LLMH_WEIGHT_LAYOUT_EXTENSION ? &kWeightLayout : nullptr;
 }
 
 llmh_status* state_page_bytes(llmh_instance*, const llmh_state_spec* spec, llmh_dtype dtype,
@@ -243,7 +271,7 @@ constexpr llmh_backend kBackend = {
     .compile = compile,
     .release_program = release_program,
     .run = run,
-    .get_extension = nullptr,
+    .get_extension = get_extension,
 };
 
 }  // namespace

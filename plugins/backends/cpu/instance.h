@@ -28,6 +28,7 @@ struct llmh_weight {
   const uint8_t* data = nullptr;  // as stored, any alignment; the host's, or `copy`; null: only packed
   llmh_buffer copy;
   llmh_buffer packed;  // in the layout of kernels/packed.h, matrix after matrix; null data: not packed
+  bool packed_is_lent = false;  // the host's memory, until release_weight
 };
 
 namespace llmhost::cpu {
@@ -41,6 +42,11 @@ void check_weight_source(const llmh_weight_source& source);
 // Bytes that take_weight will allocate.
 uint64_t taken_bytes(llmh_instance& instance, const llmh_weight_source& source);
 llmh_weight take_weight(llmh_instance& instance, const llmh_weight_source& source);
+
+// llmhost/weight_layout.h
+llmh_str packed_layout_name(const llmh_instance& instance, const llmh_weight_source& source);
+llmh_weight adopt_packed(const llmh_instance& instance, const llmh_weight_source& source, const void* bytes,
+                         uint64_t n);
 
 // body(item, thread) for each item, on the host's threads.
 template <typename Body>

@@ -55,14 +55,18 @@ const PackedFormat& format_of(const llmh_instance& instance, const llmh_weight_s
 }
 
 // Rows of a table are read where they are stored, so these must stay there.
-bool is_packed(llmh_instance& instance, const llmh_weight_source& source) {
+bool may_be_packed(const llmh_instance& instance, const llmh_weight_source& source) {
   if (!instance.rounds_activations || (source.uses & LLMH_USE_LINEAR) == 0) return false;
   if ((source.uses & ~uint32_t{LLMH_USE_LINEAR | LLMH_USE_TABLE}) != 0) return false;
   if ((source.uses & LLMH_USE_TABLE) != 0 && source.data_outlives == 0) return false;
   if (source.rank != 2 && source.rank != 3) return false;
+  return source.bytes > 0 && format_of(instance, source).supports(matrix_of(source).depth);
+}
+
+bool is_packed(llmh_instance& instance, const llmh_weight_source& source) {
+  if (!may_be_packed(instance, source)) return false;
   const Matrices matrices = matrix_of(source);
-  return source.bytes > 0 && format_of(instance, source).supports(matrices.depth) &&
-         instance.layouts.packs(instance.kernels, source.dtype, static_cast<const uint8_t*>(source.data),
+  return instance.layouts.packs(instance.kernels, source.dtype, static_cast<const uint8_t*>(source.data),
                                 matrices.rows, matrices.depth);
 }
 
@@ -137,6 +141,26 @@ llmh_weight take_weight(llmh_instance& instance, const llmh_weight_source& sourc
     if (source.bytes != 0) std::memcpy(weight.copy.data, source.data, source.bytes);
     weight.data = weight.copy.data;
   }
+  return weight;
+}
+
+// The packed bytes are the same on every instruction set. Another version whenever they change.
+llmh_str packed_layout_name(const llmh_instance& instance, const llmh_weight_source& source) {
+  return may_be_packed(instance, source) ? llmh::str("cpu packed 1") : llmh_str{nullptr, 0};
+}
+
+llmh_weight adopt_packed(const llmh_instance& instance, const llmh_weight_source& source, const void* bytes,
+                         uint64_t n) {
+  check_weight_source(source);
+  if (!may_be_packed(instance, source) || n != matrix_of(source).packed_bytes(format_of(instance, source)))
+    refuse(source, std::to_string(n) + " packed bytes do not fit its shape");
+  llmh_weight weight;
+  weight.dtype = source.dtype;
+  weight.rank = source.rank;
+  for (int32_t i = 0; i < source.rank; ++i) weight.shape[i] = source.shape[i];
+  weight.packed = {const_cast<uint8_t*>(static_cast<const uint8_t*>(bytes)), n};
+  weight.packed_is_lent = true;
+  if ((source.uses & LLMH_USE_TABLE) != 0) weight.data = static_cast<const uint8_t*>(source.data);
   return weight;
 }
 

@@ -6,6 +6,7 @@
 #include <chrono>
 #include <numeric>
 
+#include "cli/bench_speculation.h"
 #include "cli/command.h"
 #include "cli/model_options.h"
 #include "cli/support.h"
@@ -107,6 +108,7 @@ class BenchCommand final : public Command {
     options.value("-d,--depth", depth_, "Tokens in the state before generation starts");
     options.value("-b,--batch", batch_, "Sequences that generate together");
     options.value("-r,--repeat", repeat_, "Measurements of each test; their median is reported");
+    declare_speculation_options(options);
     declare_model_options(options);
   }
 
@@ -119,6 +121,10 @@ class BenchCommand final : public Command {
     limits.max_outputs = limits.max_sequences;
     limits.max_tokens = std::max(limits.max_tokens, limits.max_sequences);
     limits.max_context = std::max(prompt_, depth_ + generate_) + 1;
+    const bool speculates = context.settings.get_string("engine.speculation.mode") != "off";
+    if (speculates && generate_ < 2) throw UsageError("bench: --speculate needs -n of at least 2");
+    if (speculates) limits.max_context = std::max(limits.max_context, kSpeculationPrompt + generate_);
+    limits = with_speculation(context.settings, limits);
     OpenedModel opened(model_, context.settings, engine::RunUse::kGeneration, limits);
     const int64_t trained = opened.model().info().context_length;
     if (limits.max_context - 1 > trained)
@@ -126,10 +132,14 @@ class BenchCommand final : public Command {
 
     BenchRunner runner(opened.stack().runner());
     OrderedJson results = OrderedJson::array();
-    for (const BenchCase& test : cases) {
-      results.push_back(measure(runner, test));
-      results.back()["warnings"] = opened.model().warnings();
+    for (const BenchCase& test : cases) results.push_back(measure(runner, test));
+    if (speculates) {
+      const auto tokenizer = text::load_tokenizer(tokenizer_path(model_));
+      Speculation speculation(context.settings, opened, *tokenizer);
+      for (OrderedJson& row : bench_speculation(opened, speculation, *tokenizer, generate_, repeat_))
+        results.push_back(std::move(row));
     }
+    for (OrderedJson& row : results) row["warnings"] = opened.model().warnings();
     if (context.json)
       print_json(results);
     else
@@ -172,6 +182,12 @@ class BenchCommand final : public Command {
     return {{"test", test.name}, {"tokens_per_s", median(samples)}, {"samples", samples}};
   }
 
+  // How many guesses of a speculating run held.
+  static std::string describe_guesses(const OrderedJson& row) {
+    if (!row.contains("drafted") || row["drafted"] == 0) return {};
+    return fmt::format("  accepted {} of {}", row["accepted"].get<int64_t>(), row["drafted"].get<int64_t>());
+  }
+
   static void print_table(const OrderedJson& results, const OpenedModel& opened) {
     fmt::print("{} on {} ({} threads)\n", opened.model().checkpoint().path().filename().string(),
                opened.device().name(), opened.n_threads());
@@ -179,8 +195,8 @@ class BenchCommand final : public Command {
     for (const OrderedJson& row : results) {
       const auto samples = row["samples"].get<std::vector<double>>();
       const auto [low, high] = std::minmax_element(samples.begin(), samples.end());
-      fmt::print("{:<16} {:>12.2f} {:>12.2f} {:>12.2f}\n", row["test"].get<std::string>(),
-                 row["tokens_per_s"].get<double>(), *low, *high);
+      fmt::print("{:<16} {:>12.2f} {:>12.2f} {:>12.2f}{}\n", row["test"].get<std::string>(),
+                 row["tokens_per_s"].get<double>(), *low, *high, describe_guesses(row));
     }
     flush_stdout();
   }

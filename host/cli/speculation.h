@@ -28,6 +28,7 @@ class Speculation {
   Speculation(const Settings& settings, OpenedModel& target, const text::Tokenizer& tokenizer);
 
   bool is_on() const;
+  const std::string& mode() const { return mode_; }
   // For one engine of the target at a time; null: speculation is off. This object must outlive it.
   std::unique_ptr<engine::Proposer> proposer();
 

@@ -30,6 +30,16 @@ class BenchTest(CommandTest):
         self.assertRegex(lines[0], r"stories260K-q8_0\.gguf on .* \(2 threads\)")
         self.assertEqual([line.split()[0] for line in lines[1:]], ["test", "pp8", "tg2"])
 
+    def test_speculation(self):
+        results = self.json("bench", GGUF, "-p", 0, "-n", 24, "-r", 2, "--speculate", "lookup", "--draft-tokens", 3)
+        self.assertEqual([row["test"] for row in results],
+                         ["tg24", "repeat24", "repeat24+lookup", "prose24", "prose24+lookup"])
+        for row in results[1:]:
+            self.assertGreaterEqual(row["drafted"], row["accepted"])
+            self.assertTrue("+" in row["test"] or row["drafted"] == 0)
+            self.assertGreaterEqual(row["steps"] + row["accepted"], 24)
+        self.refused(2, "at least 2", "bench", GGUF, "-n", 1, "--speculate", "lookup")
+
     def test_ranges(self):
         for arguments, message in ((("-p", -1), "-p is -1"), (("-b", 0), "-b is 0"), (("-r", 0), "-r is 0"),
                                    (("-p", 0, "-n", 0), "nothing to measure"), (("-p", "many"), "many")):

@@ -44,6 +44,40 @@ class RunTest(ProgramTest):
         code, out, _ = self.run_program("run", GGUF, PROMPT, "-n", 1, "--json")
         self.assertNotIn("prompt", json.loads(out))
 
+    def test_speculation(self):
+        for extra in (("lookup",), ("lookup", "--draft-tokens", 9), ("draft", "--draft-model", FOLDER)):
+            arguments = ("run", GGUF, PROMPT, *GREEDILY, "-n", 48, "--speculate", *extra)
+            answer = json.loads(self.run_program(*arguments, "--json")[1])
+            self.assertEqual((answer["text"], answer["tokens"]), (GREEDY, GREEDY_IDS))
+            counts = answer["speculation"]
+            self.assertGreater(counts["drafted"], 0)
+            self.assertEqual(counts["steps"] + counts["accepted"], 48)
+            _, out, err = self.run_program(*arguments)
+            self.assertEqual(out, GREEDY + "\n")
+            self.assertIn(f"; drafted {counts['drafted']}, accepted {counts['accepted']}, {counts['steps']} steps", err)
+        self.assertNotIn("speculation", json.loads(self.run_program("run", GGUF, PROMPT, "-n", 2, "--json")[1]))
+
+    def test_speculation_that_cannot_work(self):
+        for extra, message in ((("--speculate", "draft"), "name the model with --draft-model"),
+                               (("--draft-model", FOLDER), "add --speculate draft"),
+                               (("--set", "engine.speculation.ngram_min=5"), "give a smaller ngram_min"),
+                               (("--draft-tokens", 65), "expected an integer from 1 to 64")):
+            code, out, err = self.run_program("run", GGUF, PROMPT, *extra)
+            self.assertEqual((code, out), (2, ""))
+            self.assertIn(message, err)
+
+    def test_a_draft_model_with_another_vocabulary_is_refused(self):
+        draft = self.folder / "draft"
+        shutil.copytree(FOLDER, draft, ignore=shutil.ignore_patterns("*.gguf"))
+        tokenizer = json.loads((draft / "tokenizer.json").read_text())
+        vocabulary = tokenizer["model"]["vocab"]
+        first, second = sorted(vocabulary, key=vocabulary.get)[-2:]
+        vocabulary[first], vocabulary[second] = vocabulary[second], vocabulary[first]
+        (draft / "tokenizer.json").write_text(json.dumps(tokenizer))
+        code, out, err = self.run_program("run", GGUF, PROMPT, "--speculate", "draft", "--draft-model", draft)
+        self.assertEqual((code, out), (1, ""))
+        self.assertRegex(err, r"llmhost: token 510 is '.' in .* a draft model needs the same vocabulary\n$")
+
     def test_filter(self):
         for text in (PROMPT, PROMPT + "\n"):
             code, out, err = self.run_program("run", GGUF, *GREEDILY, "-n", 48, stdin=text.encode())

@@ -8,7 +8,6 @@ import argparse
 import hashlib
 import json
 import os
-import re
 import shlex
 import signal
 import sys
@@ -21,13 +20,13 @@ import cells
 import engines
 import machine
 import models
+import ratios
 import sides
 from folders import ROOT, cache
 from problem import Problem
-from store import Store, write_json
+from store import Store, publish
 
 TEXT = Path("/usr/share/common-licenses/GPL-3")
-BUSY = 0.1  # a share of the machine that other work may take
 SAY = {"file": sys.stderr, "flush": True}
 
 
@@ -52,21 +51,6 @@ def parser():
     made.add_argument("--text", type=Path, default=TEXT, help="what perplexity is measured on")
     made.add_argument("--timeout", type=float, default=1800, help="most seconds of one process")
     return made
-
-
-# A path with its folders; what lies before it is the end of a word or of nothing.
-ABSOLUTE_PATH = re.compile(r"(?<![\w.~])~?/(?:[\w.+@~-]+/)+([\w.+@-]+)")
-
-
-def without_paths(value):
-    """The same document without this machine's folders."""
-    if isinstance(value, str):
-        return ABSOLUTE_PATH.sub(r"\1", value)
-    if isinstance(value, list):
-        return [without_paths(item) for item in value]
-    if isinstance(value, dict):
-        return {key: without_paths(item) for key, item in value.items()}
-    return value
 
 
 def program_digest(program):
@@ -132,7 +116,7 @@ def measure_cell(store, setup, cell, path, repeats):
             if store.rounds(key, side) <= turn and side not in failed and not measure_side(store, key, side, function):
                 failed.add(side)
     measured = store.document["cells"][key]
-    warning = f" (others kept {100 * measured['others_busy']:.0f} % of the machine busy)" if measured["others_busy"] > BUSY else ""
+    warning = f" (others kept {100 * measured['others_busy']:.0f} % of the machine busy)" if measured["others_busy"] > ratios.BUSY else ""
     return f"{key}: {summary(measured)}{warning}"
 
 
@@ -200,9 +184,7 @@ def run(options, command):
     store.save()
     unfinished = measure_all(options, chosen, store, setup)
     if options.save:
-        document = store.document
-        target = ROOT / "bench" / "results" / f"peers-{machine.slug(document['machine'])}-{document['date']}.json"
-        write_json(target, without_paths(document))
+        target = publish(ROOT, store.document)
         print(f"saved: {target}; bench/peers/report.py renews the tables", **SAY)
     return 1 if unfinished else 0
 

@@ -84,12 +84,11 @@ def rows_of(document, tests):
 
 def drawings(document):
     """(key, title, SVG text) of each drawing for which there are results."""
-    batched = [test for test in tables.ordered(cell["test"] for cell in tables.cells_of(document, "speed")) if "x" in test]
     deep = [test for test in tables.ordered(cell["test"] for cell in tables.cells_of(document, "speed"))
             if "@" in test and "x" not in test]
     groups = [("prompt", "Prompt of 512 tokens: llmhost over llama.cpp", ["pp512"]),
               ("generation", "Generation of 128 tokens: llmhost over llama.cpp", ["tg128"]),
-              ("batched", "Generation of several sequences at once: llmhost over llama.cpp", batched),
+              ("batched", "Generation of 8 sequences at once: llmhost over llama.cpp", ["tg16@d128x8"]),
               ("depth", "Generation after a long prompt: llmhost over llama.cpp", deep)]
     for key, title, tests in groups:
         rows = rows_of(document, tests)

@@ -4,6 +4,7 @@ import statistics
 
 OURS = "llmhost"
 PEER = "llama.cpp"
+BUSY = 0.1  # a share of the machine that other work may take before a round without being mentioned
 # Types whose weights are multiplied in 8 bits where activations may be rounded; the others in floats.
 FLOATS = {"F32": ("f32_",), "F16": ("f32_",), "BF16": ("bf16_", "f32_")}
 

@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """Writes the tables and drawings of docs/performance.md and README.md from the newest results of each machine in bench/results.
 
-usage: report.py [ROOT] [--check] [--print FILE.json]
+usage: report.py [ROOT] [--check] | --print FILE.json | --save FILE.json
 
 Tables stand between the lines <!-- peers:begin --> and <!-- peers:end -->. With --check nothing is written: the exit code is 1
-where something is not what the results say. --print shows the tables of one file of results.
+where something is not what the results say. --print shows the tables of one file of results; --save copies such a file to
+bench/results, without this machine's folders, and writes everything.
 """
 import difflib
 import sys
@@ -13,7 +14,7 @@ from pathlib import Path
 import plots
 import tables
 from problem import Problem
-from store import read_json
+from store import publish, read_json
 
 BEGIN, END = "<!-- peers:begin -->", "<!-- peers:end -->"
 PAGE = "docs/performance.md"
@@ -105,6 +106,10 @@ def main(arguments):
             document = read_json(path)
             print("\n".join([*tables.short(document, path.name), "", *tables.page(document, path.name, [])]))
             return 0
+        if "--save" in arguments:
+            root = Path(__file__).resolve().parents[2]
+            publish(root, read_json(Path(arguments[arguments.index("--save") + 1])))
+            return write(root)
         folders = [argument for argument in arguments if argument != "--check"]
         root = Path(folders[0]) if folders else Path(__file__).resolve().parents[2]
         return check(root) if "--check" in arguments else write(root)

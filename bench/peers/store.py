@@ -1,18 +1,25 @@
 """Results on disk, written after every measurement, so that a run which was broken off goes on where it stopped."""
 import json
 import os
+import re
 from pathlib import Path
 
+import machine
 from problem import Problem
 
 FORMAT = 1
+# A path with its folders; what lies before it is the end of a word or of nothing.
+ABSOLUTE_PATH = re.compile(r"(?<![\w.~])~?/(?:[\w.+@~-]+/)+([\w.+@-]+)")
+NUMBERS = re.compile(r"\[\s+((?:[-+0-9.eE]+,?\s+)+)\]")
 
 
 def write_json(path, document):
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
     with open(part, "w", encoding="utf-8") as file:
-        file.write(json.dumps(document, indent=1) + "\n")
+        text = json.dumps(document, indent=1)
+        # A line for each list of samples, not for each sample.
+        file.write(NUMBERS.sub(lambda found: "[" + " ".join(found[1].split()) + "]", text) + "\n")
         file.flush()
         os.fsync(file.fileno())
     part.replace(path)
@@ -28,9 +35,27 @@ def read_json(path):
     return document
 
 
+def without_paths(value):
+    """The same document without this machine's folders."""
+    if isinstance(value, str):
+        return ABSOLUTE_PATH.sub(r"\1", value)
+    if isinstance(value, list):
+        return [without_paths(item) for item in value]
+    if isinstance(value, dict):
+        return {key: without_paths(item) for key, item in value.items()}
+    return value
+
+
 def rounded(value):
-    """Four digits are more than any of these measurements is good for; perplexities have six."""
+    """Six digits: perplexities need them, nothing else is that good."""
     return float(f"{value:.6g}")
+
+
+def publish(root, document):
+    """Copies results to bench/results, under the name that report.py looks for."""
+    target = root / "bench" / "results" / f"peers-{machine.slug(document['machine'])}-{document['date']}.json"
+    write_json(target, without_paths(document))
+    return target
 
 
 class Store:
@@ -45,7 +70,7 @@ class Store:
             self._continue(read_json(self.path), header)
 
     def _continue(self, before, header):
-        for key in ("commit", "program_sha256", "peer", "machine"):
+        for key in ("program_sha256", "peer", "machine"):
             if before.get(key) != header.get(key):
                 raise Problem(f"{self.path} was measured with {key} {before.get(key)}, now it is {header.get(key)}: "
                               "begin a new file with --out")

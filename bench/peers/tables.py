@@ -35,7 +35,7 @@ def cells_of(document, kind):
 
 def title(document, model):
     names = [facts["title"] for key, facts in document["models"].items() if key.split("/")[0] == model]
-    return names[0] if names else model
+    return names[0].split(" (")[0].split(",")[0] if names else model
 
 
 def ordered(values):
@@ -204,7 +204,7 @@ def page(document, source, drawings):
     yield (f"Measured {document['date']} on {machine['system']}, commit {document['commit']}, beside {document['peer']}, in one run "
            f"with `{document['command']}`. Figures: [{source.rsplit('/', 1)[-1]}]({source}).")
     yield ""
-    disturbed = [key for key, cell in document["cells"].items() if cell.get("others_busy", 0) > 0.1]
+    disturbed = [key for key, cell in document["cells"].items() if cell.get("others_busy", 0) > ratios.BUSY]
     if disturbed:
         yield (f"Other work took more than a tenth of the machine before some round of {len(disturbed)} of "
                f"{len(document['cells'])} cells.")

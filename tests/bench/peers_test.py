@@ -1,6 +1,5 @@
 #!/usr/bin/env python3
 """bench/peers: reading what engines print, ratios and limits, which cells a choice makes, going on after a break, tables."""
-import importlib.util
 import json
 import os
 import sys
@@ -27,15 +26,6 @@ import store  # noqa: E402
 import tables  # noqa: E402
 from problem import Problem  # noqa: E402
 
-
-def load_main():
-    spec = importlib.util.spec_from_file_location("peers_main", ROOT / "bench" / "peers" / "__main__.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-MAIN = load_main()
 
 OURS = json.dumps([{"test": "pp512", "tokens_per_s": 2.0, "samples": [1.0, 3.0]},
                    {"test": "tg16@d128x4", "tokens_per_s": 8.5, "samples": [8.5]},
@@ -70,6 +60,8 @@ class Output(unittest.TestCase):
         self.assertEqual(ours.read_speed(OURS, speed_tests.parse("pp512")), [1.0, 3.0])
         self.assertEqual(ours.read_speed(OURS, speed_tests.parse("tg16@d128x4")), [8.5])
         self.assertEqual(ours.read_speed(OURS, speed_tests.parse("tg16@d128x1")), [3.5])
+        answer = json.dumps({"tokens": [5, 6, 7], "timings": {"generate_ms": 500.0}})
+        self.assertEqual(ours.read_answer(answer), ([5, 6, 7], 4.0))
         self.assertEqual(ours.read_perplexity('{"mean_nll": 1.0, "perplexity": 2.5}'), 2.5)
         for bad in ("", "[]", "no JSON"):
             with self.subTest(bad), self.assertRaises(Problem):
@@ -227,8 +219,31 @@ class Results(unittest.TestCase):
             after = store.Store(before.path, self.HEADER, True)
             self.assertEqual(after.rounds("smol/Q8_0/pp512/t1", "llmhost"), 1)
             self.assertEqual(after.rounds("smol/Q8_0/pp512/t2", "llmhost"), 0)
-            with self.assertRaisesRegex(Problem, "commit"):
-                store.Store(before.path, {**self.HEADER, "commit": "d"}, True)
+            with self.assertRaisesRegex(Problem, "program"):
+                store.Store(before.path, {**self.HEADER, "program_sha256": "q"}, True)
+
+    def test_file(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "r.json"
+            document = {"format": store.FORMAT, "a": [1.5, -2e-05, 3], "b": ["x", {"c": []}]}
+            store.write_json(path, document)
+            self.assertIn("[1.5, -2e-05, 3]", path.read_text())
+            self.assertEqual(store.read_json(path), document)
+            path.write_text('{"format": 0}')
+            with self.assertRaises(Problem):
+                store.read_json(path)
+            target = store.publish(Path(folder), {**self.HEADER, "command": "x --out /tmp/a/b.json"})
+            self.assertEqual(target.name, "peers-a-avx512-2026-01-02.json")
+            self.assertIn('"x --out b.json"', target.read_text())
+
+    def test_other_work_is_told(self):
+        with tempfile.TemporaryDirectory() as folder:
+            results = self.measured(folder)
+            for share in (0.03, 0.4, 0.02):
+                results.note_busy("smol/Q8_0/pp512/t1", share)
+            self.assertEqual(results.document["cells"]["smol/Q8_0/pp512/t1"]["others_busy"], 0.4)
+            self.assertIn("before some round of 1 of 2 cells", "\n".join(tables.page(results.document, "r.json", [])))
+        self.assertTrue(0 <= machine.busy_share(0.05) <= 1)
 
     def test_failures_are_told_and_forgotten(self):
         with tempfile.TemporaryDirectory() as folder:
@@ -280,7 +295,7 @@ class Results(unittest.TestCase):
 
     def test_no_folders_are_published(self):
         said = {"a": ["ended (/root/.cache/x/bin/python /work/a.py ~/m/b.gguf 2)"], "command": "./dev bench peers --out /tmp/r.json"}
-        self.assertEqual(MAIN.without_paths(said), {"a": ["ended (python a.py b.gguf 2)"], "command": "./dev bench peers --out r.json"})
+        self.assertEqual(store.without_paths(said), {"a": ["ended (python a.py b.gguf 2)"], "command": "./dev bench peers --out r.json"})
 
 
 if __name__ == "__main__":

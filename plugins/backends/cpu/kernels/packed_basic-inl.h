@@ -1,4 +1,4 @@
-// Packed q4_0 and q8_0: for a block of 32 elements 16 f16 scales, then vectors of 16 words.
+// Packed blocks of 32 elements with stored scales: q4_0, q4_1, q5_0, q5_1, q8_0, i8_32.
 #if defined(LLMHOST_CPU_PACKED_BASIC_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef LLMHOST_CPU_PACKED_BASIC_INL_H_
 #undef LLMHOST_CPU_PACKED_BASIC_INL_H_
@@ -6,56 +6,93 @@
 #define LLMHOST_CPU_PACKED_BASIC_INL_H_
 #endif
 
-#include "kernels/packed_pack-inl.h"
+#include "kernels/packed_planes-inl.h"
 #include "kernels/packed_tile-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace llmhost::cpu::HWY_NAMESPACE {
 namespace {
 
-template <class Format>
-struct HalfScales {
-  HWY_INLINE void read(const uint8_t* block, int lane) { scale = load_halves(block + 2 * lane); }
-  HWY_INLINE Scales<Format> scales(int /*sub*/, int /*lane*/) const {
-    Scales<Format> s;
-    s.scale[0] = scale;
-    return s;
+// 16 f16 scales, and 16 minima if there are any.
+template <bool kMinima>
+struct HalfHeader {
+  HWY_INLINE void read(const uint8_t* block, int lane) {
+    values.scale[0] = load_halves(block + 2 * lane);
+    if constexpr (kMinima) values.minimum[0] = load_halves(block + 32 + 2 * lane);
   }
-  Floats scale;
+  HWY_INLINE const Scales<1>& scales(int /*sub*/, int /*lane*/) const { return values; }
+  Scales<1> values;
 };
 
-struct PackedQ4_0 {
-  static constexpr int kBlock = 32, kBytes = 288, kOffset = 8, kMaxCode = 15, kHalves = 1;
-  static constexpr bool kMinima = false;
-  using Header = HalfScales<PackedQ4_0>;
-  static HWY_INLINE void codes(const uint8_t* block, int /*sub*/, int step, int lane, Bytes& low,
-                               Bytes& high) {
-    const Bytes both = load_bytes(block + 32 + 64 * step + 4 * lane);
-    const Bytes mask = fill_bytes(0x0F);
-    low = and_bytes(both, mask);
-    high = and_bytes(shift_right<4>(both), mask);
+struct FloatHeader {
+  HWY_INLINE void read(const uint8_t* block, int lane) {
+    values.scale[0] = load_floats(reinterpret_cast<const float*>(block) + lane);
   }
+  HWY_INLINE const Scales<1>& scales(int /*sub*/, int /*lane*/) const { return values; }
+  Scales<1> values;
+};
+
+// The fifth bit of element i is bit i of the word.
+HWY_INLINE void add_fifth_bits(const uint8_t* word, uint8_t* codes) {
+  const auto bits = load_as<uint32_t>(word);
+  for (uint32_t i = 0; i < 32; ++i) codes[i] = static_cast<uint8_t>(codes[i] | ((bits >> i) & 1U) << 4);
+}
+
+struct PackedQ4_0 : Layout<32, 32, Nibbles, 8, 15, 1, false> {
+  using Header = HalfHeader<false>;
   static constexpr int kStored = 18;
-  static void read_stored(const uint8_t* block, int row, uint8_t* packed) {
-    put_half(block, row, packed);
-    for (int step = 0; step < 4; ++step) put_word(block + 2 + 4 * step, row, packed + 32 + 64 * step);
+  static HWY_INLINE void read(const uint8_t* stored, int row, uint8_t* header, uint8_t* codes) {
+    put_half(stored, row, header);
+    split_nibbles(stored + 2, codes);
   }
 };
 
-struct PackedQ8_0 {
-  static constexpr int kBlock = 32, kBytes = 544, kOffset = 128, kMaxCode = 255, kHalves = 1;
-  static constexpr bool kMinima = false;
-  using Header = HalfScales<PackedQ8_0>;
-  static HWY_INLINE void codes(const uint8_t* block, int /*sub*/, int step, int lane, Bytes& low,
-                               Bytes& high) {
-    low = load_bytes(block + 32 + 64 * step + 4 * lane);
-    high = load_bytes(block + 32 + 64 * (step + 4) + 4 * lane);
+struct PackedQ4_1 : Layout<32, 64, Nibbles, 0, 15, 1, true> {
+  using Header = HalfHeader<true>;
+  static constexpr int kStored = 20;
+  static HWY_INLINE void read(const uint8_t* stored, int row, uint8_t* header, uint8_t* codes) {
+    put_half(stored, row, header);
+    put_half(stored + 2, row, header + 32);
+    split_nibbles(stored + 4, codes);
   }
+};
+
+struct PackedQ5_0 : Layout<32, 32, WithBits<Nibbles, 1, 4>, 16, 31, 1, false> {
+  using Header = HalfHeader<false>;
+  static constexpr int kStored = 22;
+  static HWY_INLINE void read(const uint8_t* stored, int row, uint8_t* header, uint8_t* codes) {
+    put_half(stored, row, header);
+    split_nibbles(stored + 6, codes);
+    add_fifth_bits(stored + 2, codes);
+  }
+};
+
+struct PackedQ5_1 : Layout<32, 64, WithBits<Nibbles, 1, 4>, 0, 31, 1, true> {
+  using Header = HalfHeader<true>;
+  static constexpr int kStored = 24;
+  static HWY_INLINE void read(const uint8_t* stored, int row, uint8_t* header, uint8_t* codes) {
+    put_half(stored, row, header);
+    put_half(stored + 2, row, header + 32);
+    split_nibbles(stored + 8, codes);
+    add_fifth_bits(stored + 4, codes);
+  }
+};
+
+struct PackedQ8_0 : Layout<32, 32, WholeBytes, 128, 255, 1, false> {
+  using Header = HalfHeader<false>;
   static constexpr int kStored = 34;
-  static void read_stored(const uint8_t* block, int row, uint8_t* packed) {
-    put_half(block, row, packed);
-    for (int step = 0; step < 8; ++step)
-      put_word(block + 2 + 4 * step, row, packed + 32 + 64 * step, 0x80808080U);
+  static HWY_INLINE void read(const uint8_t* stored, int row, uint8_t* header, uint8_t* codes) {
+    put_half(stored, row, header);
+    for (int i = 0; i < 32; ++i) codes[i] = stored[2 + i] ^ 0x80;
+  }
+};
+
+struct PackedI8_32 : Layout<32, 64, WholeBytes, 128, 255, 1, false> {
+  using Header = FloatHeader;
+  static constexpr int kStored = 36;
+  static HWY_INLINE void read(const uint8_t* stored, int row, uint8_t* header, uint8_t* codes) {
+    std::memcpy(header + 4 * row, stored, 4);
+    for (int i = 0; i < 32; ++i) codes[i] = stored[4 + i] ^ 0x80;
   }
 };
 

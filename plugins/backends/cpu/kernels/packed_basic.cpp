@@ -12,7 +12,9 @@ namespace {
 
 void fill_packed_basic(PackedKernels& table) {
   table.by_dtype[LLMH_DTYPE_Q4_0] = packed_format<PackedQ4_0>();
+  table.by_dtype[LLMH_DTYPE_Q4_1] = packed_format<PackedQ4_1>();
   table.by_dtype[LLMH_DTYPE_Q8_0] = packed_format<PackedQ8_0>();
+  table.by_dtype[LLMH_DTYPE_I8_32] = packed_format<PackedI8_32>();
 }
 
 }  // namespace

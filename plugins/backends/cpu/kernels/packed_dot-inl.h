@@ -6,6 +6,8 @@
 #define LLMHOST_CPU_PACKED_DOT_INL_H_
 #endif
 
+#include <algorithm>
+
 #include "kernels/packed.h"
 #include "kernels/packed_lanes-inl.h"
 
@@ -14,11 +16,17 @@ namespace llmhost::cpu::HWY_NAMESPACE {
 namespace {
 
 // The scales and minima of 32 elements.
-template <class Format>
+template <int kHalves>
 struct Scales {
-  Floats scale[Format::kHalves];
-  Floats minimum[Format::kHalves];
+  Floats scale[kHalves];
+  Floats minimum[kHalves];
 };
+
+// What codes without their offset would have had less in a sum with x.
+template <class Format>
+HWY_INLINE Ints offset_sum(int32_t negative_sum) {
+  return mul_ints(fill_ints(negative_sum), fill_ints(Format::kOffset));
+}
 
 #ifdef LLMHOST_PACKED_QUAD_DOT
 
@@ -28,13 +36,13 @@ struct Codes {
   Bytes value;
 };
 
-// The sum over four steps of one word each; codes lose their offset through the start.
-template <class Format>
+// The sum of kWords words' products, exact: begun with what the codes' offset is worth.
+template <class Format, int kWords>
 struct Dot {
-  HWY_INLINE void start(int32_t negative_sum) {
-    sum = Format::kOffset == 0 ? zero_ints() : mul_ints(fill_ints(negative_sum), fill_ints(Format::kOffset));
+  HWY_INLINE void start(const int32_t& negative_sum) {
+    sum = Format::kOffset == 0 ? zero_ints() : offset_sum<Format>(negative_sum);
   }
-  HWY_INLINE void add(int /*step*/, const Codes<Format>& codes, Bytes x) {
+  HWY_INLINE void add(int /*word*/, const Codes<Format>& codes, Bytes x) {
     sum = add_quad_dot(sum, codes.value, x);
   }
   HWY_INLINE Ints result() const { return sum; }
@@ -42,7 +50,48 @@ struct Dot {
 };
 
 #else
-#error "not yet"
+
+// Codes above 63 would saturate the sums of two products: signed codes are multiplied by magnitude, x taking
+// the sign.
+template <class Format>
+constexpr bool kIsWide = Format::kMaxCode > 63;
+
+template <class Format>
+struct Codes {
+  HWY_INLINE void set(Bytes codes) {
+    if constexpr (kIsWide<Format>) {
+      static_assert(Format::kOffset == 128);
+      sign = xor_bytes(codes, fill_bytes(0x80));
+      value = magnitudes(sign);
+    } else {
+      value = codes;
+    }
+  }
+  Bytes value;
+  Bytes sign;
+};
+
+// The sum of kWords words' products, exact: as many are added in 16 bits as cannot saturate.
+template <class Format, int kWords>
+struct Dot {
+  static constexpr int kChain = kIsWide<Format> ? 1 : std::min(kWords, 32767 / (2 * 127 * Format::kMaxCode));
+
+  HWY_INLINE void start(const int32_t& negative_sum) { offset = &negative_sum; }
+  HWY_INLINE void add(int word, const Codes<Format>& codes, Bytes x) {
+    const Pairs more = pair_dot(codes.value, kIsWide<Format> ? copy_sign(x, codes.sign) : x);
+    pairs = word % kChain == 0 ? more : add_pairs(pairs, more);
+    if (word % kChain != kChain - 1 && word != kWords - 1) return;
+    sum = word < kChain ? sum_pairs(pairs) : add_ints(sum, sum_pairs(pairs));
+  }
+  HWY_INLINE Ints result() const {
+    if constexpr (kIsWide<Format> || Format::kOffset == 0) return sum;
+    return add_ints(sum, offset_sum<Format>(*offset));
+  }
+  Pairs pairs;
+  Ints sum;
+  const int32_t* offset;
+};
+
 #endif
 
 // 32 elements of one output: with one scale both halves add to dots[0].
@@ -56,11 +105,13 @@ struct BlockDot {
       dots[1].start(x.negative_half_sums[1]);
     }
   }
-  HWY_INLINE void add_low(int step, const Codes<Format>& codes, Bytes x) { dots[0].add(step, codes, x); }
-  HWY_INLINE void add_high(int step, const Codes<Format>& codes, Bytes x) {
-    dots[Format::kHalves - 1].add(Format::kHalves == 1 ? 4 + step : step, codes, x);
+  HWY_INLINE void add_low(int step, const Codes<Format>& codes, Bytes x) {
+    dots[0].add(kWords == 8 ? 2 * step : step, codes, x);
   }
-  HWY_INLINE Floats add_to(Floats acc, const Scales<Format>& s, const ActivationBlock& x) const {
+  HWY_INLINE void add_high(int step, const Codes<Format>& codes, Bytes x) {
+    dots[Format::kHalves - 1].add(kWords == 8 ? 2 * step + 1 : step, codes, x);
+  }
+  HWY_INLINE Floats add_to(Floats acc, const Scales<Format::kHalves>& s, const ActivationBlock& x) const {
     const Floats x_scale = fill_floats(x.scale);
     if constexpr (Format::kHalves == 1) {
       acc = mul_add(to_floats(dots[0].result()), mul_floats(s.scale[0], x_scale), acc);
@@ -76,7 +127,8 @@ struct BlockDot {
     }
     return acc;
   }
-  Dot<Format> dots[Format::kHalves];
+  static constexpr int kWords = 8 / Format::kHalves;
+  Dot<Format, kWords> dots[Format::kHalves];
 };
 
 }  // namespace

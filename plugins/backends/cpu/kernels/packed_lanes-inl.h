@@ -15,8 +15,12 @@
 #define HWY_TARGET_STR HWY_TARGET_STR_AVX3 ",avx512vnni,avx512vbmi"
 #endif
 
-#if HWY_TARGET == HWY_AVX3_DL
+#if HWY_TARGET == HWY_AVX3_DL || HWY_TARGET == HWY_AVX3
 #include "kernels/packed_lanes512-inl.h"
+#elif HWY_TARGET == HWY_AVX2
+#include "kernels/packed_lanes256-inl.h"
+#elif HWY_TARGET == HWY_SSE4
+#include "kernels/packed_lanes128-inl.h"
 #else
 #include "kernels/packed_lanes_plain-inl.h"
 #endif

@@ -6,10 +6,18 @@ namespace llmhost::cpu::HWY_NAMESPACE {
 namespace {
 
 constexpr int kLanes = 16;
+// Tiles: kNarrowVectors vectors of rows times 1 to kNarrowTokens tokens, kWideVectors times kWideTokens or
+// one less.
+constexpr int kNarrowVectors = 1;
+constexpr int kWideVectors = 2;
 #if HWY_TARGET == HWY_AVX3_DL
 #define LLMHOST_PACKED_QUAD_DOT
+constexpr int kNarrowTokens = 8;
+constexpr int kWideTokens = 6;
 #else
 #undef LLMHOST_PACKED_QUAD_DOT
+constexpr int kNarrowTokens = 4;
+constexpr int kWideTokens = 4;
 #endif
 using Bytes = __m512i;
 using Ints = __m512i;
@@ -76,6 +84,21 @@ HWY_INLINE Ints load_signed(const uint8_t* p) {
   return _mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
 }
 
+HWY_INLINE Ints subtract_ints(Ints a, Ints b) {
+  return _mm512_sub_epi32(a, b);
+}
+template <int kBits>
+HWY_INLINE Ints ints_left(Ints v) {
+  return _mm512_slli_epi32(v, kBits);
+}
+template <int kBits>
+HWY_INLINE Ints ints_right(Ints v) {
+  return _mm512_srli_epi32(v, kBits);
+}
+HWY_INLINE Floats floats_of_bits(Ints v) {
+  return _mm512_castsi512_ps(v);
+}
+
 HWY_INLINE Floats zero_floats() {
   return _mm512_setzero_ps();
 }
@@ -87,6 +110,13 @@ HWY_INLINE Floats load_floats(const float* p) {
 }
 HWY_INLINE void store_floats(Floats v, float* p) {
   _mm512_storeu_ps(p, v);
+}
+// The first n rows.
+HWY_INLINE Floats load_some(const float* p, int64_t n) {
+  return _mm512_maskz_loadu_ps(static_cast<__mmask16>((1U << n) - 1U), p);
+}
+HWY_INLINE void store_some(Floats v, float* p, int64_t n) {
+  _mm512_mask_storeu_ps(p, static_cast<__mmask16>((1U << n) - 1U), v);
 }
 HWY_INLINE Floats add_floats(Floats a, Floats b) {
   return _mm512_add_ps(a, b);
@@ -101,7 +131,8 @@ HWY_INLINE Floats to_floats(Ints v) {
   return _mm512_cvtepi32_ps(v);
 }
 HWY_INLINE Floats load_halves(const uint8_t* p) {
-  return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+  // With a mask, though all lanes are meant: gcc 12 warns of the plain form's undefined source.
+  return _mm512_maskz_cvtph_ps(0xFFFF, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
 }
 
 #ifdef LLMHOST_PACKED_QUAD_DOT
@@ -121,7 +152,7 @@ HWY_INLINE Pairs add_pairs(Pairs a, Pairs b) {
 HWY_INLINE Ints sum_pairs(Pairs v) {
   return _mm512_madd_epi16(v, _mm512_set1_epi16(1));
 }
-// x where the byte of `sign` is positive or zero, -x where it is negative.
+// x, negated where the byte of `sign` is negative; any value where it is 0.
 HWY_INLINE Bytes copy_sign(Bytes x, Bytes sign) {
   return _mm512_mask_sub_epi8(x, _mm512_movepi8_mask(sign), _mm512_setzero_si512(), x);
 }

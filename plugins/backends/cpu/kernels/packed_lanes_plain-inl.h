@@ -9,6 +9,12 @@ namespace llmhost::cpu::HWY_NAMESPACE {
 namespace {
 
 constexpr int kLanes = 4;
+// Tiles: kNarrowVectors vectors of rows times 1 to kNarrowTokens tokens, kWideVectors times kWideTokens or
+// one less.
+constexpr int kNarrowVectors = 1;
+constexpr int kNarrowTokens = 2;
+constexpr int kWideVectors = 1;
+constexpr int kWideTokens = 2;
 #undef LLMHOST_PACKED_QUAD_DOT
 #define LLMHOST_PACKED_QUAD_DOT
 struct Bytes {
@@ -107,6 +113,23 @@ HWY_INLINE Ints load_signed(const uint8_t* p) {
 HWY_INLINE Floats fill_floats(float value) {
   return each_float([&](int) { return value; });
 }
+HWY_INLINE Ints subtract_ints(Ints a, Ints b) {
+  return each_int([&](int i) { return a.v[i] - b.v[i]; });
+}
+template <int kBits>
+HWY_INLINE Ints ints_left(Ints v) {
+  return each_int([&](int i) { return v.v[i] << kBits; });
+}
+template <int kBits>
+HWY_INLINE Ints ints_right(Ints v) {
+  return each_int([&](int i) { return v.v[i] >> kBits; });
+}
+HWY_INLINE Floats floats_of_bits(Ints v) {
+  Floats result;
+  std::memcpy(result.v, v.v, sizeof v.v);
+  return result;
+}
+
 HWY_INLINE Floats zero_floats() {
   return fill_floats(0.0F);
 }
@@ -115,6 +138,13 @@ HWY_INLINE Floats load_floats(const float* p) {
 }
 HWY_INLINE void store_floats(Floats v, float* p) {
   std::memcpy(p, v.v, sizeof v.v);
+}
+// The first n rows.
+HWY_INLINE Floats load_some(const float* p, int64_t n) {
+  return each_float([&](int i) { return i < n ? p[i] : 0.0F; });
+}
+HWY_INLINE void store_some(Floats v, float* p, int64_t n) {
+  for (int i = 0; i < n; ++i) p[i] = v.v[i];
 }
 HWY_INLINE Floats add_floats(Floats a, Floats b) {
   return each_float([&](int i) { return a.v[i] + b.v[i]; });

@@ -6,5 +6,9 @@
 namespace llmhost::cpu {
 
 void add_packed_basic(PackedKernels& table);
+void add_packed_five(PackedKernels& table);
+void add_packed_k(PackedKernels& table);
+void add_packed_small_k(PackedKernels& table);
+void add_packed_table(PackedKernels& table);
 
 }  // namespace llmhost::cpu

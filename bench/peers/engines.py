@@ -80,9 +80,9 @@ class Ours:
 class LlamaCpp:
     name = "llama.cpp"
 
-    def __init__(self, folder):
+    def __init__(self, folder, environment=None):
         self.folder = folder
-        self.environment = {"LD_LIBRARY_PATH": str(folder)}
+        self.environment = {"LD_LIBRARY_PATH": str(folder), **(environment or {})}
 
     def speed(self, model, test, threads, samples):
         if test.batched:

@@ -104,12 +104,20 @@ struct Peak {
 #define KEEP(x) asm volatile("" : "+v"(x))
 #define STEP(step, t) \
   t = step(t, a, b);  \
-  KEEP(t);
-#define TWELVE_STEPS(step)                                                                                 \
-  STEP(step, t0)                                                                                           \
-  STEP(step, t1)                                                                                           \
-  STEP(step, t2) STEP(step, t3) STEP(step, t4) STEP(step, t5) STEP(step, t6) STEP(step, t7) STEP(step, t8) \
-      STEP(step, t9) STEP(step, t10) STEP(step, t11)
+  KEEP(t)
+#define TWELVE_STEPS(step) \
+  STEP(step, t0);          \
+  STEP(step, t1);          \
+  STEP(step, t2);          \
+  STEP(step, t3);          \
+  STEP(step, t4);          \
+  STEP(step, t5);          \
+  STEP(step, t6);          \
+  STEP(step, t7);          \
+  STEP(step, t8);          \
+  STEP(step, t9);          \
+  STEP(step, t10);         \
+  STEP(step, t11);
 // Twelve are more than latency times throughput of every x86 so far, and leave room in sixteen registers.
 #define PEAK_LOOP(target_name, type, zero, step)                                                     \
   __attribute__((target(target_name))) void step##_rounds(int64_t count) {                           \

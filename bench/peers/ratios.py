@@ -4,6 +4,7 @@ import statistics
 
 OURS = "llmhost"
 PEER = "llama.cpp"
+PATIENT = "llama.cpp, passive waits"
 BUSY = 0.1  # a share of the machine that other work may take before a round without being mentioned
 # Types whose weights are multiplied in 8 bits where activations may be rounded; the others in floats.
 FLOATS = {"F32": ("f32_",), "F16": ("f32_",), "BF16": ("bf16_", "f32_")}
@@ -23,12 +24,6 @@ def figure(cell, side, metric=None):
 
 def ratio(ours, peer):
     return ours / peer if ours and peer else None
-
-
-def spread(cell, side, metric):
-    """Largest over smallest sample less one: how quiet the machine was."""
-    samples = cell["sides"].get(side, {}).get(metric, [])
-    return max(samples) / min(samples) - 1 if len(samples) > 1 and min(samples) > 0 else None
 
 
 def geometric_mean(values):

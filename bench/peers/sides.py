@@ -10,6 +10,7 @@ import engines
 import models
 import process
 import prompts
+import ratios
 import speed_tests
 from folders import cache
 from packages import python_with
@@ -152,5 +153,9 @@ def of(setup, cell, path):
         return speculation(setup, cell, path) if offered else {}
     if cell.kind in ("cold", "warm"):
         return {engine.name: first_token(setup, engine, cell, path) for engine in (setup.ours, setup.peer)}
-    around = burners.busy if cell.kind == "busy" else contextlib.nullcontext
-    return {engine.name: speed(setup, engine, cell, path, around) for engine in (setup.ours, setup.peer)}
+    if cell.kind == "busy":
+        # By default its threads spin while they wait; whoever shares a machine may know how to turn that off.
+        patient = engines.LlamaCpp(setup.peer.folder, {"OMP_WAIT_POLICY": "passive"})
+        sides = {setup.ours.name: setup.ours, setup.peer.name: setup.peer, ratios.PATIENT: patient}
+        return {name: speed(setup, engine, cell, path, burners.busy) for name, engine in sides.items()}
+    return {engine.name: speed(setup, engine, cell, path) for engine in (setup.ours, setup.peer)}

@@ -17,9 +17,6 @@ class SpeedTest:
     sequences: int = 1
     batched: bool = False
 
-    def most_positions(self):
-        return self.prompt + self.depth + self.generate
-
 
 def parse(name):
     match = PATTERN.fullmatch(name)

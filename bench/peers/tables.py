@@ -1,6 +1,6 @@
 """Markdown tables of one document of results."""
 import ratios
-from ratios import OURS, PEER
+from ratios import OURS, PATIENT, PEER
 
 ENGINE_TITLES = {"llmhost": "llmhost", "llama.cpp": "llama.cpp", "ctranslate2": "CTranslate2", "openvino": "OpenVINO GenAI"}
 NONE = "–"
@@ -59,9 +59,9 @@ def limit_shares(document, cell):
     return [percent(ratios.share_of_limit(cell, facts, limits, ratios.figure(cell, side))) for side in (OURS, PEER)]
 
 
-def speed_tables(document, kind="speed"):
+def speed_tables(document):
     """A table for each test: a row for each model and type, columns for each number of threads."""
-    cells = cells_of(document, kind)
+    cells = cells_of(document, "speed")
     threads = sorted({cell["threads"] for cell in cells})
     for test in ordered(cell["test"] for cell in cells):
         of_test = [cell for cell in cells if cell["test"] == test]
@@ -103,11 +103,12 @@ def busy_table(document):
     for cell in cells_of(document, "busy"):
         alone = quiet.get((cell["model"], cell["type"], cell["threads"]))
         kept = [percent(ratios.ratio(ratios.figure(cell, side), ratios.figure(alone, side))) if alone else NONE for side in (OURS, PEER)]
-        rows.append([title(document, cell["model"]), cell["type"], str(cell["threads"]), *pair(cell), " / ".join(kept)])
+        rows.append([title(document, cell["model"]), cell["type"], str(cell["threads"]), *pair(cell), number(ratios.figure(cell, PATIENT)),
+                     " / ".join(kept)])
     if rows:
         yield "**Busy machine**: 32 tokens while other processes keep every core busy, tokens/s; what is kept of tg128 when alone"
         yield ""
-        yield from table(["model", "type", "threads", "llmhost", "llama.cpp", "ratio", "kept, ours / theirs"], rows)
+        yield from table(["model", "type", "threads", "llmhost", "llama.cpp", "ratio", PATIENT, "kept, ours / theirs"], rows)
         yield ""
 
 

@@ -10,10 +10,12 @@
 #include <vector>
 
 #include "engine/fake_backend.h"
+#include "engine/sampler_reference.h"
 #include "engine/session.h"
 
 using namespace llmhost;
 using namespace llmhost::engine;
+using llmhost::test::chi_square_bound;
 using llmhost::test::FakeModel;
 using llmhost::test::FakeOptions;
 
@@ -142,12 +144,6 @@ std::vector<double> shares_after(const std::vector<int32_t>& text, int64_t promp
   }
   for (double& share : shares) share /= total;
   return shares;
-}
-
-// The value that chi-square passes with probability 0.001 (Wilson and Hilferty's approximation).
-double chi_square_bound(int freedom) {
-  const double v = 2.0 / (9.0 * freedom);
-  return freedom * std::pow(1 - v + 3.09 * std::sqrt(v), 3);
 }
 
 }  // namespace

@@ -12,38 +12,14 @@
 
 #include "core/error.h"
 #include "engine/random.h"
+#include "engine/sampler_reference.h"
 
 using namespace llmhost::engine;
+using llmhost::test::random_row;
+using llmhost::test::reference_distribution;
+using llmhost::test::with;
 
 namespace {
-
-std::vector<float> random_row(size_t n, uint32_t seed, float spread = 3.0F) {
-  std::mt19937 random(seed);
-  std::vector<float> row(n);
-  for (float& value : row) value = spread * (static_cast<float>(random() % 20001U) / 10000.0F - 1.0F);
-  return row;
-}
-
-// The chain after the penalties, written the obvious way: a full sort and no shortcuts.
-std::vector<double> reference_distribution(const std::vector<float>& row, const SamplingParams& params) {
-  std::vector<size_t> order(row.size());
-  std::iota(order.begin(), order.end(), size_t{0});
-  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return row[a] > row[b]; });
-  if (params.top_k > 0) order.resize(std::min(order.size(), static_cast<size_t>(params.top_k)));
-  std::vector<double> weights;
-  for (size_t i : order)
-    weights.push_back(std::exp((static_cast<double>(row[i]) - row[order[0]]) / params.temperature));
-  const double total = std::accumulate(weights.begin(), weights.end(), 0.0);
-  size_t kept = 0;
-  for (double sum = 0; kept < weights.size() && (kept == 0 || sum < params.top_p * total); ++kept)
-    sum += weights[kept];
-  while (kept > 1 && weights[kept - 1] < params.min_p) --kept;
-  const double sum =
-      std::accumulate(weights.begin(), weights.begin() + static_cast<std::ptrdiff_t>(kept), 0.0);
-  std::vector<double> distribution(row.size(), 0.0);
-  for (size_t i = 0; i < kept; ++i) distribution[order[i]] = weights[i] / sum;
-  return distribution;
-}
 
 int32_t sample_one(Sampler& sampler, SamplerState& state, const std::vector<float>& row) {
   Choice choice;
@@ -72,15 +48,6 @@ double chi_square_per_freedom(const std::vector<float>& row, const SamplingParam
     ++freedom;
   }
   return freedom < 1 ? 0 : chi / freedom;
-}
-
-SamplingParams with(float temperature, int32_t top_k, float top_p, float min_p) {
-  SamplingParams params;
-  params.temperature = temperature;
-  params.top_k = top_k;
-  params.top_p = top_p;
-  params.min_p = min_p;
-  return params;
 }
 
 }  // namespace

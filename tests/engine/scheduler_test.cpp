@@ -24,6 +24,7 @@ struct Job {
   int preemptions = 0;
   bool all_outputs = false;
   bool finished = false;
+  int32_t proposals = 0;  // made whenever it decodes
 };
 
 // Drives the scheduler with real page tables and checks every invariant in every step.
@@ -51,6 +52,7 @@ class Simulation {
     plan_step(state_, limits_, pages_.n_free(), plan_);
     if (plan_.empty()) return false;
     check_budget();
+    check_proposals_take_nothing();
     release_preempted();
     for (const PlannedSequence& entry : plan_.running) grow(state_.running, entry);
     for (const PlannedSequence& entry : plan_.admitted) {
@@ -79,6 +81,7 @@ class Simulation {
   const std::vector<uint64_t>& admissions() const { return admissions_; }
   const Job& job(uint64_t id) const { return jobs_[id]; }
   int preemptions() const { return preemptions_; }
+  int64_t proposals_run() const { return n_proposals_; }
   const SchedulerState& state() const { return state_; }
   const Plan& plan() const { return plan_; }
 
@@ -88,9 +91,11 @@ class Simulation {
     int32_t outputs = 0;
     const auto count = [&](const ScheduledSequence& sequence, const PlannedSequence& entry) {
       REQUIRE(entry.tokens >= 1);
-      REQUIRE(sequence.computed + entry.tokens <= sequence.target);
+      const int32_t beyond = std::max(0, sequence.computed + entry.tokens - sequence.target);
+      REQUIRE(beyond <= sequence.proposed);
+      n_proposals_ += beyond;
       tokens += entry.tokens;
-      outputs += sequence.all_outputs ? entry.tokens : 1;
+      outputs += sequence.all_outputs ? entry.tokens : 1 + beyond;
     };
     for (const PlannedSequence& entry : plan_.running)
       count(state_.running[static_cast<size_t>(entry.index)], entry);
@@ -102,6 +107,22 @@ class Simulation {
     REQUIRE(outputs <= limits_.max_outputs);
     REQUIRE(plan_.running.size() + plan_.admitted.size() <= static_cast<size_t>(limits_.max_sequences));
     REQUIRE((plan_.preempted.empty() || plan_.admitted.empty()));
+  }
+
+  // Without proposals the plan is the same but for them.
+  void check_proposals_take_nothing() const {
+    SchedulerState without = state_;
+    for (ScheduledSequence& sequence : without.running) sequence.proposed = 0;
+    for (ScheduledSequence& sequence : without.waiting) sequence.proposed = 0;
+    Plan plain;
+    plan_step(without, limits_, pages_.n_free(), plain);
+    REQUIRE(plain.preempted == plan_.preempted);
+    REQUIRE(plain.admitted.size() == plan_.admitted.size());
+    REQUIRE(plain.running.size() == plan_.running.size());
+    for (size_t i = 0; i < plain.running.size(); ++i) {
+      REQUIRE(plain.running[i].index == plan_.running[i].index);
+      REQUIRE(plain.running[i].tokens <= plan_.running[i].tokens);
+    }
   }
 
   void release_preempted() {
@@ -137,13 +158,20 @@ class Simulation {
     REQUIRE(found != state_.running.end());
     if (found->computed < found->target) return;
     Job& job = jobs_[id];
-    if (job.generated < job.output) ++job.generated;
+    // Some of the proposals that were run hold.
+    const int32_t run = found->computed - found->target;
+    const int32_t hits = run > 0 ? static_cast<int32_t>(random_() % static_cast<uint32_t>(run + 1)) : 0;
+    found->computed = found->target + std::min(hits, std::max(0, job.output - job.generated - 1));
+    job.generated = std::min(job.output, job.generated + 1 + hits);
+    tables_[id].shrink_to(pages_for(found->computed, limits_.page_tokens), pages_);
+    found->pages = tables_[id].size();
     if (job.generated == job.output) {
       job.finished = true;
       tables_[id].shrink_to(0, pages_);
       REQUIRE(remove_sequence(state_, id));
     } else {
-      ++found->target;
+      found->target = found->computed + 1;
+      found->proposed = std::min(job.proposals, job.output - job.generated - 1);
     }
   }
 
@@ -166,6 +194,8 @@ class Simulation {
   std::vector<PageTable> tables_;
   std::vector<uint64_t> admissions_;
   int preemptions_ = 0;
+  int64_t n_proposals_ = 0;
+  std::mt19937 random_{1};
 };
 
 SchedulerLimits small_limits() {
@@ -185,6 +215,7 @@ int32_t pick(std::mt19937& random, int32_t low, int32_t high) {
 
 TEST_CASE("random requests in random pools: every invariant holds and every request finishes") {
   int preemptions = 0;
+  int64_t proposals = 0;
   size_t requests = 0;
   for (uint32_t seed = 1; seed <= 60; ++seed) {
     std::mt19937 random(seed);
@@ -204,15 +235,18 @@ TEST_CASE("random requests in random pools: every invariant holds and every requ
       job.output = pick(random, 0, 30);
       job.priority = pick(random, -1, 1);
       job.all_outputs = random() % 8 == 0;
+      job.proposals = seed % 2 == 0 ? pick(random, 0, 6) : 0;
       simulation.submit(job);
       ++requests;
       for (int32_t steps = pick(random, 0, 3); steps > 0; --steps) simulation.step();
     }
     simulation.run_all(200'000);
     preemptions += simulation.preemptions();
+    proposals += simulation.proposals_run();
   }
   CHECK(requests == 3600);
   CHECK(preemptions > 100);  // the pools are tight enough to test it
+  CHECK(proposals > 1000);
 }
 
 TEST_CASE("within a priority admission is first come, first served") {

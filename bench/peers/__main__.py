@@ -135,8 +135,9 @@ def measure_limits(store, chosen):
 def note_model(store, program, cell, path):
     name = f"{cell.model}/{cell.type}"
     if name not in store.document["models"]:
-        facts = models.facts(models.described(program, path))
-        store.document["models"][name] = {"title": models.MODELS[cell.model].title, **facts}
+        model = models.MODELS[cell.model]
+        facts = models.facts(models.described(program, path), model.experts_at_work)
+        store.document["models"][name] = {"title": model.title, **facts}
 
 
 def measure_all(options, chosen, store, setup):

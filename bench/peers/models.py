@@ -19,6 +19,7 @@ class Model:
     kept: str = ""
     shape: str = ""  # a shape of synth_gguf.py, written as BF16
     byte_pairs: bool = False
+    experts_at_work: float = 1.0  # the share of them that one token passes through
 
 
 MODELS = {
@@ -26,8 +27,10 @@ MODELS = {
                   fetched="smollm2-135m-instruct", kept="Q4_1"),
     "gemma": Model("Gemma-3-270M", ["Q4_K_M"], fetched="gemma-3-270m", kept="Q4_K_M"),
     "synth": Model("Llama shape of 1.1B, random weights", ["BF16", "Q8_0", "Q4_0", "Q4_K_M"], shape="llama-1.1b"),
-    "mixtral": Model("Mixtral shape of 1.5B (8 experts, 2 at work), random weights", ["Q4_0"], shape="mixtral-1.5b"),
-    "qwenmoe": Model("Qwen3-MoE shape of 1.4B (64 experts, 8 at work), random weights", ["Q4_0"], shape="qwenmoe-1.4b"),
+    "mixtral": Model("Mixtral shape of 1.5B (8 experts, 2 at work), random weights", ["Q4_0"], shape="mixtral-1.5b",
+                     experts_at_work=2 / 8),
+    "qwenmoe": Model("Qwen3-MoE shape of 1.4B (64 experts, 8 at work), random weights", ["Q4_0"], shape="qwenmoe-1.4b",
+                     experts_at_work=8 / 64),
     # The same shape for a program that reads no other kind of vocabulary.
     "synth-bpe": Model("Llama shape of 1.1B, random weights, byte-level vocabulary", ["Q8_0"], shape="llama-1.1b", byte_pairs=True),
     # For tests of the measurement itself: seconds, not minutes.
@@ -114,19 +117,16 @@ def described(program, path):
         raise Problem(f"llmhost show: its output is no JSON: {error}") from error
 
 
-def facts(show):
+def facts(show, experts_at_work=1.0):
     """Bytes of weights that one generated token reads, parameters that a prompt's token is multiplied with, size of the state.
 
     A prompt's token is not multiplied with the output matrix (one row of a whole prompt is) and no token reads more than one row
-    of the embedding table, unless the table is the output matrix too. Of experts those at work count.
+    of the embedding table, unless the table is the output matrix too. Of experts the share that is at work for a token counts.
     """
-    about = show.get("about", {})
-    expert_counts = {key.rsplit(".", 1)[1]: value for key, value in about.items() if key.endswith((".expert_count", ".expert_used_count"))}
-    share = expert_counts.get("expert_used_count", 1) / max(1, expert_counts.get("expert_count", 1))
     tied = not any(tensor["name"] == "output.weight" for tensor in show["tensors"])
     read, multiplied = 0.0, 0.0
     for tensor in show["tensors"]:
-        at_work = share if "_exps." in tensor["name"] else 1.0
+        at_work = experts_at_work if "_exps." in tensor["name"] else 1.0
         elements = 1
         for size in tensor["shape"]:
             elements *= size

@@ -118,12 +118,12 @@ class Figures(unittest.TestCase):
                    {"name": "blk.0.attn_q.weight", "shape": [10, 10], "bytes": 100},
                    {"name": "blk.0.attn_norm.weight", "shape": [10], "bytes": 40},
                    {"name": "blk.0.ffn_up_exps.weight", "shape": [8, 20, 10], "bytes": 1600}]
-        show = {"tensors": tensors, "parameters": 2710, "about": {"x.expert_count": 8, "x.expert_used_count": 2},
+        show = {"tensors": tensors, "parameters": 2710,
                 "architecture": {"layers": 1, "kv_heads": 1, "head_dim": 10}}
-        tied = models.facts(show)
+        tied = models.facts(show, 2 / 8)
         self.assertEqual((tied["bytes_per_token"], tied["multiplied_parameters"]), (1000 + 140 + 400, 100 + 400))
         tensors.append({"name": "output.weight", "shape": [100, 10], "bytes": 2000})
-        self.assertEqual(models.facts(show)["bytes_per_token"], 2000 + 140 + 400)
+        self.assertEqual(models.facts(show, 2 / 8)["bytes_per_token"], 2000 + 140 + 400)
 
 
 class Choice(unittest.TestCase):

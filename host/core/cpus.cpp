@@ -70,6 +70,14 @@ bool pin_thread(int32_t cpu) {
   return set.apply();
 }
 
+bool join_cpu(int32_t cpu) {
+  CpuSet all;
+  if (!is_number(cpu) || !all.read() || !all.has(cpu)) return false;
+  CpuSet one;
+  one.add(cpu);
+  return one.apply() && all.apply();
+}
+
 bool leave_cpu(int32_t cpu) {
   CpuSet all;
   if (!is_number(cpu) || !all.read()) return false;

@@ -18,6 +18,10 @@ std::vector<int32_t> nodes_of(const std::vector<int32_t>& cpus);
 // Keeps the calling thread on one processor; false when the system refuses.
 bool pin_thread(int32_t cpu);
 
+// Moves the calling thread to this one of its processors, all of which stay open to it; false when the system
+// refuses.
+bool join_cpu(int32_t cpu);
+
 // Moves the calling thread to another of its processors, all of which stay open to it; false when it has
 // none.
 bool leave_cpu(int32_t cpu);

@@ -24,6 +24,13 @@ inline void pause_cpu() {
 #endif
 }
 
+// How often the calling thread was put off its core.
+inline long times_put_off() {
+  rusage usage{};
+  getrusage(RUSAGE_THREAD, &usage);
+  return usage.ru_nivcsw;
+}
+
 // Whether other processes want the cores: known for a while after a thread was put off its core. Threads that
 // then sleep between calls rather than spin get their turn sooner, and together more of the machine.
 class BusyMachine {
@@ -38,16 +45,38 @@ class BusyMachine {
   void look(int64_t now_ns) {
     if (now_ns - looked_ns_ < kLookEveryNs) return;
     looked_ns_ = now_ns;
-    rusage usage{};
-    getrusage(RUSAGE_THREAD, &usage);
-    if (usage.ru_nivcsw != switches_) notice(now_ns);
-    switches_ = usage.ru_nivcsw;
+    const long put_off = times_put_off();
+    if (put_off != put_off_) notice(now_ns);
+    put_off_ = put_off;
   }
 
  private:
   int64_t looked_ns_ = 0;
-  long switches_ = 0;
+  long put_off_ = 0;
   std::atomic<int64_t> until_{0};
+};
+
+// Whether workers are better off on the caller's core: one that is put off another core while it holds an
+// item keeps the caller waiting, while two threads of one core are served in turn. Known for a while after
+// such a wait, longer when the next one follows soon. Written by the caller alone.
+class Gathering {
+ public:
+  static constexpr int64_t kShortestNs = 20'000'000;
+  static constexpr int64_t kLongestNs = 640'000'000;
+
+  void begin(int64_t now_ns) {
+    const bool soon = now_ns - until_.load(std::memory_order_relaxed) < 2 * length_ns_;
+    length_ns_ = soon ? std::min(2 * length_ns_, kLongestNs) : std::max(length_ns_ / 2, kShortestNs);
+    until_.store(now_ns + length_ns_, std::memory_order_relaxed);
+    ++count_;
+  }
+  bool is_on(int64_t now_ns) const { return now_ns < until_.load(std::memory_order_relaxed); }
+  uint32_t count() const { return count_.load(std::memory_order_relaxed); }
+
+ private:
+  int64_t length_ns_ = kShortestNs;
+  std::atomic<int64_t> until_{0};
+  std::atomic<uint32_t> count_{0};
 };
 
 // One thread's spinning. The budget shrinks while waits turn out to be longer than it and is whole again

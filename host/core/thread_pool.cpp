@@ -14,6 +14,7 @@ namespace {
 
 constexpr uint64_t kOneFromEnd = uint64_t{1} << 32;
 constexpr int64_t kMoveEveryNs = 2'000'000;  // of a worker to another core
+constexpr int64_t kLongWaitNs = 1'000'000;   // of the caller for a worker
 constexpr int64_t kMostItems = INT32_MAX;    // of one deal
 
 void futex_wait(std::atomic<uint32_t>& word, uint32_t expected) {
@@ -161,16 +162,23 @@ int64_t ThreadPool::run_items(int32_t thread) {
   return n_done;
 }
 
-void ThreadPool::report(int64_t n_done) {
+// `put_off`: how often the thread had been put off its core when it last woke the caller.
+void ThreadPool::report(int64_t n_done, long& put_off) {
   if (n_done == 0) return;
   done_.fetch_add(n_done);
-  if (caller_sleeps_.load() != 0 && caller_sleeps_.exchange(0) != 0) futex_wake(caller_sleeps_, 1);
+  if (caller_sleeps_.load() == 0) return;
+  const long now_put_off = times_put_off();
+  if (now_put_off != put_off) was_put_off_.store(true, std::memory_order_relaxed);
+  put_off = now_put_off;
+  if (caller_sleeps_.exchange(0) != 0) futex_wake(caller_sleeps_, 1);
 }
 
 void ThreadPool::wait_for_workers(int64_t n_items) {
   const auto done = [this, n_items] { return done_.load(std::memory_order_acquire) == n_items; };
   const auto crowded = [this] { return crowded_.load(std::memory_order_relaxed); };
   if (caller_spin_.until(done, crowded)) return;
+  was_put_off_.store(false, std::memory_order_relaxed);
+  const int64_t began = steady_ns();
   for (;;) {
     caller_sleeps_.store(1);
     // A worker reports before it looks at caller_sleeps_, so one of the two sees the other.
@@ -178,11 +186,13 @@ void ThreadPool::wait_for_workers(int64_t n_items) {
     futex_wait(caller_sleeps_, 1);
   }
   caller_sleeps_.store(0);
+  const int64_t now = steady_ns();
+  if (now - began > kLongWaitNs && was_put_off_.load(std::memory_order_relaxed)) gathering_.begin(now);
 }
 
 uint32_t ThreadPool::wait_for_call(uint32_t seen, SpinWait& spin) {
   const auto called = [this, seen] { return calls_.load(std::memory_order_acquire) != seen; };
-  if (!spin.until(called, [this] { return shares_core_with_caller(); })) {
+  if (!spin.until(called, [this] { return shares_core_with_caller() || gathering_.is_on(steady_ns()); })) {
     sleepers_.fetch_add(1);
     while (calls_.load() == seen) futex_wait(calls_, seen);
     sleepers_.fetch_sub(1);
@@ -195,19 +205,28 @@ void ThreadPool::work(int32_t thread) {
   if (!cpus_.empty()) pin_thread(cpus_[static_cast<size_t>(thread) % cpus_.size()]);
   SpinWait spin(spin_ns_, busy_machine_);
   int64_t moved_ns = 0;
+  uint32_t gathered = 0;
+  long put_off = 0;
   for (uint32_t seen = 0;;) {
     seen = wait_for_call(seen, spin);
     if (stop_.load()) return;
-    if (spin_ns_ > 0 && shares_core_with_caller()) leave_core_of_caller(moved_ns);
-    report(run_items(thread));
+    if (spin_ns_ > 0) choose_core(moved_ns, gathered);
+    report(run_items(thread), put_off);
   }
 }
 
 // The system likes to wake a worker on the caller's core, and leaves it there as long as it sleeps again
-// soon.
-void ThreadPool::leave_core_of_caller(int64_t& moved_ns) {
+// soon. With other processes on the other cores it is well placed: there it would be put off while it holds
+// an item.
+void ThreadPool::choose_core(int64_t& moved_ns, uint32_t& gathered) {
+  if (gathered != gathering_.count() && cpus_.empty()) {
+    gathered = gathering_.count();
+    join_cpu(caller_cpu_.load(std::memory_order_relaxed));
+  }
+  if (!shares_core_with_caller()) return;
   const int64_t now = steady_ns();
-  if (cpus_.empty() && now - moved_ns > kMoveEveryNs && !busy_machine_.is_busy(now)) {
+  const bool stays = gathering_.is_on(now) || busy_machine_.is_busy(now);
+  if (cpus_.empty() && now - moved_ns > kMoveEveryNs && !stays) {
     leave_cpu(caller_cpu_.load(std::memory_order_relaxed));
     moved_ns = now;
   } else {

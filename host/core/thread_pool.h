@@ -78,11 +78,11 @@ class ThreadPool {
   void run_call(int64_t n_items);
   void deal(uint32_t n_items);
   int64_t run_items(int32_t thread);
-  void report(int64_t n_done);
+  void report(int64_t n_done, long& put_off);
   uint32_t wait_for_call(uint32_t seen, SpinWait& spin);
   void wait_for_workers(int64_t n_items);
   bool shares_core_with_caller() const;
-  void leave_core_of_caller(int64_t& moved_ns);
+  void choose_core(int64_t& moved_ns, uint32_t& gathered);
   void pin_caller();
 
   Api api_{};
@@ -92,6 +92,7 @@ class ThreadPool {
   cpu_set_t caller_cpus_{};
   std::unique_ptr<Share[]> shares_;  // [n_threads]
   BusyMachine busy_machine_;
+  Gathering gathering_;
   SpinWait caller_spin_;
   std::vector<std::thread> workers_;
 
@@ -106,6 +107,7 @@ class ThreadPool {
   std::atomic<int32_t> caller_cpu_{-1};                 // where the call was made
   alignas(64) std::atomic<uint32_t> caller_sleeps_{0};  // the caller sleeps on it
   std::atomic<bool> crowded_{false};                    // a worker of this call is on the caller's core
+  std::atomic<bool> was_put_off_{false};                // the worker that the caller slept for
   std::atomic<bool> stop_{false};
   std::atomic<bool> busy_{false};
 };

@@ -24,6 +24,8 @@ bool supports_attention(const NodeView& view) {
 constexpr int64_t kItemsPerThread = 8;
 constexpr int64_t kMostSplitFloats = int64_t{1} << 22;
 constexpr int64_t kMostSplitBlocks = 4096;
+// Products below which another thread is not worth its start: about two microseconds of one.
+constexpr int64_t kLeastShared = int64_t{1} << 18;
 
 // Of one sequence.
 struct Share {
@@ -84,7 +86,7 @@ struct AttentionJob {
 
   int64_t group() const { return attrs.n_heads / attrs.n_kv_heads; }
 
-  void make_shares();
+  int64_t make_shares();
   void split(Share& share, int64_t last_position, int64_t& counter, int64_t& partial) const;
   AttentionTask task_of(int64_t sequence, int64_t block, int32_t thread) const;
   void set_row(AttentionTask& task, int32_t row, int64_t sequence, int64_t token, int64_t head) const;
@@ -99,7 +101,8 @@ int64_t block_cost(const Share& share, int64_t positions) {
   return (block_rows(share) + 4) * positions;
 }
 
-void AttentionJob::make_shares() {
+// Returns the work of all, in products.
+int64_t AttentionJob::make_shares() {
   const llmh_step& step = context.step;
   int64_t total = 0;
   const auto positions = [&](int32_t s) {
@@ -130,6 +133,7 @@ void AttentionJob::make_shares() {
   }
   shares[step.n_sequences].first_item = item;
   std::fill_n(counters, counter, 0);
+  return total * (attrs.k_head_dim + attrs.v_head_dim);
 }
 
 void AttentionJob::split(Share& share, int64_t last_position, int64_t& counter, int64_t& partial) const {
@@ -306,9 +310,11 @@ void run_attention(const RunContext& context, const Call& call) {
       .partials = reinterpret_cast<float*>(partials),
       .partial_floats = static_cast<int64_t>((context.shared_bytes() - used) / sizeof(float)),
   };
-  job.make_shares();
-  context.parallel(job.shares[step.n_sequences].first_item,
-                   [&](int64_t item, int32_t thread) { job.run_item(item, thread); });
+  const bool is_small = job.make_shares() < kLeastShared;
+  const int64_t n_items = job.shares[step.n_sequences].first_item;
+  const auto run = [&](int64_t item, int32_t thread) { job.run_item(item, thread); };
+  if (!is_small) return context.parallel(n_items, run);
+  for (int64_t item = 0; item < n_items; ++item) run(item, 0);
 }
 
 constexpr OpEntry kEntries[] = {{LLMH_OP_ATTENTION, supports_attention, run_attention, attention_scratch}};

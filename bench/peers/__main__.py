@@ -200,7 +200,7 @@ def main():
     options = parser().parse_args(arguments)
     try:
         return run(options, shlex.join(["./dev", "bench", "peers", *arguments]))
-    except Problem as problem:
+    except (Problem, OSError) as problem:
         print(f"bench peers: {problem}", **SAY)
         return 1
     except KeyboardInterrupt:

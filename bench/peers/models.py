@@ -57,6 +57,7 @@ def fetch(model, target):
     say(f"fetching {model.title}")
     done = process.run([sys.executable, ROOT / "scripts" / "fetch_model.py", cache().parent / "models", model.fetched])
     path = Path(done.output.strip().splitlines()[-1])
+    target.unlink(missing_ok=True)  # one that leads nowhere any more
     target.symlink_to(path)
 
 

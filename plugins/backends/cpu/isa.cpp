@@ -16,13 +16,28 @@ struct Isa {
 };
 
 constexpr Isa kIsas[] = {
-    {"avx3_dl", HWY_AVX3_DL}, {"avx3", HWY_AVX3},     {"avx2", HWY_AVX2},
-    {"sse4", HWY_SSE4},       {"emu128", HWY_EMU128}, {"scalar", HWY_SCALAR},
+    {"avx3_dl", HWY_AVX3_DL}, {"avx3", HWY_AVX3},     {"avx2", HWY_AVX2},     {"sse4", HWY_SSE4},
+    {"neon", HWY_NEON},       {"emu128", HWY_EMU128}, {"scalar", HWY_SCALAR},
 };
+
+// With one target in all nothing is dispatched, and nothing of the library is linked.
+constexpr bool kHasChoice = (HWY_TARGETS & (HWY_TARGETS - 1)) != 0;
 
 // The kernels were compiled for HWY_TARGETS; the machine may not run all of them.
 int64_t usable_targets() {
-  return hwy::SupportedTargets() & HWY_TARGETS;
+  if constexpr (kHasChoice) {
+    return hwy::SupportedTargets() & HWY_TARGETS;
+  } else {
+    return HWY_TARGETS;
+  }
+}
+
+// 0: the best. The library's choice is global.
+void choose_target([[maybe_unused]] int64_t forced) {
+  if constexpr (kHasChoice) {
+    hwy::SetSupportedTargetsForTest(forced);
+    hwy::GetChosenTarget().Update(hwy::SupportedTargets());
+  }
 }
 
 std::string usable_names() {
@@ -51,7 +66,7 @@ Kernels kernels_for_chosen_target() {
 }  // namespace
 
 Kernels choose_kernels(const char* isa) {
-  static std::mutex mutex;  // the library's choice is global; tables are copied out of it
+  static std::mutex mutex;  // tables are copied out of the library's choice
   const std::lock_guard lock(mutex);
   const std::string name = isa;
   int64_t forced = 0;
@@ -65,11 +80,9 @@ Kernels choose_kernels(const char* isa) {
   }
   // Kernels without code for that one use what it extends.
   if (forced == HWY_AVX3_DL) forced |= HWY_AVX3;
-  hwy::SetSupportedTargetsForTest(forced);
-  hwy::GetChosenTarget().Update(hwy::SupportedTargets());
+  choose_target(forced);
   const Kernels kernels = kernels_for_chosen_target();
-  hwy::SetSupportedTargetsForTest(0);
-  hwy::GetChosenTarget().Update(hwy::SupportedTargets());
+  choose_target(0);
   return kernels;
 }
 

@@ -111,9 +111,11 @@ void chunk(const AttentionTask& task, int64_t number, int64_t next, const Attent
   const ChunkGroups groups = groups_of(task, number);
   const Work work = work_of(task, groups, out);
   std::fill_n(out.sums, task.rows * work.sums_stride, 0.0F);
-  const bool is_decoded = !std::is_same_v<T, float> && task.rows > kDirectRows;
   // A vector of values has one scale only where heads begin at whole vectors.
   const bool is_uneven = has_scales<T>() && task.state.value_first % kAttentionGroup != 0;
+  // Two blocks of rows decode as they go sooner than through memory.
+  const int most_direct = is_uneven ? kDirectRows : 2 * kDirectRows;
+  const bool is_decoded = !std::is_same_v<T, float> && task.rows > most_direct;
   prefetch_keys<T>(task, groups);
   is_decoded ? score_decoded<T>(work) : score_stored<T>(work);
   prefetch_values<T>(task, groups);

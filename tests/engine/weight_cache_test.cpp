@@ -9,6 +9,7 @@
 
 #include <bit>
 #include <fstream>
+#include <utility>
 
 #include "engine/story_model.h"
 
@@ -31,7 +32,7 @@ std::vector<uint64_t> logprobs(ModelRunner& runner) {
       bits.push_back(std::bit_cast<uint64_t>(event.choice->logprob));
       return true;
     };
-    engine.submit(request);
+    engine.submit(std::move(request));
     engine.run_all();
   }
   return bits;

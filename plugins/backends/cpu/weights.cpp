@@ -1,14 +1,24 @@
 // Weights stay as stored, used in place when the host keeps them and copied once otherwise, unless the
 // products that read them round activations and have a packed layout for the type.
+#include <sys/mman.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <cstring>
 #include <string>
 
 #include "instance.h"
 #include "llmhost/plugin.hpp"
+#include "llmhost/weight_layout.h"
 
 namespace llmhost::cpu {
 namespace {
+
+// What a thread packs at a time, and from where on a weight's stored pages are let go in between: a call into
+// the system for each piece.
+constexpr int64_t kPiece = 256 * 1024;
+constexpr int64_t kLargePiece = 2 * 1024 * 1024;
+constexpr uint64_t kLargeWeight = uint64_t{32} << 20;
 
 [[noreturn]] void refuse(const llmh_weight_source& source, const std::string& why) {
   throw llmh::Error(LLMH_INVALID_ARGUMENT,
@@ -70,6 +80,15 @@ bool is_packed(llmh_instance& instance, const llmh_weight_source& source) {
                                 matrices.rows, matrices.depth);
 }
 
+// A piece that was packed is not in memory twice while the rest of a large weight is: `begin` and `end` of
+// what was read of it.
+void drop_pages(const uint8_t* begin, const uint8_t* end) {
+  const auto page = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
+  const uintptr_t first = (reinterpret_cast<uintptr_t>(begin) + page - 1) / page * page;
+  const uintptr_t last = reinterpret_cast<uintptr_t>(end) / page * page;
+  if (first < last) madvise(reinterpret_cast<void*>(first), last - first, MADV_DONTNEED);
+}
+
 llmh_buffer pack(const llmh_instance& instance, const llmh_weight_source& source) {
   const Matrices matrices = matrix_of(source);
   const PackedFormat& format = format_of(instance, source);
@@ -77,17 +96,22 @@ llmh_buffer pack(const llmh_instance& instance, const llmh_weight_source& source
   const int64_t row_bytes = static_cast<int64_t>(source.bytes) / (matrices.count * matrices.rows);
   const int64_t groups = matrices.groups();
   llmh_buffer packed = allocate_pages(matrices.packed_bytes(format));
-  constexpr int64_t kPieceBytes = 256 * 1024;
-  const int64_t piece = std::max<int64_t>(1, kPieceBytes / group_bytes);
+  const bool drops = (source.reserved & LLMH_SOURCE_MAPPED) != 0 && source.bytes >= kLargeWeight;
+  const int64_t piece = std::max<int64_t>(1, (drops ? kLargePiece : kPiece) / group_bytes);
   const int64_t n = matrices.count * groups;
   run_parallel(instance, (n + piece - 1) / piece, [&](int64_t item, int32_t) {
-    for (int64_t i = item * piece; i < std::min(n, (item + 1) * piece); ++i) {
+    const int64_t end = std::min(n, (item + 1) * piece);
+    const auto stored_at = [&](int64_t i) {
+      const int64_t row = i / groups * matrices.rows + i % groups * kPackedRows;
+      return static_cast<const uint8_t*>(source.data) + row * row_bytes;
+    };
+    for (int64_t i = item * piece; i < end; ++i) {
       const int64_t row = i % groups * kPackedRows;
-      const uint8_t* stored =
-          static_cast<const uint8_t*>(source.data) + (i / groups * matrices.rows + row) * row_bytes;
+      const uint8_t* stored = stored_at(i);
       format.pack(stored, row_bytes, matrices.depth, std::min<int64_t>(kPackedRows, matrices.rows - row),
                   packed.data + i * group_bytes);
     }
+    if (drops) drop_pages(stored_at(item * piece), stored_at(end));
   });
   return packed;
 }

@@ -59,9 +59,8 @@ GoldenCase load_golden_case(const std::string& name) {
   golden.model = std::filesystem::exists(folder / "model.gguf") ? folder / "model.gguf" : folder;
   const Json& levels = spec["tolerance"];
   golden.f32 = read_tolerance(levels["f32"]);
-  golden.rounded = read_tolerance(levels.contains("int8")   ? levels["int8"]
-                                  : levels.contains("half") ? levels["half"]
-                                                            : levels["f32"]);
+  for (const char* level : {"int8", "half"})
+    if (!golden.rounded && levels.contains(level)) golden.rounded = read_tolerance(levels[level]);
   for (size_t i = 0; i < spec["prompts"].size(); ++i) {
     const std::string suffix = "_" + std::to_string(i);
     golden.prompts.push_back(

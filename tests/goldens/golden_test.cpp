@@ -53,7 +53,7 @@ double mean_divergence(const std::vector<float>& actual, const std::vector<float
 
 void check_case(const std::string& name, const RunShape& shape) {
   const GoldenCase golden = load_golden_case(name);
-  const Tolerance& allowed = shape.precision == "f32" ? golden.f32 : golden.rounded;
+  const Tolerance& allowed = shape.precision == "f32" ? golden.f32 : *golden.rounded;
   std::vector<std::vector<int32_t>> prompts;
   for (const GoldenPrompt& prompt : golden.prompts) prompts.push_back(prompt.ids);
   const auto actual = run_prompts(golden.model, prompts, 16, shape);
@@ -80,7 +80,8 @@ TEST_CASE("golden cases on the CPU backend") {
 }
 
 TEST_CASE("golden cases with activations rounded as the CPU backend likes them") {
-  for (const std::string& name : golden_case_names()) check_case(name, {.precision = "native"});
+  for (const std::string& name : golden_case_names())
+    if (load_golden_case(name).rounded) check_case(name, {.precision = "native"});
 }
 
 TEST_CASE("golden cases on the reference backend") {

@@ -90,7 +90,7 @@ struct Pieces {
   int64_t per_expert;  // pieces
 
   Pieces(const Operand& weight, int64_t mean_rows, int64_t n_active, int32_t n_threads)
-      : units((weight.dims[1].size + kPackedRows - 1) / kPackedRows),
+      : units(Product::units_of(weight)),
         piece(Product::piece_units(units * n_active, weight.dims[2].size, mean_rows, n_threads)),
         per_expert((units + piece - 1) / piece) {}
 };

@@ -34,22 +34,21 @@ void run_products(const RunContext& context, std::span<const Call* const> calls,
                   const RoundedInput& rounded) {
   const int64_t tokens = context.shape(calls[0]->inputs[0]).rows();
   if (tokens == 0) return;
-  const auto product = [&](const Call& call) {
-    return Product(context, call.inputs[1], 0, context.floats(call.inputs[0]), rounded, call.form,
-                   linear_rows(context, call));
-  };
   int64_t units = 0;
-  for (const Call* call : calls) units += product(*call).units();
+  for (const Call* call : calls) units += Product::units_of(call->inputs[1]);
   const int64_t depth = calls[0]->inputs[1].dims[1].size;
   const int64_t piece = Product::piece_units(units, depth, tokens, context.n_threads());
   context.parallel((units + piece - 1) / piece, [&](int64_t item, int32_t thread) {
     int64_t first = 0;
     for (const Call* call : calls) {
-      const Product one = product(*call);
+      const int64_t count = Product::units_of(call->inputs[1]);
       const int64_t begin = std::max<int64_t>(item * piece - first, 0);
-      const int64_t end = std::min((item + 1) * piece - first, one.units());
-      if (begin < end) one.run(begin, end, context.thread_scratch(thread));
-      first += one.units();
+      const int64_t end = std::min((item + 1) * piece - first, count);
+      if (begin < end)
+        Product(context, call->inputs[1], 0, context.floats(call->inputs[0]), rounded, call->form,
+                linear_rows(context, *call))
+            .run(begin, end, context.thread_scratch(thread));
+      first += count;
     }
   });
 }

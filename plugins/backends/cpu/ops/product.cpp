@@ -12,7 +12,7 @@ Product::Product(const RunContext& context, const Operand& weight, int64_t matri
     const PackedFormat& format = context.kernels.packed.by_dtype[weight.dtype];
     unit_bytes_ = format.group_bytes(depth);
     multiply_ = format.multiply;
-    packed_ = {.weights = weight.weight->packed.data + matrix * units() * unit_bytes_,
+    packed_ = {.weights = weight.weight->packed.data + matrix * units_of(weight) * unit_bytes_,
                .x = rounded.int8_rows(context),
                .bias = rows.bias,
                .y = rows.y,
@@ -59,6 +59,7 @@ void Product::run(int64_t begin, int64_t end, float* scratch) const {
 }
 
 int64_t Product::piece_units(int64_t all_units, int64_t depth, int64_t tokens, int32_t n_threads) {
+  if (n_threads == 1) return all_units;
   constexpr int64_t kPieceWork = 512 * 1024;  // multiplications; about two microseconds
   constexpr int64_t kPiecesEach = 8;          // of a thread
   constexpr int64_t kStreamed =

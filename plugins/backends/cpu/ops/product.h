@@ -22,7 +22,9 @@ class Product {
   Product(const RunContext& context, const Operand& weight, int64_t matrix, const float* x,
           const RoundedInput& rounded, Form form, const ProductRows& rows);
 
-  int64_t units() const { return (n_rows_ + kPackedRows - 1) / kPackedRows; }
+  static int64_t units_of(const Operand& weight) {
+    return (weight.dims[weight.rank - 2].size + kPackedRows - 1) / kPackedRows;
+  }
   // `scratch` has decoded_bytes() of the weight. [worker]
   void run(int64_t begin, int64_t end, float* scratch) const;
 

@@ -32,28 +32,33 @@ struct FloatHeader {
   Scales<1> values;
 };
 
-// The fifth bit of element i is bit i of the word.
+// The fifth bit of element i is bit i of the word. Eight at a time: each byte keeps its own bit of eight
+// copies, and the addition carries it, wherever it is, to the byte's uppermost bit.
 HWY_INLINE void add_fifth_bits(const uint8_t* word, uint8_t* codes) {
-  const auto bits = load_as<uint32_t>(word);
-  for (uint32_t i = 0; i < 32; ++i) codes[i] = static_cast<uint8_t>(codes[i] | ((bits >> i) & 1U) << 4);
+  for (int i = 0; i < 4; ++i) {
+    const uint64_t own = (word[i] * 0x0101010101010101U) & 0x8040201008040201U;
+    const uint64_t fifth = ((own + 0x7F7F7F7F7F7F7F7FU) & 0x8080808080808080U) >> 3;
+    const uint64_t eight = load_as<uint64_t>(codes + 8 * i) | fifth;
+    std::memcpy(codes + 8 * i, &eight, sizeof eight);
+  }
 }
 
 struct PackedQ4_0 : Layout<32, 32, Nibbles, 8, 15, 1, false> {
   using Header = HalfHeader<false>;
   static constexpr int kStored = 18;
-  static HWY_INLINE void read(const uint8_t* stored, int row, uint8_t* header, uint8_t* codes) {
+  static constexpr int kNibblesAt = 2;
+  static HWY_INLINE void put_scales(const uint8_t* stored, int row, uint8_t* header) {
     put_half(stored, row, header);
-    split_nibbles(stored + 2, codes);
   }
 };
 
 struct PackedQ4_1 : Layout<32, 64, Nibbles, 0, 15, 1, true> {
   using Header = HalfHeader<true>;
   static constexpr int kStored = 20;
-  static HWY_INLINE void read(const uint8_t* stored, int row, uint8_t* header, uint8_t* codes) {
+  static constexpr int kNibblesAt = 4;
+  static HWY_INLINE void put_scales(const uint8_t* stored, int row, uint8_t* header) {
     put_half(stored, row, header);
     put_half(stored + 2, row, header + 32);
-    split_nibbles(stored + 4, codes);
   }
 };
 

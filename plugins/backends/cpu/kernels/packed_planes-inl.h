@@ -142,7 +142,8 @@ struct TableLayout : Layout<kElements, kHeader, Nibbles, kOffset_, kMaxCode_, kH
   }
 };
 
-// --- Packing. A format's read(stored, row, header, codes) takes one stored block apart. ---
+// --- Packing. A format's read(stored, row, header, codes) takes one stored block apart; put_scales does
+// where only scales need it. ---
 
 HWY_INLINE void put_half(const uint8_t* source, int row, uint8_t* halves) {
   std::memcpy(halves + 2 * row, source, 2);
@@ -150,10 +151,11 @@ HWY_INLINE void put_half(const uint8_t* source, int row, uint8_t* halves) {
 
 // 16 bytes with elements 0-15 in the low nibbles and 16-31 in the high ones.
 HWY_INLINE void split_nibbles(const uint8_t* packed, uint8_t* codes) {
-  for (int i = 0; i < 16; ++i) {
-    codes[i] = packed[i] & 15;
-    codes[i + 16] = static_cast<uint8_t>(packed[i] >> 4);
-  }
+  constexpr uint64_t kLow = 0x0F0F0F0F0F0F0F0FU;
+  const uint64_t words[2] = {load_as<uint64_t>(packed), load_as<uint64_t>(packed + 8)};
+  const uint64_t split[4] = {words[0] & kLow, words[1] & kLow, (words[0] >> 4) & kLow,
+                             (words[1] >> 4) & kLow};
+  std::memcpy(codes, split, sizeof split);
 }
 
 // As many blocks at a time as make 256 elements: bytes are read back long after they were written.
@@ -188,7 +190,7 @@ struct Packer {
 };
 
 template <class Format>
-void pack(const uint8_t* stored, int64_t row_bytes, int64_t depth, int64_t n_rows, uint8_t* group) {
+void pack_codes(const uint8_t* stored, int64_t row_bytes, int64_t depth, int64_t n_rows, uint8_t* group) {
   Packer<Format> packer;
   constexpr int64_t kBlocks = Packer<Format>::kBatch / Format::kBlock;
   for (int64_t block = 0; block < depth / Format::kBlock; block += kBlocks) {
@@ -197,6 +199,28 @@ void pack(const uint8_t* stored, int64_t row_bytes, int64_t depth, int64_t n_row
     packer.transpose();
     packer.write(blocks, group + block * Format::kBytes);
   }
+}
+
+// Blocks of 32 whose nibbles are stored in the planes' order, from kNibblesAt on: words are moved alone.
+template <class Format>
+void pack_nibbles(const uint8_t* stored, int64_t row_bytes, int64_t depth, int64_t n_rows, uint8_t* group) {
+  static constexpr uint8_t kZeros[32] = {};
+  for (int64_t k = 0; k < depth; k += Format::kBlock, group += Format::kBytes, stored += Format::kStored)
+    for (int row = 0; row < kPackedRows; ++row) {
+      const uint8_t* source = row < n_rows ? stored + row * row_bytes : kZeros;
+      Format::put_scales(source, row, group);
+      uint8_t* words = group + Format::kHeaderBytes + 4 * row;
+      for (int step = 0; step < 4; ++step)
+        std::memcpy(words + 64 * step, source + Format::kNibblesAt + 4 * step, 4);
+    }
+}
+
+template <class Format>
+void pack(const uint8_t* stored, int64_t row_bytes, int64_t depth, int64_t n_rows, uint8_t* group) {
+  if constexpr (requires { Format::kNibblesAt; })
+    pack_nibbles<Format>(stored, row_bytes, depth, n_rows, group);
+  else
+    pack_codes<Format>(stored, row_bytes, depth, n_rows, group);
 }
 
 }  // namespace

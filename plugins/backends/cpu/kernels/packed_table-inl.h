@@ -27,9 +27,9 @@ struct Iq4NlHeader {
 struct PackedIq4Nl : TableLayout<32, 32, 128, 255, 1, kIq4Codes> {
   using Header = Iq4NlHeader;
   static constexpr int kStored = 18;
-  static HWY_INLINE void read(const uint8_t* stored, int row, uint8_t* header, uint8_t* codes) {
+  static constexpr int kNibblesAt = 2;
+  static HWY_INLINE void put_scales(const uint8_t* stored, int row, uint8_t* header) {
     put_half(stored, row, header);
-    split_nibbles(stored + 2, codes);
   }
 };
 
@@ -90,9 +90,9 @@ struct PowerHeader {
 struct PackedMxfp4 : TableLayout<32, 16, 12, 24, 1, kE2m1Codes> {
   using Header = PowerHeader;
   static constexpr int kStored = 17;
-  static HWY_INLINE void read(const uint8_t* stored, int row, uint8_t* header, uint8_t* codes) {
+  static constexpr int kNibblesAt = 1;
+  static HWY_INLINE void put_scales(const uint8_t* stored, int row, uint8_t* header) {
     header[row] = stored[0];
-    split_nibbles(stored + 1, codes);
   }
 };
 
@@ -110,7 +110,8 @@ struct E4m3Header {
 struct PackedNvfp4 : TableLayout<64, 64, 12, 24, 2, kE2m1Codes> {
   using Header = E4m3Header;
   static constexpr int kStored = 36;
-  static HWY_INLINE void read(const uint8_t* stored, int row, uint8_t* header, uint8_t* codes) {
+  static HWY_INLINE void read(const uint8_t* HWY_RESTRICT stored, int row, uint8_t* HWY_RESTRICT header,
+                              uint8_t* HWY_RESTRICT codes) {
     for (int part = 0; part < 4; ++part) {
       header[16 * part + row] = stored[part] == 0x7F ? 0 : stored[part] & 0x7F;
       for (int i = 0; i < 8; ++i) {

@@ -175,11 +175,11 @@ bool Engine::choose_token(Sequence& sequence, std::span<const float> row) {
   sampler_.sample(row, sequence.sampler, sequence.computed - 1, proposal, choice_);
   const bool is_hit = choice_.token == proposal.token;
   if (is_hit) {
-    sequence.proposals.pop_front();
+    sequence.proposals.accept_front();
     ++sequence.usage.accepted;
     ++stats_.accepted;
   } else {
-    sequence.proposals.clear();
+    sequence.proposals.refuse();
   }
   sequence.accept(choice_);
   return is_hit && !sequence.finished;

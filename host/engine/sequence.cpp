@@ -41,7 +41,7 @@ bool Sequence::is_stop_token(int32_t token) const {
 
 bool Sequence::wants_proposals() const {
   // Never for the first token: whether one token of the prompt is left at last depends on how it was cut.
-  return !finished && proposals.empty() && n_output() > 0 && n_output() + 1 < max_tokens &&
+  return !finished && proposals.may_propose() && n_output() > 0 && n_output() + 1 < max_tokens &&
          computed + 1 == static_cast<int64_t>(tokens.size());
 }
 

@@ -18,6 +18,7 @@ void SpeculationOptions::validate() const {
 }
 
 void Proposals::reserve(int32_t tokens, bool with_shares) {
+  most_ = limit_ = tokens;
   const auto n = static_cast<size_t>(tokens);
   tokens_.reserve(n);
   shares_end_.reserve(n);
@@ -37,8 +38,18 @@ void Proposals::clear() {
   shares_.clear();
 }
 
-void Proposals::pop_front() {
-  if (++first_ == tokens_.size()) clear();
+void Proposals::accept_front() {
+  if (++first_ < tokens_.size()) return;
+  limit_ = std::min(most_, 2 * limit_);
+  all_held_ = true;
+  clear();
+}
+
+void Proposals::refuse() {
+  all_held_ = false;
+  if (empty()) return;
+  limit_ = std::min(most_, static_cast<int32_t>(first_) + 1);
+  clear();
 }
 
 Proposal Proposals::front() const {
@@ -52,7 +63,7 @@ Proposer::Proposer(const SpeculationOptions& options) : options_(options) {
 
 int32_t Proposer::room(const Sequence& sequence) const {
   return static_cast<int32_t>(
-      std::min<int64_t>(options_.tokens, sequence.max_tokens - sequence.n_output() - 1));
+      std::min<int64_t>(sequence.proposals.limit(), sequence.max_tokens - sequence.n_output() - 1));
 }
 
 }  // namespace llmhost::engine

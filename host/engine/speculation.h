@@ -36,7 +36,8 @@ struct Proposal {
   std::span<const TokenShare> shares;
 };
 
-// The proposals of one sequence, in the order of the text. Room is made once.
+// The proposals of one sequence, in the order of the text, and how many are worth making: fewer after one
+// that was refused, more after all held. Room is made once.
 class Proposals {
  public:
   static constexpr size_t kMaxShares = 64;  // tokens that a proposal may be drawn from
@@ -44,16 +45,26 @@ class Proposals {
   // Room for this many proposals, with distributions or without.
   void reserve(int32_t tokens, bool with_shares);
   void push(int32_t token, std::span<const TokenShare> shares = {});
-  void clear();
 
   bool empty() const { return first_ == tokens_.size(); }
   int32_t size() const { return static_cast<int32_t>(tokens_.size() - first_); }
   std::span<const int32_t> tokens() const { return std::span(tokens_).subspan(first_); }
   Proposal front() const;
-  void pop_front();
+  void accept_front();
+  void refuse();  // the first, and with it all; or a token was chosen without any
+
+  int32_t limit() const { return limit_; }
+  // The token after proposals that all held is chosen without one, as where it is chosen in the same step:
+  // whether it is depends on what room the scheduler had.
+  bool may_propose() const { return empty() && !all_held_; }
 
  private:
-  size_t first_ = 0;  // those before it are verified
+  void clear();
+
+  size_t first_ = 0;   // those before it are verified
+  int32_t limit_ = 0;  // of the next proposals
+  int32_t most_ = 0;
+  bool all_held_ = false;
   std::vector<int32_t> tokens_;
   std::vector<size_t> shares_end_;
   std::vector<TokenShare> shares_;

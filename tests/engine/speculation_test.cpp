@@ -100,11 +100,32 @@ TEST_CASE("lookup goes on with a repetition beyond the end of the text") {
   options.tokens = 7;
   LookupProposer lookup(options);
   Sequence sequence(1, request_of({9, 1, 2, 3, 1, 2, 3}, 100), 100, 1);
+  sequence.proposals.reserve(7, false);
   Sequence* const all[] = {&sequence};
   lookup.propose(all);
   const std::vector<int32_t> expected = {1, 2, 3, 1, 2, 3, 1};
   CHECK(std::vector<int32_t>(sequence.proposals.tokens().begin(), sequence.proposals.tokens().end()) ==
         expected);
+}
+
+TEST_CASE("fewer tokens are proposed after a refusal, more when all hold") {
+  Proposals proposals;
+  proposals.reserve(8, false);
+  const auto propose = [&](int accepted) {
+    for (int32_t i = 0; i < proposals.limit(); ++i) proposals.push(i);
+    for (int i = 0; i < accepted; ++i) proposals.accept_front();
+    proposals.refuse();
+    CHECK(proposals.empty());
+    return proposals.limit();
+  };
+  CHECK(proposals.limit() == 8);
+  CHECK(propose(8) == 8);
+  CHECK(propose(2) == 3);
+  CHECK(propose(0) == 1);
+  CHECK(propose(0) == 1);
+  CHECK(propose(1) == 2);
+  CHECK(propose(2) == 4);
+  CHECK(propose(4) == 8);
 }
 
 TEST_CASE("with guesses, good and bad, a request gives what the model gives alone") {

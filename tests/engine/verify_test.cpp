@@ -63,7 +63,7 @@ std::vector<int> draw(const SamplingParams& params, const std::vector<float>& ro
   accepted = 0;
   for (int i = 0; i < draws; ++i) {
     state.start(params, static_cast<uint64_t>(i), prompt, 2);
-    proposals.clear();
+    proposals.refuse();
     if (!draft.empty()) REQUIRE(sampler.propose(draft, state, proposals));
     const Proposal proposal = proposals.empty() ? Proposal{} : proposals.front();
     sampler.sample(row, state, 0, proposal, choice);

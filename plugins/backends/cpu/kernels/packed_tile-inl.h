@@ -29,8 +29,6 @@ namespace {
 
 constexpr int kFetchAhead = 4096;
 constexpr int64_t kCachedBytes = 512 * 1024;
-// Two sums an output take registers.
-constexpr int kWideTokensOfHalves = kLanes == 16 && kWideTokens == 6 ? 4 : 2;
 
 HWY_INLINE int64_t packed_row_of(const int32_t* rows, int64_t token) {
   return rows == nullptr ? token : rows[token];
@@ -166,9 +164,10 @@ void run_tokens(const PackedTile& job, int64_t row, int64_t begin, int64_t end) 
 // second-level cache.
 template <class Format>
 void multiply(const PackedTile& job) {
-  constexpr int kWide = Format::kHalves == 1 ? kWideTokens : kWideTokensOfHalves;
+  // Two sums an output take the registers of a wide tile.
+  constexpr bool kHasWide = Format::kHalves == 1;
   // From here on no tile has fewer tokens than the most - 1.
-  constexpr int64_t kManyTokens = std::max(2, (kWide - 1) * (kWide - 2));
+  constexpr int64_t kManyTokens = std::max(2, (kWideTokens - 1) * (kWideTokens - 2));
   const int64_t step =
       std::max<int64_t>(kManyTokens, kCachedBytes / activation_bytes(std::max<int64_t>(job.depth, 32)));
   const int64_t parts = (job.tokens + step - 1) / step;
@@ -176,9 +175,11 @@ void multiply(const PackedTile& job) {
     const int64_t begin = job.tokens * part / parts;
     const int64_t end = job.tokens * (part + 1) / parts;
     int64_t row = 0;
-    if (end - begin >= kManyTokens)
-      for (; row + (kWideVectors - 1) * kLanes < job.rows; row += kWideVectors * kLanes)
-        run_tokens<Format, kWideVectors, kWide - 1, kWide>(job, row, begin, end);
+    if constexpr (kHasWide) {
+      const int64_t wide_rows = end - begin >= kManyTokens ? job.rows - (kWideVectors - 1) * kLanes : 0;
+      for (; row < wide_rows; row += kWideVectors * kLanes)
+        run_tokens<Format, kWideVectors, kWideTokens - 1, kWideTokens>(job, row, begin, end);
+    }
     for (; row < job.rows; row += kNarrowVectors * kLanes)
       run_tokens<Format, kNarrowVectors, 1, kNarrowTokens>(job, row, begin, end);
   }

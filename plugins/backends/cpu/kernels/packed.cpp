@@ -95,9 +95,31 @@ HWY_INLINE void quantise_block(const float* x, ActivationBlock& block) {
   block.unused = 0;
 }
 
+}  // namespace
+}  // namespace llmhost::cpu::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX3_DL
+#include "kernels/packed_quantise512-inl.h"
+#define LLMHOST_PACKED_QUANTISE_FOUR
+#else
+#undef LLMHOST_PACKED_QUANTISE_FOUR
+#endif
+
+HWY_BEFORE_NAMESPACE();
+namespace llmhost::cpu::HWY_NAMESPACE {
+namespace {
+
 void quantise(const float* x, int64_t depth, uint8_t* row) {
   auto* blocks = reinterpret_cast<ActivationBlock*>(row);
-  for (int64_t k = 0; k < depth; k += kActivationBlock) quantise_block(x + k, blocks[k / kActivationBlock]);
+  const int64_t n = depth / kActivationBlock;
+  int64_t i = 0;
+#ifdef LLMHOST_PACKED_QUANTISE_FOUR
+  for (; i + 4 <= n; i += 4)
+    if (!quantise_four(x + i * kActivationBlock, blocks + i))
+      for (int64_t k = i; k < i + 4; ++k) quantise_block(x + k * kActivationBlock, blocks[k]);
+#endif
+  for (; i < n; ++i) quantise_block(x + i * kActivationBlock, blocks[i]);
 }
 
 auto quantise_function() {

@@ -177,7 +177,6 @@ llmh_status* prepare_weight(llmh_instance* instance, const llmh_weight_source* s
 void release_weight(llmh_instance*, llmh_weight* weight) noexcept {
   if (weight == nullptr) return;
   free_pages(weight->copy);
-  if (!weight->packed_is_lent) free_pages(weight->packed);
   delete weight;
 }
 

@@ -2,15 +2,18 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 
 #include "kernels/kernels.h"
 #include "layout_choice.h"
 #include "llmhost/backend.h"
+#include "weight_memory.h"
 
 struct llmh_instance {
   llmhost::cpu::Kernels kernels;
   bool rounds_activations = false;  // LLMH_PRECISION_NATIVE
   llmhost::cpu::LayoutChoice layouts;
+  llmhost::cpu::WeightMemory packed_memory;
   const llmh_thread_pool* pool = nullptr;  // null: everything runs on the caller
   int32_t n_threads = 1;
 };
@@ -27,8 +30,10 @@ struct llmh_weight {
   int64_t shape[LLMH_MAX_RANK] = {};
   const uint8_t* data = nullptr;  // as stored, any alignment; the host's, or `copy`; null: only packed
   llmh_buffer copy;
-  llmh_buffer packed;  // in the layout of kernels/packed.h, matrix after matrix; null data: not packed
-  bool packed_is_lent = false;  // the host's memory, until release_weight
+  // In the layout of kernels/packed.h, matrix after matrix; null data: not packed. Without an owner it is the
+  // host's memory, until release_weight.
+  llmh_buffer packed;
+  std::shared_ptr<const void> packed_owner;
 };
 
 namespace llmhost::cpu {

@@ -89,13 +89,14 @@ void drop_pages(const uint8_t* begin, const uint8_t* end) {
   if (first < last) madvise(reinterpret_cast<void*>(first), last - first, MADV_DONTNEED);
 }
 
-llmh_buffer pack(const llmh_instance& instance, const llmh_weight_source& source) {
+void pack(llmh_instance& instance, const llmh_weight_source& source, llmh_weight& weight) {
   const Matrices matrices = matrix_of(source);
   const PackedFormat& format = format_of(instance, source);
   const int64_t group_bytes = format.group_bytes(matrices.depth);
   const int64_t row_bytes = static_cast<int64_t>(source.bytes) / (matrices.count * matrices.rows);
   const int64_t groups = matrices.groups();
-  llmh_buffer packed = allocate_pages(matrices.packed_bytes(format));
+  const uint64_t bytes = matrices.packed_bytes(format);
+  WeightMemory::Piece memory = instance.packed_memory.allocate(bytes);
   const bool drops = (source.reserved & LLMH_SOURCE_MAPPED) != 0 && source.bytes >= kLargeWeight;
   const int64_t piece = std::max<int64_t>(1, (drops ? kLargePiece : kPiece) / group_bytes);
   const int64_t n = matrices.count * groups;
@@ -109,11 +110,12 @@ llmh_buffer pack(const llmh_instance& instance, const llmh_weight_source& source
       const int64_t row = i % groups * kPackedRows;
       const uint8_t* stored = stored_at(i);
       format.pack(stored, row_bytes, matrices.depth, std::min<int64_t>(kPackedRows, matrices.rows - row),
-                  packed.data + i * group_bytes);
+                  memory.data + i * group_bytes);
     }
     if (drops) drop_pages(stored_at(item * piece), stored_at(end));
   });
-  return packed;
+  weight.packed = {memory.data, bytes};
+  weight.packed_owner = std::move(memory.owner);
 }
 
 }  // namespace
@@ -156,7 +158,7 @@ llmh_weight take_weight(llmh_instance& instance, const llmh_weight_source& sourc
   for (int32_t i = 0; i < source.rank; ++i) weight.shape[i] = source.shape[i];
   const bool is_table = (source.uses & LLMH_USE_TABLE) != 0;
   if (is_packed(instance, source)) {
-    weight.packed = pack(instance, source);
+    pack(instance, source, weight);
     if (is_table) weight.data = static_cast<const uint8_t*>(source.data);
   } else if (source.data_outlives != 0) {
     weight.data = static_cast<const uint8_t*>(source.data);
@@ -183,7 +185,6 @@ llmh_weight adopt_packed(const llmh_instance& instance, const llmh_weight_source
   weight.rank = source.rank;
   for (int32_t i = 0; i < source.rank; ++i) weight.shape[i] = source.shape[i];
   weight.packed = {const_cast<uint8_t*>(static_cast<const uint8_t*>(bytes)), n};
-  weight.packed_is_lent = true;
   if ((source.uses & LLMH_USE_TABLE) != 0) weight.data = static_cast<const uint8_t*>(source.data);
   return weight;
 }

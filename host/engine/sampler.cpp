@@ -21,6 +21,9 @@ double inverse(float temperature) {
   return std::min(1 / static_cast<double>(temperature), 1e30);
 }
 
+// draw_from_row(): the bounds of the sums leave more than one token.
+constexpr int32_t kUncertain = -1;
+
 // The index at which the running sum of `weights` passes the threshold, the last that is not 0 when rounding
 // keeps it below; the size when all are 0.
 size_t pick(std::span<const double> weights, double threshold) {
@@ -67,7 +70,7 @@ void SamplerState::undo_proposed(int32_t token) {
 Sampler::Sampler(int64_t vocab_size)
     : vocab_size_(vocab_size),
       row_(vocab_size),
-      sums_(static_cast<size_t>((vocab_size + LogitRow::kBlock - 1) / LogitRow::kBlock)),
+      sums_(vocab_size),
       weights_(static_cast<size_t>(vocab_size)),
       selector_(vocab_size) {}
 
@@ -138,15 +141,16 @@ Sampler::Distribution Sampler::distribution(const SamplingParams& params) {
 Sampler::Distribution Sampler::of_all(const SamplingParams& params) {
   inverse_temperature_ = static_cast<float>(inverse(params.temperature));
   n_taken_ = 0;
-  return {{}, exp_sums(row_, inverse_temperature_, sums_)};
+  sums_.assign(row_, inverse_temperature_);
+  return {{}, sums_.least_total(), sums_.most_total()};
 }
 
 Sampler::Distribution Sampler::of_largest(const SamplingParams& params, int32_t top_k) {
   const int64_t limit = top_k > 0 ? std::min<int64_t>(top_k, vocab_size_) : vocab_size_;
   // The share that top_p goes by is that of what top_k left; without top_k, of the whole row.
   const double inverse_temperature = inverse(params.temperature);
-  double total = 0;
-  if (top_k == 0 && params.top_p < 1) total = exp_sums(row_, static_cast<float>(inverse_temperature), sums_);
+  const bool is_share_of_row = top_k == 0 && params.top_p < 1;
+  if (is_share_of_row) sums_.assign(row_, static_cast<float>(inverse_temperature));
   int64_t n = top_k > 0 ? limit : std::min(kFirstCandidates, limit);
   std::span<const Candidate> candidates;
   size_t kept = 0;
@@ -158,13 +162,12 @@ Sampler::Distribution Sampler::of_largest(const SamplingParams& params, int32_t 
       weights_[i] = exp_nonpositive(below * inverse_temperature);
       sum += weights_[i];
     }
-    if (top_k > 0) total = sum;
-    kept = cut(params, candidates.size(), total);
+    kept = is_share_of_row ? cut_by_bounds(params, candidates.size()) : cut(params, candidates.size(), sum);
     if (n == limit || kept < candidates.size()) break;
   }
   double sum = 0;
   for (size_t i = 0; i < kept; ++i) sum += weights_[i];
-  return {candidates.first(kept), sum};
+  return {candidates.first(kept), sum, sum};
 }
 
 // How many of the n candidates, whose weights are in weights_, top_p and min_p leave; at least 1.
@@ -183,31 +186,50 @@ size_t Sampler::cut(const SamplingParams& params, size_t n, double total) const 
   return kept;
 }
 
-int32_t Sampler::draw(const Distribution& from, double uniform) const {
-  if (from.candidates.empty()) return draw_from_row(uniform * from.total);
+// The same by the whole row's total, of which no more is computed than decides it.
+size_t Sampler::cut_by_bounds(const SamplingParams& params, size_t n) {
+  const size_t kept = cut(params, n, sums_.least_total());
+  if (sums_.is_exact() || kept == cut(params, n, sums_.most_total())) return kept;
+  sums_.complete();
+  return cut(params, n, sums_.least_total());
+}
+
+int32_t Sampler::draw(const Distribution& from, double uniform) {
+  if (from.candidates.empty()) {
+    const int32_t token = draw_from_row(uniform * from.total, uniform * from.most_total);
+    if (token != kUncertain) return token;
+    sums_.complete();
+    return draw_from_row(uniform * sums_.least_total(), uniform * sums_.least_total());
+  }
   const size_t n = from.candidates.size();
   return candidate_token(
       from.candidates[std::min(pick(std::span(weights_).first(n), uniform * from.total), n - 1)]);
 }
 
-// The block in which the running sum passes the threshold, then the token in it.
-int32_t Sampler::draw_from_row(double threshold) const {
-  int32_t last = row_.argmax();  // when all is rounded away
-  double before = 0;
+// The block in which the running sum passes the threshold, then the token in it: for all thresholds and all
+// sums within their bounds, else kUncertain.
+int32_t Sampler::draw_from_row(double least_threshold, double most_threshold) const {
+  double least_before = 0;
+  double most_before = 0;
   for (int64_t block = 0; block < row_.n_blocks(); ++block) {
-    const auto sum = static_cast<double>(sums_[static_cast<size_t>(block)]);
+    const double least = sums_.least(block);
+    const double most = sums_.most(block);
     const bool is_last = block + 1 == row_.n_blocks();
-    if (sum <= 0 || (before + sum <= threshold && !is_last)) {
-      before += std::max(sum, 0.0);
+    if (most <= 0) continue;
+    if (most_before + most <= least_threshold && !is_last) {
+      least_before += least;
+      most_before += most;
       continue;
     }
-    std::array<double, LogitRow::kBlock> weights{};
-    const size_t index = pick(block_weights(block, weights), threshold - before);
-    if (index == row_.block(block).size()) continue;
-    last = static_cast<int32_t>(block * LogitRow::kBlock + static_cast<int64_t>(index));
-    break;
+    if (least < most || (least_before + least <= most_threshold && !is_last)) return kUncertain;
+    std::array<double, LogitRow::kBlock> space{};
+    const std::span<const double> weights = block_weights(block, space);
+    const size_t index = pick(weights, least_threshold - most_before);
+    if (index != pick(weights, most_threshold - least_before)) return kUncertain;
+    if (index == weights.size()) continue;
+    return static_cast<int32_t>(block * LogitRow::kBlock + static_cast<int64_t>(index));
   }
-  return last;
+  return row_.argmax();  // when all is rounded away
 }
 
 // Weights of the whole row, without what take_off() took.
@@ -227,6 +249,10 @@ std::span<const double> Sampler::block_weights(int64_t block, std::span<double> 
 int32_t Sampler::verify(Distribution from, const Proposal& proposal, const SamplerState& state) {
   const double uniform = uniform_at(state.seed_, state.drawn_);
   if (proposal.shares.empty()) return draw(from, uniform);
+  if (from.candidates.empty()) {
+    sums_.complete();
+    from.total = from.most_total = sums_.least_total();
+  }
   const auto q = std::find_if(proposal.shares.begin(), proposal.shares.end(),
                               [&](const TokenShare& share) { return share.token == proposal.token; });
   const double accept = uniform_at(state.seed_ ^ kAcceptSeed, state.drawn_);
@@ -253,9 +279,10 @@ void Sampler::take_off(Distribution& from, std::span<const TokenShare> shares) {
   for (const TokenShare& share : shares) {
     const double taken = std::min(weight_of(from, share.token), share.share * total);
     from.total -= taken;
+    from.most_total = from.total;
     if (from.candidates.empty()) {
       taken_[n_taken_++] = {share.token, taken};
-      sums_[static_cast<size_t>(share.token / LogitRow::kBlock)] -= static_cast<float>(taken);
+      sums_.take_off(share.token / LogitRow::kBlock, taken);
     }
     for (size_t i = 0; i < from.candidates.size(); ++i)
       if (candidate_token(from.candidates[i]) == share.token) weights_[i] -= taken;

@@ -15,6 +15,7 @@
 #include <span>
 #include <vector>
 
+#include "engine/block_sums.h"
 #include "engine/logit_row.h"
 #include "engine/sampling_params.h"
 #include "engine/selection.h"
@@ -80,10 +81,11 @@ class Sampler {
 
  private:
   // What a token is drawn from: the candidates, whose weights are in weights_, or the whole row when there
-  // are none, the sums of whose blocks are in sums_.
+  // are none, the sums of whose blocks are in sums_, with the total between these bounds.
   struct Distribution {
     std::span<const Candidate> candidates;
     double total = 0;
+    double most_total = 0;
   };
 
   bool assign(std::span<const float> logits, const SamplerState& state);
@@ -92,8 +94,9 @@ class Sampler {
   Distribution of_all(const SamplingParams& params);
   Distribution of_largest(const SamplingParams& params, int32_t top_k);
   size_t cut(const SamplingParams& params, size_t n, double total) const;
-  int32_t draw(const Distribution& from, double uniform) const;
-  int32_t draw_from_row(double threshold) const;
+  size_t cut_by_bounds(const SamplingParams& params, size_t n);
+  int32_t draw(const Distribution& from, double uniform);
+  int32_t draw_from_row(double least_threshold, double most_threshold) const;
   std::span<const double> block_weights(int64_t block, std::span<double> out) const;
   int32_t verify(Distribution from, const Proposal& proposal, const SamplerState& state);
   double weight_of(const Distribution& from, int32_t token) const;
@@ -103,7 +106,7 @@ class Sampler {
   int64_t vocab_size_;
   LogitRow row_;                                         // after bias and penalties
   float inverse_temperature_ = 1;                        // of the distribution of the whole row
-  std::vector<float> sums_;                              // [blocks] of its weights
+  BlockSums sums_;                                       // of its weights
   std::array<TokenShare, Proposals::kMaxShares> taken_;  // weights taken off it
   size_t n_taken_ = 0;
   std::vector<double> weights_;  // [V] of candidates, most probable first

@@ -54,29 +54,45 @@ float power_scale(float inverse_temperature) {
 }
 
 // In single precision, with selects instead of branches: 2^f as 1 + f * q(f) for |f| <= 1/2, with the q of
-// degree 4 whose largest relative error is the least (1e-7, with roundings 2e-7).
-LLMHOST_VECTOR_PART void exp_lanes(const float* values, float largest, float scale, Floats& out) {
-  constexpr float kRound = 0x1.8p23F;  // adding it rounds to an integer, which stands in the low bits then
-  constexpr float kLeast = -120.0F;
-  Floats value;
-  load_lanes(values, value);
-  const Floats x = (value - largest) * scale;
-  const Floats bounded = x > kLeast ? x : Floats{} + kLeast;
-  const Floats shifted = bounded + kRound;
-  const Floats f = bounded - (shifted - kRound);
-  Floats sum = f * 0x1.5bba12p-10F + 0x1.3cea88p-7F;
-  sum = sum * f + 0x1.c6b752p-5F;
-  sum = sum * f + 0x1.ebf9bcp-3F;
-  sum = sum * f + 0x1.62e42ap-1F;
-  sum = sum * f + 1.0F;
-  const Words exponent = (reinterpret_cast<Words>(shifted) << 23) + (uint32_t{127} << 23);
-  out = x > kLeast ? sum * reinterpret_cast<Floats>(exponent) : Floats{};
+// degree 4 whose largest relative error is the least (1e-7, with roundings 2e-7). All of it is doubled, and
+// the power of 2 halved: then the exponent's bias, 126, is even, and can be added with the rounding constant
+// without a change to which integer is nearest.
+//
+// Several vectors go through it side by side, step by step: one step waits for the one before it, and what
+// waits fills the core's queue.
+constexpr int64_t kTogether = 4;
+using FloatsTogether = Floats[kTogether];
+
+LLMHOST_VECTOR_PART void horner_step(FloatsTogether& sum, const FloatsTogether& f, float coefficient) {
+  for (int64_t j = 0; j < kTogether; ++j) sum[j] = sum[j] * f[j] + coefficient;
+}
+
+LLMHOST_VECTOR_PART void exp_lanes(const float* values, float largest, float scale, FloatsTogether& out) {
+  constexpr float kRound = 0x1.8p23F + 126;  // adding it rounds to an integer, which stands in the low bits
+  constexpr float kLeast = -120.0F;          // what is computed below it has no meaning and is not taken
+  FloatsTogether x;
+  FloatsTogether shifted;
+  FloatsTogether f;
+  FloatsTogether sum;
+  for (int64_t j = 0; j < kTogether; ++j) load_lanes(values + j * kLanes, x[j]);
+  for (int64_t j = 0; j < kTogether; ++j) x[j] = (x[j] - largest) * scale;
+  for (int64_t j = 0; j < kTogether; ++j) shifted[j] = x[j] + kRound;
+  for (int64_t j = 0; j < kTogether; ++j) f[j] = x[j] - (shifted[j] - kRound);
+  for (int64_t j = 0; j < kTogether; ++j) sum[j] = f[j] * 0x1.5bba12p-9F + 0x1.3cea88p-6F;
+  horner_step(sum, f, 0x1.c6b752p-4F);
+  horner_step(sum, f, 0x1.ebf9bcp-2F);
+  horner_step(sum, f, 0x1.62e42ap-0F);
+  horner_step(sum, f, 2.0F);
+  for (int64_t j = 0; j < kTogether; ++j) {
+    const Words half_power = reinterpret_cast<Words>(shifted[j]) << 23;
+    out[j] = x[j] > kLeast ? sum[j] * reinterpret_cast<Floats>(half_power) : Floats{};
+  }
 }
 
 // One whole block.
 LLMHOST_VECTOR_CLONES void exp_block(const float* values, float largest, float scale, float* out) {
-  for (int64_t i = 0; i < LogitRow::kBlock; i += kLanes) {
-    Floats weights;
+  for (int64_t i = 0; i < LogitRow::kBlock; i += kTogether * kLanes) {
+    FloatsTogether weights;
     exp_lanes(values + i, largest, scale, weights);
     std::memcpy(out + i, &weights, sizeof(weights));
   }
@@ -84,12 +100,29 @@ LLMHOST_VECTOR_CLONES void exp_block(const float* values, float largest, float s
 
 LLMHOST_VECTOR_CLONES float exp_block_sum(const float* values, float largest, float scale) {
   Floats sums = {};
-  for (int64_t i = 0; i < LogitRow::kBlock; i += kLanes) {
-    Floats weights;
+  for (int64_t i = 0; i < LogitRow::kBlock; i += kTogether * kLanes) {
+    FloatsTogether weights;
     exp_lanes(values + i, largest, scale, weights);
-    sums += weights;
+    for (const Floats& lanes : weights) sums += lanes;
   }
   return sum_of_lanes(sums);
+}
+
+// Sets the bits of the values that reach the bound. Eight flags become eight bits by one product, which moves
+// the flag of byte i to bit 56 + i.
+LLMHOST_VECTOR_CLONES void reach_block(const float* values, float bound, uint64_t* reached) {
+  for (int64_t word = 0; word < LogitRow::kBlock / 64; ++word) {
+    uint8_t flags[64];
+    for (int64_t i = 0; i < 64; ++i) flags[i] = values[word * 64 + i] >= bound ? 1 : 0;
+    static_assert(std::endian::native == std::endian::little);
+    uint64_t bits = 0;
+    for (int64_t byte = 0; byte < 8; ++byte) {
+      uint64_t eight = 0;
+      std::memcpy(&eight, flags + byte * 8, sizeof(eight));
+      bits |= ((eight * 0x0102040810204080U) >> 56) << (byte * 8);
+    }
+    reached[word] = bits;
+  }
 }
 
 // A block as whole as exp_block and exp_block_sum want it: what is missing weighs nothing.
@@ -141,16 +174,9 @@ void exp_values(std::span<const float> values, float largest, float inverse_temp
   exp_block(block.data, largest, power_scale(inverse_temperature), out.data());
 }
 
-double exp_sums(const LogitRow& row, float inverse_temperature, std::span<float> sums) {
-  const float scale = power_scale(inverse_temperature);
-  double total = 0;
-  for (int64_t i = 0; i < row.n_blocks(); ++i) {
-    const WholeBlock block(row.block(i));
-    float& sum = sums[static_cast<size_t>(i)];
-    sum = exp_block_sum(block.data, row.largest(), scale);
-    total += static_cast<double>(sum);
-  }
-  return total;
+float exp_sum(std::span<const float> values, float largest, float inverse_temperature) {
+  const WholeBlock block(values);
+  return exp_block_sum(block.data, largest, power_scale(inverse_temperature));
 }
 
 double log_sum_exp(std::span<const float> row, double largest) {
@@ -189,9 +215,15 @@ std::span<const Candidate> Selector::largest(const LogitRow& row, int64_t k) {
 }
 
 void Selector::collect(std::span<const float> values, int64_t first, float bound) {
-  for (size_t i = 0; i < values.size(); ++i)
-    if (values[i] >= bound)
-      candidates_.push_back(make_candidate(values[i], static_cast<int32_t>(first) + static_cast<int32_t>(i)));
+  const WholeBlock block(values);
+  uint64_t reached[LogitRow::kBlock / 64];
+  reach_block(block.data, bound, reached);
+  for (int64_t word = 0; word < LogitRow::kBlock / 64; ++word)
+    for (uint64_t left = reached[word]; left != 0; left &= left - 1) {
+      const int64_t i = word * 64 + std::countr_zero(left);
+      if (i >= static_cast<int64_t>(values.size())) return;  // padding, which reaches a bound of -infinity
+      candidates_.push_back(make_candidate(block.data[i], static_cast<int32_t>(first + i)));
+    }
 }
 
 }  // namespace llmhost::engine

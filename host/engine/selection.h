@@ -24,8 +24,8 @@ double exp_nonpositive(double x);
 // 1e-36.
 void exp_values(std::span<const float> values, float largest, float inverse_temperature,
                 std::span<float, LogitRow::kBlock> out);
-// sums[b] = the sum of these over block b of the row; returns the sum of all.
-double exp_sums(const LogitRow& row, float inverse_temperature, std::span<float> sums);
+// The sum of these, in single precision and a fixed order.
+float exp_sum(std::span<const float> values, float largest, float inverse_temperature);
 
 // log(sum(exp(row))), in double; `largest` is the row's.
 double log_sum_exp(std::span<const float> row, double largest);

@@ -29,21 +29,45 @@ LLMHOST_VECTOR_PART void load_lanes(const float* from, Floats& to) {
   std::memcpy(&to, from, sizeof(to));
 }
 
-LLMHOST_VECTOR_PART float largest_lane(const Floats& values) {
-  float lanes[kLanes];
-  std::memcpy(lanes, &values, sizeof(lanes));
-  for (int64_t width = kLanes / 2; width > 0; width /= 2)
-    for (int64_t j = 0; j < width; ++j) lanes[j] = lanes[j + width] > lanes[j] ? lanes[j + width] : lanes[j];
-  return lanes[0];
+// Lane j gets lane j + kWidth, for the lower lanes; the others get what nobody reads.
+template <int kWidth>
+LLMHOST_VECTOR_PART void lanes_down(const Floats& from, Floats& to) {
+  to = __builtin_shufflevector(from, from, kWidth, kWidth + 1, kWidth + 2, kWidth + 3, kWidth + 4, kWidth + 5,
+                               kWidth + 6, kWidth + 7, kWidth + 8, kWidth + 9, kWidth + 10, kWidth + 11,
+                               kWidth + 12, kWidth + 13, kWidth + 14, kWidth + 15);
+}
+
+template <int kWidth>
+LLMHOST_VECTOR_PART void fold_largest(Floats& values) {
+  Floats other;
+  lanes_down<kWidth>(values, other);
+  values = other > values ? other : values;
+}
+
+LLMHOST_VECTOR_PART float largest_lane(const Floats& lanes) {
+  Floats values = lanes;
+  fold_largest<8>(values);
+  fold_largest<4>(values);
+  fold_largest<2>(values);
+  fold_largest<1>(values);
+  return values[0];
+}
+
+template <int kWidth>
+LLMHOST_VECTOR_PART void fold_sum(Floats& values) {
+  Floats other;
+  lanes_down<kWidth>(values, other);
+  values += other;
 }
 
 // Added in pairs.
-LLMHOST_VECTOR_PART float sum_of_lanes(const Floats& values) {
-  float lanes[kLanes];
-  std::memcpy(lanes, &values, sizeof(lanes));
-  for (int64_t width = kLanes / 2; width > 0; width /= 2)
-    for (int64_t j = 0; j < width; ++j) lanes[j] += lanes[j + width];
-  return lanes[0];
+LLMHOST_VECTOR_PART float sum_of_lanes(const Floats& lanes) {
+  Floats values = lanes;
+  fold_sum<8>(values);
+  fold_sum<4>(values);
+  fold_sum<2>(values);
+  fold_sum<1>(values);
+  return values[0];
 }
 
 }  // namespace llmhost::engine

@@ -217,6 +217,23 @@ TEST_CASE("dense kernels with listed rows, and with more than a block of them") 
   }
 }
 
+TEST_CASE("dense kernels with several panels of rows and slices of the depth") {
+  for (const Kernels& kernels : all_kernels()) {
+    for (const Kind kind : kKinds) {
+      const auto multiply = kernel_of(kernels.dense, kind);
+      if (multiply == nullptr) continue;
+      for (const int64_t depth : {200, 3001, 5632}) {
+        CAPTURE(kernels.isa);
+        CAPTURE(static_cast<int>(kind));
+        CAPTURE(depth);
+        Problem p(kind, 15, 150, depth);
+        multiply(p.tile());
+        CHECK(same_bytes(p.y, p.one_by_one(multiply, kind)));
+      }
+    }
+  }
+}
+
 TEST_CASE("dense kernels convert every finite f16 and bf16 exactly") {
   constexpr size_t kDepth = 64;
   std::vector<uint16_t> w(65536 * kDepth);

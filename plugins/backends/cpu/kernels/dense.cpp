@@ -1,13 +1,12 @@
-// Products with dense weights in place. A tile of some rows of x and four rows of the weight lives in
-// registers; its weights stay in the first-level cache while a block of x goes by. Few rows of x are
-// multiplied with one row of the weight after another instead, so that memory is read as one stream: several
-// at a time, of rows shorter than a page, defeat the prefetchers.
+// Products with dense weights in place. Many rows of x are multiplied in panels. Few rows of x are multiplied
+// with one row of the weight after another instead, so that memory is read as one stream: several at a time,
+// of rows shorter than a page, defeat the prefetchers.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/dense.cpp"
 #include "hwy/cache_control.h"
 #include "hwy/foreach_target.h"  // must come before highway.h
 #include "hwy/highway.h"
-#include "kernels/dense-inl.h"
+#include "kernels/dense_panel-inl.h"
 #include "kernels/half.h"
 #include "kernels/kernels.h"
 
@@ -15,111 +14,10 @@ HWY_BEFORE_NAMESPACE();
 namespace llmhost::cpu::HWY_NAMESPACE {
 namespace {
 
-// Rows of x in a tile: 24 accumulators where there are 32 registers, 12 or 8 where there are 16.
-#if HWY_TARGET == HWY_AVX3 || HWY_ARCH_ARM_A64
-constexpr int kTileTokens = 6;
-#elif HWY_TARGET == HWY_AVX2
-constexpr int kTileTokens = 3;
-#else
-constexpr int kTileTokens = 2;
-#endif
-
-constexpr int64_t kCacheLine = 64;
-constexpr int64_t kBlockBytes = 384 * 1024;  // of x; beside them the second-level cache holds a group of rows
-constexpr int64_t kFewBytes = 36 * 1024;     // of x that stay in the first-level cache beside a stream
-constexpr int64_t kStreamAhead = 8 * 1024;   // bytes between use and prefetch of one stream
-constexpr int64_t kRowAhead = 1024;          // of one of eight
-constexpr int64_t kLongRow = 12 * 1024;      // bytes; one accumulator's additions are slower than memory
-
-HWY_INLINE int64_t row_of(const int32_t* rows, int64_t token) {
-  return rows == nullptr ? token : rows[token];
-}
-
-template <class Product>
-HWY_INLINE const uint8_t* x_at(const LinearTile& tile, int64_t token) {
-  return static_cast<const uint8_t*>(tile.x) + row_of(tile.x_rows, token) * tile.x_stride * Product::kXBytes;
-}
-
-template <class Product>
-HWY_INLINE const uint8_t* w_at(const LinearTile& tile, int64_t row) {
-  return static_cast<const uint8_t*>(tile.w) + row * tile.w_stride * Product::kWBytes;
-}
-
-// Four sums, or as many as there are rows left, to y.
-HWY_INLINE void store_quad(const LinearTile& tile, const float* sums, int64_t token, int64_t row) {
-  float* y = tile.y + row_of(tile.y_rows, token) * tile.y_stride + row;
-  const int64_t rows = std::min<int64_t>(kQuad, tile.rows - row);
-#if HWY_TARGET != HWY_SCALAR
-  if (rows == kQuad) {
-    const hn::FixedTag<float, kQuad> d;
-    auto total = hn::LoadU(d, sums);
-    if (tile.bias != nullptr) total = hn::Add(total, hn::LoadU(d, tile.bias + row));
-    hn::StoreU(total, d, y);
-    return;
-  }
-#endif
-  for (int64_t r = 0; r < rows; ++r) y[r] = tile.bias == nullptr ? sums[r] : sums[r] + tile.bias[row + r];
-}
-
-// body(0) .. body(n - 1), unrolled before arrays of vectors are given their registers.
-template <int n, class Body>
-HWY_INLINE void each(const Body& body) {
-  if constexpr (n > 0) {
-    each<n - 1>(body);
-    body(n - 1);
-  }
-}
-#define LLMHOST_CPU_INLINED HWY_ATTR __attribute__((always_inline))
-
-// kTokens rows of x and kQuads times four of the weight. Rows beyond the last are read as the last one and
-// not stored.
-template <class Product, int kTokens, int kQuads, bool kPrefetch>
-HWY_INLINE void multiply_tile(const LinearTile& tile, int64_t token, int64_t row) {
-  constexpr int kRows = kQuads * kQuad;
-  const uint8_t* x[kTokens];
-  const uint8_t* w[kRows];
-  Floats sum[kTokens * kQuads][kQuad];
-  each<kTokens>([&](int t) LLMHOST_CPU_INLINED { x[t] = x_at<Product>(tile, token + t); });
-  each<kRows>([&](int r) LLMHOST_CPU_INLINED {
-    w[r] = w_at<Product>(tile, std::min(row + r, tile.rows - 1));
-    each<kTokens>([&](int t)
-                      LLMHOST_CPU_INLINED { sum[t * kQuads + r / kQuad][r % kQuad] = hn::Zero(F32()); });
-  });
-
-  int64_t k = 0;
-  for (; k + Product::kStep <= tile.depth; k += Product::kStep) {
-    typename Product::Value weights[kRows];
-    each<kRows>([&](int r) LLMHOST_CPU_INLINED {
-      const uint8_t* at = w[r] + k * Product::kWBytes;
-      if constexpr (kPrefetch) hwy::Prefetch(at + kRowAhead);
-      weights[r] = Product::load_w(at);
-    });
-    each<kTokens>([&](int t) LLMHOST_CPU_INLINED {
-      const auto value = Product::load_x(x[t] + k * Product::kXBytes);
-      each<kRows>([&](int r) LLMHOST_CPU_INLINED {
-        Product::add(sum[t * kQuads + r / kQuad][r % kQuad], value, weights[r]);
-      });
-    });
-  }
-  if (k < tile.depth) {
-    const int64_t rest = tile.depth - k;
-    each<kRows>([&](int r) LLMHOST_CPU_INLINED {
-      const auto weights =
-          Product::load_w(Padded<Product::kStep, Product::kWBytes>(w[r] + k * Product::kWBytes, rest).bytes);
-      each<kTokens>([&](int t) LLMHOST_CPU_INLINED {
-        const Padded<Product::kStep, Product::kXBytes> values(x[t] + k * Product::kXBytes, rest);
-        Product::add(sum[t * kQuads + r / kQuad][r % kQuad], Product::load_x(values.bytes), weights);
-      });
-    });
-  }
-
-  float sums[kTokens * kRows + kLanes];
-  sum_quads<kTokens * kQuads>(sum, sums);
-  for (int t = 0; t < kTokens; ++t)
-    for (int q = 0; q < kQuads; ++q)
-      if (row + q * kQuad < tile.rows)
-        store_quad(tile, sums + (t * kQuads + q) * kQuad, token + t, row + q * kQuad);
-}
+constexpr int64_t kFewBytes = 36 * 1024;    // of x that stay in the first-level cache beside a stream
+constexpr int64_t kStreamAhead = 8 * 1024;  // bytes between use and prefetch of one stream
+constexpr int64_t kLongRow = 12 * 1024;     // bytes; one accumulator's additions are slower than memory
+constexpr int64_t kFewTiles = 2;            // that do not outweigh reading the weight as one stream
 
 // kTokens rows of x and one of the weight; sums[t][column] receives the accumulators.
 template <class Product, int kTokens>
@@ -194,28 +92,18 @@ void multiply_few(const LinearTile& tile) {
   }
 }
 
-template <class Product, int kMost>
-HWY_INLINE void multiply_rest(const LinearTile& tile, int64_t token, int64_t count, int64_t row) {
-  if constexpr (kMost > 0) {
-    if (count == kMost) return multiply_tile<Product, kMost, 1, false>(tile, token, row);
-    multiply_rest<Product, kMost - 1>(tile, token, count, row);
-  }
-}
-
-// The rows of x from `begin` to `end` with all rows of the weight.
+// All rows of the weight with a few tiles of x, which stay in the second-level cache.
 template <class Product>
-void multiply_block(const LinearTile& tile, int64_t begin, int64_t end) {
-  const int64_t passes = (end - begin + kTileTokens - 1) / kTileTokens;
+void multiply_few_tiles(const LinearTile& tile) {
+  const int64_t passes = (tile.tokens + kTileTokens - 1) / kTileTokens;
   const int64_t quad_bytes = kQuad * tile.w_stride * Product::kWBytes;
   const int64_t lines = tile.w_cached ? 0 : (quad_bytes / passes + kCacheLine - 1) / kCacheLine;
   for (int64_t row = 0; row < tile.rows; row += kQuad) {
     const uint8_t* next = w_at<Product>(tile, row + kQuad);
-    for (int64_t token = begin; token < end; token += kTileTokens) {
+    for (int64_t token = 0; token < tile.tokens; token += kTileTokens) {
       for (int64_t i = 0; i < lines; ++i, next += kCacheLine) hwy::Prefetch(next);
-      if (token + kTileTokens <= end)
-        multiply_tile<Product, kTileTokens, 1, false>(tile, token, row);
-      else
-        multiply_rest<Product, kTileTokens - 1>(tile, token, end - token, row);
+      const int64_t end = std::min(tile.tokens, token + kTileTokens);
+      multiply_tokens<Product, kTileTokens>(tokens_of<Product>(tile, token, end), row, {});
     }
   }
 }
@@ -224,10 +112,8 @@ template <class Product>
 void multiply(const LinearTile& tile) {
   if (tile.tokens <= 0) return;
   if (tile.tokens <= kTileTokens) return multiply_few<Product, kTileTokens>(tile);
-  const int64_t row_bytes = std::max<int64_t>(1, tile.depth * Product::kXBytes);
-  const int64_t block = std::max<int64_t>(1, kBlockBytes / row_bytes / kTileTokens) * kTileTokens;
-  for (int64_t token = 0; token < tile.tokens; token += block)
-    multiply_block<Product>(tile, token, std::min(tile.tokens, token + block));
+  if (tile.tokens <= kFewTiles * kTileTokens) return multiply_few_tiles<Product>(tile);
+  multiply_panels<Product>(tile);
 }
 
 void round_bf16(const float* x, int64_t n, uint16_t* out) {

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <climits>
+#include <system_error>
 
 #include "core/error.h"
 
@@ -81,15 +82,26 @@ ThreadPool::ThreadPool(const ThreadPoolOptions& options)
   shares_ = std::make_unique<Share[]>(static_cast<size_t>(count));
   choose_victims(nodes_of(cpus_));
   workers_.reserve(static_cast<size_t>(count - 1));
-  for (int32_t i = 1; i < count; ++i) workers_.emplace_back([this, i] { work(i); });
+  try {
+    for (int32_t i = 1; i < count; ++i) workers_.emplace_back([this, i] { work(i); });
+  } catch (const std::system_error& error) {
+    const size_t started = workers_.size();
+    stop_workers();
+    throw_error(ErrorCode::kResourceExhausted, "threads: the system gave {} of {} ({}); lower engine.threads",
+                started + 1, count, error.what());
+  }
 }
 
 ThreadPool::~ThreadPool() {
+  stop_workers();
+  if (pinned_caller_ == std::this_thread::get_id()) sched_setaffinity(0, sizeof(caller_cpus_), &caller_cpus_);
+}
+
+void ThreadPool::stop_workers() {
   stop_.store(true);
   calls_.fetch_add(1);
   futex_wake(calls_, INT_MAX);
   for (std::thread& worker : workers_) worker.join();
-  if (pinned_caller_ == std::this_thread::get_id()) sched_setaffinity(0, sizeof(caller_cpus_), &caller_cpus_);
 }
 
 // `nodes` of the processors that threads are pinned to; empty when they are not. Starting behind itself, so
@@ -162,14 +174,12 @@ int64_t ThreadPool::run_items(int32_t thread) {
   return n_done;
 }
 
-// `put_off`: how often the thread had been put off its core when it last woke the caller.
-void ThreadPool::report(int64_t n_done, long& put_off) {
+// `put_off`: how often the thread had been put off its core when the call began.
+void ThreadPool::report(int64_t n_done, long put_off) {
   if (n_done == 0) return;
   done_.fetch_add(n_done);
   if (caller_sleeps_.load() == 0) return;
-  const long now_put_off = times_put_off();
-  if (now_put_off != put_off) was_put_off_.store(true, std::memory_order_relaxed);
-  put_off = now_put_off;
+  if (times_put_off() != put_off) was_put_off_.store(true, std::memory_order_relaxed);
   if (caller_sleeps_.exchange(0) != 0) futex_wake(caller_sleeps_, 1);
 }
 
@@ -187,7 +197,10 @@ void ThreadPool::wait_for_workers(int64_t n_items) {
   }
   caller_sleeps_.store(0);
   const int64_t now = steady_ns();
-  if (now - began > kLongWaitNs && was_put_off_.load(std::memory_order_relaxed)) gathering_.begin(now);
+  // While gathered the two take turns on one core: that a worker was put off then says nothing of the others.
+  const bool was_gathered = gathering_.is_on(began);
+  if (now - began > kLongWaitNs && !was_gathered && was_put_off_.load(std::memory_order_relaxed))
+    gathering_.begin(now);
 }
 
 uint32_t ThreadPool::wait_for_call(uint32_t seen, SpinWait& spin) {
@@ -207,10 +220,15 @@ void ThreadPool::work(int32_t thread) {
   int64_t moved_ns = 0;
   uint32_t gathered = 0;
   long put_off = 0;
+  int64_t looked_ns = 0;
   for (uint32_t seen = 0;;) {
     seen = wait_for_call(seen, spin);
     if (stop_.load()) return;
     if (spin_ns_ > 0) choose_core(moved_ns, gathered);
+    if (const int64_t now = steady_ns(); now - looked_ns > BusyMachine::kLookEveryNs) {
+      put_off = times_put_off();
+      looked_ns = now;
+    }
     report(run_items(thread), put_off);
   }
 }

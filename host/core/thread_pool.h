@@ -74,11 +74,12 @@ class ThreadPool {
   };
 
   void choose_victims(const std::vector<int32_t>& nodes);
+  void stop_workers();
   void work(int32_t thread);
   void run_call(int64_t n_items);
   void deal(uint32_t n_items);
   int64_t run_items(int32_t thread);
-  void report(int64_t n_done, long& put_off);
+  void report(int64_t n_done, long put_off);
   uint32_t wait_for_call(uint32_t seen, SpinWait& spin);
   void wait_for_workers(int64_t n_items);
   bool shares_core_with_caller() const;

@@ -132,7 +132,7 @@ void DeviceWeights::prepare(const model::LoadedModel& model, const graph::Graph&
   auto expected = weights.begin();
   for (const model::GraphWeight& weight : weights) {
     for (; expected != weights.end() && bytes_ahead < kReadAhead; ++expected) {
-      model::expect_stored(*expected->source);
+      if (!cache_.has_file()) model::expect_stored(*expected->source);
       bytes_ahead += expected->source->stored_bytes();
     }
     prepare(weight);
@@ -155,7 +155,7 @@ void DeviceWeights::prepare(const model::GraphWeight& weight) {
   const bool is_copy = !data.owned.empty();
   const bool drops_copy = is_copy && kept_by_device > 0 && (weight.uses & LLMH_USE_TABLE) == 0;
   if (drops_copy) source.data_outlives = 0;
-  if (!is_copy) source.reserved = LLMH_SOURCE_MAPPED;
+  if (!is_copy) source.flags = LLMH_SOURCE_MAPPED;
   plugin::check(device_.api().prepare_weight(device_.instance(), &source, &prepared), weight.name);
   cache_.add(weight, source, prepared);
   if (is_copy && !drops_copy) copies_.push_back(std::move(data.owned));

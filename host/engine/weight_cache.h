@@ -19,6 +19,8 @@ class WeightCache {
  public:
   WeightCache(const model::LoadedModel& model, const Device& device);
 
+  // Whether weights may come out of a file: what is stored of the model then need not be read ahead.
+  bool has_file() const { return uses_file_; }
   // The weight out of the file; null when it is not there. [control]
   llmh_weight* adopt(const model::GraphWeight& weight, const llmh_weight_source& source);
   // A weight that was prepared instead; it must live until store(). [control]

@@ -80,7 +80,7 @@ Trial::Trial(const std::string& golden_case, const plugin::Registry& registry, c
     const double difference = largest_difference(unchanged_[i], golden_.prompts[i].logits);
     if (!(difference <= error_)) error_ = difference;  // keeps a NaN
   }
-  error_ /= golden_.f32_tolerance;
+  error_ /= golden_.f32.max_abs;
 }
 
 std::vector<std::vector<float>> Trial::logits(const graph::Graph& graph, bool stop_when_wrong) const {
@@ -94,7 +94,7 @@ std::vector<std::vector<float>> Trial::logits(const graph::Graph& graph, bool st
   for (const test::GoldenPrompt& prompt : golden_.prompts) {
     results.push_back(prompt_logits(runner, prompt));
     if (stop_when_wrong &&
-        !is_within(largest_difference(results.back(), prompt.logits), golden_.f32_tolerance))
+        !is_within(largest_difference(results.back(), prompt.logits), golden_.f32.max_abs))
       break;
   }
   return results;
@@ -105,10 +105,10 @@ Trial::Outcome Trial::run(const graph::Graph& graph) const {
   const size_t last = results.size() - 1;
   Outcome outcome;
   outcome.killed =
-      !is_within(largest_difference(results[last], golden_.prompts[last].logits), golden_.f32_tolerance);
+      !is_within(largest_difference(results[last], golden_.prompts[last].logits), golden_.f32.max_abs);
   for (size_t i = 0; i < results.size(); ++i)
     outcome.difference =
-        std::max(outcome.difference, largest_difference(results[i], unchanged_[i]) / golden_.f32_tolerance);
+        std::max(outcome.difference, largest_difference(results[i], unchanged_[i]) / golden_.f32.max_abs);
   return outcome;
 }
 

@@ -98,6 +98,7 @@ llmh_status* open(const llmh_open_args* args, llmh_instance** out) noexcept {
     auto instance = std::make_unique<llmh_instance>();
     instance->kernels = choose_kernels(isa.c_str());
     instance->layouts = LayoutChoice(layout);
+    instance->packed_layout = std::string("cpu packed 1 ") + instance->kernels.isa;
     instance->rounds_activations = args->precision == LLMH_PRECISION_NATIVE;
     instance->pool = args->thread_pool;
     instance->n_threads = args->thread_pool == nullptr ? 1 : args->thread_pool->n_threads;

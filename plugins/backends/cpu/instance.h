@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <string>
 
 #include "kernels/kernels.h"
 #include "layout_choice.h"
@@ -13,6 +14,7 @@ struct llmh_instance {
   llmhost::cpu::Kernels kernels;
   bool rounds_activations = false;  // LLMH_PRECISION_NATIVE
   llmhost::cpu::LayoutChoice layouts;
+  std::string packed_layout;  // its name; another one whenever the packed bytes change
   llmhost::cpu::WeightMemory packed_memory;
   const llmh_thread_pool* pool = nullptr;  // null: everything runs on the caller
   int32_t n_threads = 1;

@@ -4,6 +4,8 @@
 #include <chrono>
 #include <vector>
 
+#include "ops/linear.h"
+
 namespace llmhost::cpu {
 namespace {
 
@@ -25,22 +27,22 @@ double best_seconds(const Body& body) {
 // One token times some rows, in either layout.
 class Sample {
  public:
-  Sample(const Kernels& kernels, llmh_dtype dtype, const uint8_t* stored, int64_t rows, int64_t depth)
+  Sample(const Kernels& kernels, llmh_dtype dtype, const uint8_t* stored, int64_t depth)
       : kernels_(kernels),
         format_(kernels.packed.by_dtype[dtype]),
         decode_(kernels.decode.by_dtype[dtype]),
         stored_(stored),
-        rows_(std::min(rows, kSampleRows)),
+        rows_(kSampleRows),
         depth_(depth),
         x_(static_cast<size_t>(depth), 0.5F),
         y_(static_cast<size_t>(rows_)),
-        decoded_(static_cast<size_t>(depth)),
+        decoded_(static_cast<size_t>(kFewRows * row_floats(depth))),
         rounded_(static_cast<size_t>(activation_bytes(depth))),
         packed_(static_cast<size_t>(format_.bytes(rows_, depth))) {
     const llmh_dtype_layout layout = llmh_dtype_layout_of(dtype);
     row_bytes_ = depth / layout.block_elements * layout.block_bytes;
     for (int64_t row = 0; row < rows_; row += kPackedRows)
-      format_.pack(stored + row * row_bytes_, row_bytes_, depth, std::min<int64_t>(kPackedRows, rows_ - row),
+      format_.pack(stored + row * row_bytes_, row_bytes_, depth, kPackedRows,
                    packed_.data() + row / kPackedRows * format_.group_bytes(depth));
   }
 
@@ -58,16 +60,22 @@ class Sample {
     format_.multiply(tile);
   }
 
+  // As LinearJob does it for one token.
   void multiply_stored() {
-    for (int64_t row = 0; row < rows_; ++row) {
-      decode_(stored_ + row * row_bytes_, depth_, decoded_.data());
+    for (int64_t row = 0; row < rows_; row += kFewRows) {
+      for (int64_t i = 0; i < kFewRows; ++i)
+        decode_(stored_ + (row + i) * row_bytes_, depth_, decoded_.data() + i * row_floats(depth_));
       LinearTile tile{};
       tile.x = x_.data();
       tile.w = decoded_.data();
       tile.y = y_.data() + row;
-      tile.x_stride = tile.w_stride = tile.depth = depth_;
-      tile.y_stride = tile.tokens = tile.rows = 1;
-      kernels_.linear.dot(tile);
+      tile.x_stride = tile.depth = depth_;
+      tile.w_stride = row_floats(depth_);
+      tile.y_stride = rows_;
+      tile.tokens = 1;
+      tile.rows = kFewRows;
+      tile.w_cached = true;
+      kernels_.dense.f32(tile);
     }
   }
 
@@ -103,8 +111,8 @@ bool LayoutChoice::packs(const Kernels& kernels, llmh_dtype dtype, const uint8_t
   if (layout_ != Layout::kMeasured) return layout_ == Layout::kPacked;
   const auto known = measured_.find({dtype, depth});
   if (known != measured_.end()) return known->second;
-  if (stored == nullptr || rows == 0) return true;
-  Sample sample(kernels, dtype, stored, rows, depth);
+  if (stored == nullptr || rows < kSampleRows) return true;
+  Sample sample(kernels, dtype, stored, depth);
   return measured_[{dtype, depth}] = !packed_loses(sample);
 }
 

@@ -17,8 +17,10 @@ class LayoutChoice {
  public:
   explicit LayoutChoice(Layout layout = Layout::kMeasured) : layout_(layout) {}
 
+  bool may_pack() const { return layout_ != Layout::kStored; }
+
   // `stored` has rows of `depth` elements of the type; null when only sizes are asked for, which are then
-  // those of the packed layout. [control]
+  // those of the packed layout. Weights of a few rows, which fill no group, are packed. [control]
   bool packs(const Kernels& kernels, llmh_dtype dtype, const uint8_t* stored, int64_t rows, int64_t depth);
 
  private:

@@ -69,9 +69,22 @@ llmh_tensor input_of(const Call& call, uint32_t i) {
   return i < call.node->n_inputs ? call.node->inputs[i] : LLMH_NO_TENSOR;
 }
 
+// Products of a region run at the same time: none may read what another one makes.
+bool reads_from(const Call& later, const Call& earlier, const llmh_limits& limits) {
+  return std::ranges::any_of(later.inputs, [&](const Operand& input) {
+    const Extent read = extent_of(input, limits);
+    return std::ranges::any_of(
+        earlier.outputs, [&](const Operand& output) { return read.overlaps(extent_of(output, limits)); });
+  });
+}
+
 // A third input that is the choice of experts must be shared, too; that of LINEAR is the bias.
-bool joins_products(const Region& region, const Call& call) {
+bool joins_products(const Region& region, const Call& call, const llmh_limits& limits) {
   if (region.products.empty()) return false;
+  const auto meets = [&](const Call* earlier) {
+    return reads_from(call, *earlier, limits) || writes_into(call, *earlier, limits);
+  };
+  if (std::ranges::any_of(region.products, meets)) return false;
   const Call& first = *region.products[0];
   if (first.entry->run_products != call.entry->run_products || input_of(first, 0) != input_of(call, 0))
     return false;
@@ -113,7 +126,7 @@ std::vector<Region> make_regions(const std::vector<Call>& calls, const llmh_limi
     const Call& call = calls[i];
     const int32_t symbol = row_symbol_of(call);
     if (is_product(call)) {
-      if (!regions.empty() && joins_products(regions.back(), call)) {
+      if (!regions.empty() && joins_products(regions.back(), call, limits)) {
         regions.back().products.push_back(&call);
         continue;
       }

@@ -97,7 +97,7 @@ void pack(llmh_instance& instance, const llmh_weight_source& source, llmh_weight
   const int64_t groups = matrices.groups();
   const uint64_t bytes = matrices.packed_bytes(format);
   WeightMemory::Piece memory = instance.packed_memory.allocate(bytes);
-  const bool drops = (source.reserved & LLMH_SOURCE_MAPPED) != 0 && source.bytes >= kLargeWeight;
+  const bool drops = (source.flags & LLMH_SOURCE_MAPPED) != 0 && source.bytes >= kLargeWeight;
   const int64_t piece = std::max<int64_t>(1, (drops ? kLargePiece : kPiece) / group_bytes);
   const int64_t n = matrices.count * groups;
   run_parallel(instance, (n + piece - 1) / piece, [&](int64_t item, int32_t) {
@@ -170,9 +170,10 @@ llmh_weight take_weight(llmh_instance& instance, const llmh_weight_source& sourc
   return weight;
 }
 
-// The packed bytes are the same on every instruction set. Another version whenever they change.
+// The packed bytes are the same on every instruction set, but whether a weight is packed was measured on one.
 llmh_str packed_layout_name(const llmh_instance& instance, const llmh_weight_source& source) {
-  return may_be_packed(instance, source) ? llmh::str("cpu packed 1") : llmh_str{nullptr, 0};
+  if (!may_be_packed(instance, source) || !instance.layouts.may_pack()) return {nullptr, 0};
+  return llmh::str(instance.packed_layout);
 }
 
 llmh_weight adopt_packed(const llmh_instance& instance, const llmh_weight_source& source, const void* bytes,

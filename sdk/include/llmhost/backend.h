@@ -77,6 +77,12 @@ enum {
   LLMH_USE_VECTOR = 4  /* anything else: norms, biases, slopes; dequantised to f32 by the host before */
 };
 
+/* What else is known of a weight's data. Bits. */
+enum {
+  LLMH_SOURCE_MAPPED = 1 /* data is a private, read-only mapping of a file: whole pages that are wanted no more may be
+                            taken off resident memory (MADV_DONTNEED), they are read again when they are */
+};
+
 typedef struct llmh_weight_source {
   uint32_t struct_size;
   llmh_dtype dtype;
@@ -87,7 +93,7 @@ typedef struct llmh_weight_source {
   const void* data;             /* [bytes], rows contiguous; NULL when only sizes are asked for */
   uint64_t bytes;
   int32_t data_outlives; /* 1: data stays valid and unchanged until release_weight, so it may be used in place */
-  uint32_t reserved;     /* 0 */
+  uint32_t flags;        /* LLMH_SOURCE_*; bits that the backend does not know are ignored */
 } llmh_weight_source;
 
 /* The most that one step will hold; buffers are sized by it. */

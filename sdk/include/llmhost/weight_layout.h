@@ -9,12 +9,6 @@
 extern "C" {
 #endif
 
-/* llmh_weight_source.reserved, bits; what a backend does not know it leaves alone. */
-enum {
-  LLMH_SOURCE_MAPPED = 1 /* data is a private, read-only mapping of a file: whole pages that are wanted no more may be
-                            taken off resident memory (MADV_DONTNEED), they are read again when they are */
-};
-
 #define LLMH_WEIGHT_LAYOUT_EXTENSION "llmhost.weight_layout/1"
 
 typedef struct llmh_weight_layout {

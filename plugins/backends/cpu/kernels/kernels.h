@@ -40,23 +40,21 @@ struct LinearTile {
 };
 
 struct LinearKernels {
-  // One f32 vector accumulator an output, k ascending by whole vectors, a zero-padded tail, one fixed tree at
-  // the end.
-  void (*dot)(const LinearTile& tile);
   // y[n] = sum over k of a[k] b[k * b_stride + n], k ascending.
   void (*combine)(const float* a, const float* b, int64_t b_stride, int64_t depth, int64_t n, float* y);
 };
 
 // Products with rows of unquantised weights as they are stored. One f32 vector accumulator an output, k
 // ascending by whole vectors, a zero-padded tail, one fixed tree at the end, then the bias: the order is the
-// kernel's own, whatever the numbers of tokens and rows. Any number of either; the kernels block by themselves.
+// kernel's own, whatever the numbers of tokens and rows. Any number of either; the kernels block by
+// themselves.
 struct DenseKernels {
   // x is f32, w is of the type named; exact conversions in registers.
   void (*f32)(const LinearTile& tile);
   void (*f16)(const LinearTile& tile);
   void (*bf16)(const LinearTile& tile);
-  // x and w are bf16 (x by round_bf16); products in pairs, subnormals count as zero. Null where the CPU has no
-  // instruction for it or is no faster with it.
+  // x and w are bf16 (x by round_bf16); products in pairs, subnormals count as zero. Null where the CPU has
+  // no instruction for it or is no faster with it.
   void (*bf16_native)(const LinearTile& tile);
   // To the nearest, ties to even; NaN stays NaN.
   void (*round_bf16)(const float* x, int64_t n, uint16_t* out);
@@ -105,7 +103,6 @@ struct Kernels {
 };
 
 // The best table for what this process may use now; isa.cpp chooses.
-const char* current_isa();
 DecodeKernels decode_kernels();
 LinearKernels linear_kernels();
 DenseKernels dense_kernels();

@@ -23,12 +23,10 @@ inline uint64_t decoded_bytes(const llmh_tensor_info& weight) {
   return static_cast<uint64_t>(std::max(kDecodedFloats, kFewRows * row_floats(depth))) * sizeof(float);
 }
 
-// Rows of a weight that are decoded together; `items` is how many pieces of work keep every thread busy.
-inline int64_t group_rows(int64_t tokens, int64_t depth, int64_t rows, int64_t items) {
+// Rows of a weight that are decoded together.
+inline int64_t group_rows(int64_t tokens, int64_t depth) {
   if (tokens <= kFewTokens) return kFewRows;
-  const int64_t fitting = std::clamp<int64_t>(kDecodedFloats / row_floats(depth), kFewRows, 64);
-  const int64_t share = std::max<int64_t>((rows + items - 1) / items, kFewRows);
-  return std::min(fitting, share) / 4 * 4;
+  return std::clamp<int64_t>(kDecodedFloats / row_floats(depth), kFewRows, 64) / 4 * 4;
 }
 
 // Some rows of x times a matrix [rows, depth] of any stored type.
@@ -61,7 +59,7 @@ struct LinearJob {
 
   // The same in groups that fit into `scratch`.
   void run_rows(int64_t begin, int64_t end, float* scratch) const {
-    const int64_t group = decode == nullptr ? end - begin : group_rows(tile.tokens, tile.depth, end - begin, 1);
+    const int64_t group = decode == nullptr ? end - begin : group_rows(tile.tokens, tile.depth);
     for (int64_t row = begin; row < end; row += group) run_group(row, std::min(end, row + group), scratch);
   }
 };

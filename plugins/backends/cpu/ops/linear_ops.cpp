@@ -116,18 +116,18 @@ void run_matmul(const RunContext& context, const Call& call) {
       const float* x = left + (matrix_index(y, a, batch) * m + row % m) * depth;
       const float* w = right + matrix_index(y, b, batch) * n * depth;
       if (transposed) {
-        context.kernels.linear.dot({.x = x,
-                                    .w = w,
-                                    .bias = nullptr,
-                                    .y = out + row * n,
-                                    .x_rows = nullptr,
-                                    .y_rows = nullptr,
-                                    .x_stride = depth,
-                                    .w_stride = depth,
-                                    .y_stride = n,
-                                    .tokens = count,
-                                    .rows = n,
-                                    .depth = depth});
+        context.kernels.dense.f32({.x = x,
+                                   .w = w,
+                                   .bias = nullptr,
+                                   .y = out + row * n,
+                                   .x_rows = nullptr,
+                                   .y_rows = nullptr,
+                                   .x_stride = depth,
+                                   .w_stride = depth,
+                                   .y_stride = n,
+                                   .tokens = count,
+                                   .rows = n,
+                                   .depth = depth});
       } else {
         for (int64_t i = 0; i < count; ++i)
           context.kernels.linear.combine(x + i * depth, w, n, depth, n, out + (row + i) * n);

@@ -59,11 +59,10 @@ void Product::run(int64_t begin, int64_t end, float* scratch) const {
 }
 
 int64_t Product::piece_units(int64_t all_units, int64_t depth, int64_t tokens, int32_t n_threads) {
-  if (n_threads == 1) return all_units;
+  if (n_threads == 1) return std::max<int64_t>(1, all_units);
   constexpr int64_t kPieceWork = 512 * 1024;  // multiplications; about two microseconds
   constexpr int64_t kPiecesEach = 8;          // of a thread
-  constexpr int64_t kStreamed =
-      8;  // tokens that a weight is multiplied with in the time that it takes to arrive
+  constexpr int64_t kStreamed = 8;  // tokens that a weight meets in the time that it takes to arrive
   const int64_t unit_work = std::max<int64_t>(1, kPackedRows * depth * std::max(tokens, kStreamed));
   const int64_t fair = all_units / (kPiecesEach * n_threads);
   const int64_t units = std::max({int64_t{1}, fair, kPieceWork / unit_work});

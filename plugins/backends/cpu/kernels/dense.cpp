@@ -14,10 +14,11 @@ HWY_BEFORE_NAMESPACE();
 namespace llmhost::cpu::HWY_NAMESPACE {
 namespace {
 
-constexpr int64_t kFewBytes = 36 * 1024;    // of x that stay in the first-level cache beside a stream
-constexpr int64_t kStreamAhead = 8 * 1024;  // bytes between use and prefetch of one stream
-constexpr int64_t kLongRow = 12 * 1024;     // bytes; one accumulator's additions are slower than memory
-constexpr int64_t kFewTiles = 2;            // that do not outweigh reading the weight as one stream
+constexpr int64_t kFewBytes = 36 * 1024;          // of x that stay in the first-level cache beside a stream
+constexpr int64_t kStreamAhead = 8 * 1024;        // bytes between use and prefetch of one stream
+constexpr int64_t kLongRow = 12 * 1024;           // bytes; one accumulator's additions are slower than memory
+constexpr int64_t kBlockBytes = 4 * 1024 * 1024;  // of x; a share of the third-level cache
+constexpr int64_t kFewTiles = 2;                  // that do not outweigh reading the weight as one stream
 
 // kTokens rows of x and one of the weight; sums[t][column] receives the accumulators.
 template <class Product, int kTokens>
@@ -113,7 +114,10 @@ void multiply(const LinearTile& tile) {
   if (tile.tokens <= 0) return;
   if (tile.tokens <= kTileTokens) return multiply_few<Product, kTileTokens>(tile);
   if (tile.tokens <= kFewTiles * kTileTokens) return multiply_few_tiles<Product>(tile);
-  multiply_panels<Product>(tile);
+  const int64_t row_bytes = std::max<int64_t>(1, tile.depth * Product::kXBytes);
+  const int64_t block = std::max<int64_t>(1, kBlockBytes / row_bytes / kTileTokens) * kTileTokens;
+  for (int64_t token = 0; token < tile.tokens; token += block)
+    multiply_panels<Product>(tokens_of<Product>(tile, token, std::min(tile.tokens, token + block)));
 }
 
 void round_bf16(const float* x, int64_t n, uint16_t* out) {

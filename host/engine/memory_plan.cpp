@@ -17,9 +17,10 @@ namespace {
 // Pages of program text and of the allocator that only the run itself touches; measured on several models.
 constexpr uint64_t kProcessMargin = uint64_t{6} << 20;
 
-void add_weights(const model::LoadedModel& model, const graph::Graph& lowered, const Device& device,
-                 MemoryPlan& plan) {
-  uint64_t in_passing = 0;  // of the largest weight that is laid out anew
+// Returns what the largest weight takes besides while it is laid out anew.
+uint64_t add_weights(const model::LoadedModel& model, const graph::Graph& lowered, const Device& device,
+                     MemoryPlan& plan) {
+  uint64_t in_passing = 0;
   for (const model::GraphWeight& weight : model.weights_of(lowered)) {
     const uint64_t copied = model::copied_bytes(*weight.source, weight.uses);
     // Less than is stored where the weight is some rows of a tensor.
@@ -30,13 +31,14 @@ void add_weights(const model::LoadedModel& model, const graph::Graph& lowered, c
     uint64_t prepared = 0;
     plugin::check(device.api().weight_bytes(device.instance(), &source, &prepared), weight.name);
     plan.weights_prepared += prepared;
-    // As DeviceWeights does it: the sources of what is prepared, and of copies, are let go one by one.
+    // As DeviceWeights does it: the sources of what is prepared, and of copies, are let go one by one. Of a
+    // table that is prepared as well, the rows that are looked up come back: few.
     const bool is_table = (weight.uses & LLMH_USE_TABLE) != 0;
     if (prepared == 0 || is_table) plan.weights_copied += copied;
-    if (copied == 0 && (prepared == 0 || is_table)) plan.weights_mapped += weight.source->stored_bytes();
+    if (copied == 0 && prepared == 0) plan.weights_mapped += weight.source->stored_bytes();
     if (copied > 0 || prepared > 0) in_passing = std::max(in_passing, copied + weight.source->stored_bytes());
   }
-  plan.process += in_passing;
+  return in_passing;
 }
 
 void add_state(const model::LoadedModel& model, const Device& device, const RunnerOptions& options,
@@ -71,13 +73,16 @@ MemoryPlan plan_memory(const model::LoadedModel& model, const graph::Graph& lowe
                        const RunnerOptions& options) {
   const plugin::ControlScope scope(device.instance(), "llmh_backend.weight_bytes");
   MemoryPlan plan;
-  add_weights(model, lowered, device, plan);
+  const uint64_t in_passing = add_weights(model, lowered, device, plan);
   add_state(model, device, options, plan);
   const llmh_limits limits = options.limits();
   plan.arena = graph::plan_arena(lowered, limits).bytes;
   plugin::check(device.api().scratch_bytes(device.instance(), &lowered.view(), &limits, &plan.scratch));
   plan.sampler = static_cast<uint64_t>(model.info().vocab_size) * (sizeof(float) + sizeof(double) + 8);
-  plan.process += resident_anonymous_bytes() + kProcessMargin;
+  plan.process = resident_anonymous_bytes() + kProcessMargin;
+  // Weights are laid out before the rest is allocated.
+  const uint64_t after_weights = plan.state + plan.arena + plan.scratch + plan.sampler;
+  if (in_passing > after_weights) plan.process += in_passing - after_weights;
   return plan;
 }
 

@@ -21,7 +21,7 @@ struct MemoryPlan {
   uint64_t arena = 0;             // activations of the largest step, logits included
   uint64_t scratch = 0;           // of the backend
   uint64_t sampler = 0;           // workspace of the vocabulary's size
-  uint64_t process = 0;           // program, libraries, tokenizer, graph: resident now
+  uint64_t process = 0;  // program, libraries, tokenizer, graph, and what loading takes beyond the rest
 
   // What a run will allocate: the system can take back none of it.
   uint64_t allocated() const { return weights_copied + weights_prepared + state + arena + scratch + sampler; }

@@ -90,7 +90,8 @@ class GreedyTest(CommandTest):
     def test_a_chat_from_text_to_text(self):
         prompt = load("greedy.json")["prompts"][0]
         (message,) = prompt["messages"]
-        answer = self.json("run", MODEL, message["content"], "--temperature", 0, "--kv-dtype", "f32", "--show-prompt", "-n", 48)
+        answer = self.json("run", MODEL, message["content"], "--temperature", 0, "--kv-dtype", "f32",
+                           "--precision", "f32", "--show-prompt", "-n", 48)
         self.assertEqual(answer["prompt"], {"text": prompt["rendered"], "ids": prompt["input_ids"]})
         self.assertEqual((answer["text"], answer["finish_reason"]), (prompt["text_until_eos"], "stop"))
 
@@ -98,7 +99,8 @@ class GreedyTest(CommandTest):
     def test_a_text_continued(self):
         # All margins of this prompt are above 0.1.
         prompt = load("greedy.json")["prompts"][3]
-        answer = self.json("run", MODEL, prompt["text"], "--raw", "--temperature", 0, "--kv-dtype", "f32", "--show-prompt", "-n", 16)
+        answer = self.json("run", MODEL, prompt["text"], "--raw", "--temperature", 0, "--kv-dtype", "f32",
+                           "--precision", "f32", "--show-prompt", "-n", 16)
         self.assertEqual(answer["prompt"]["ids"], prompt["input_ids"])
         self.assertTrue(prompt["greedy_text"].startswith(answer["text"]), answer["text"])
 

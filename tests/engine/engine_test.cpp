@@ -11,28 +11,18 @@
 #include "core/error.h"
 #include "engine/fake_backend.h"
 #include "engine/session.h"
+#include "engine/small_engine.h"
 
 using namespace llmhost;
 using namespace llmhost::engine;
 using llmhost::test::FakeModel;
 using llmhost::test::FakeOptions;
+using llmhost::test::random_prompt;
 
 namespace {
 
 RunnerOptions small_runner() {
-  RunnerOptions options;
-  options.max_tokens = 16;
-  options.max_sequences = 4;
-  options.max_outputs = 8;
-  options.max_context = 64;
-  options.page_tokens = 4;
-  return options;
-}
-
-std::vector<int32_t> random_prompt(std::mt19937& random, size_t n) {
-  std::vector<int32_t> prompt(n);
-  for (int32_t& token : prompt) token = static_cast<int32_t>(random() % 90);
-  return prompt;
+  return test::small_runner(16, 8);
 }
 
 Request greedy(std::vector<int32_t> prompt, int64_t max_tokens) {

@@ -13,28 +13,19 @@
 #include "engine/fake_backend.h"
 #include "engine/lookup.h"
 #include "engine/session.h"
+#include "engine/small_engine.h"
 
 using namespace llmhost;
 using namespace llmhost::engine;
 using llmhost::test::FakeModel;
 using llmhost::test::FakeOptions;
+using llmhost::test::random_prompt;
+using llmhost::test::request_of;
 
 namespace {
 
 RunnerOptions small_runner() {
-  RunnerOptions options;
-  options.max_tokens = 24;
-  options.max_sequences = 4;
-  options.max_outputs = 20;
-  options.max_context = 64;
-  options.page_tokens = 4;
-  return options;
-}
-
-std::vector<int32_t> random_prompt(std::mt19937& random, size_t n) {
-  std::vector<int32_t> prompt(n);
-  for (int32_t& token : prompt) token = static_cast<int32_t>(random() % 90);
-  return prompt;
+  return test::small_runner(24, 20);
 }
 
 // Proposes what the model will choose, mostly.
@@ -61,15 +52,6 @@ class GoodGuess final : public Proposer {
   uint32_t wrong_percent_;
   std::mt19937 random_{3};
 };
-
-Request request_of(std::vector<int32_t> prompt, int64_t max_tokens, float temperature = 0) {
-  Request request;
-  request.prompt = std::move(prompt);
-  request.max_tokens = max_tokens;
-  request.sampling.temperature = temperature;
-  request.sampling.seed = 5;
-  return request;
-}
 
 std::unique_ptr<Proposer> guesses(uint32_t wrong_percent, int32_t tokens = 4,
                                   int32_t scaling_from = INT32_MAX) {

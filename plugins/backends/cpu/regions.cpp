@@ -149,8 +149,7 @@ std::vector<Region> make_regions(const std::vector<Call>& calls, const llmh_limi
   for (Region& region : regions) {
     if (region.products.empty()) continue;
     const Operand& x = region.products[0]->inputs[0];
-    int64_t most_rows = 1;
-    for (int32_t i = 0; i + 1 < x.rank; ++i) most_rows *= largest_size(x.dims[i], limits);
+    const int64_t most_rows = largest_rows({x.dims, static_cast<size_t>(x.rank)}, limits);
     region.rounded = RoundedInput(x, most_rows, region.products);
     region.row_symbol = x.row_symbol;
     region.row_elements = std::max(region.row_elements, elements_of_unit(x));

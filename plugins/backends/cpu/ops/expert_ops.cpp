@@ -130,17 +130,14 @@ void run_expert_products(const RunContext& context, std::span<const Call* const>
   });
 }
 
-bool is_always_product(const Call&) {
-  return true;
-}
-
 ScratchNeed expert_scratch(const NodeView& view, const llmh_limits& limits) {
   const llmh_tensor_info& weight = view.input(1);
   const llmh_tensor_info& ids = view.input(2);
   const int64_t rows = largest_size(ids.dims[0], limits) * largest_size(ids.dims[1], limits);
-  return {.per_thread = decoded_bytes(weight),
-          .shared = RoundedInput::most_bytes(largest_rows(view.input(0), limits), weight.dims[2].size) +
-                    Routing::bytes(weight.dims[0].size, rows)};
+  return {
+      .per_thread = decoded_bytes(weight),
+      .shared = RoundedInput::most_bytes(largest_rows(dims_of(view.input(0)), limits), weight.dims[2].size) +
+                Routing::bytes(weight.dims[0].size, rows)};
 }
 
 constexpr OpEntry kEntries[] = {{.op = LLMH_OP_EXPERT_LINEAR,

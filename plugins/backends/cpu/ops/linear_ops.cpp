@@ -9,7 +9,7 @@ namespace {
 
 ScratchNeed linear_scratch(const NodeView& view, const llmh_limits& limits) {
   return {.per_thread = decoded_bytes(view.input(1)),
-          .shared = RoundedInput::most_bytes(largest_rows(view.input(0), limits),
+          .shared = RoundedInput::most_bytes(largest_rows(dims_of(view.input(0)), limits),
                                              constant_size(view.input(1).dims[1]))};
 }
 
@@ -51,10 +51,6 @@ void run_products(const RunContext& context, std::span<const Call* const> calls,
       first += count;
     }
   });
-}
-
-bool is_always_product(const Call&) {
-  return true;
 }
 
 // A matrix [N, K] of any stored type: then it is a linear layer without a bias.

@@ -38,10 +38,14 @@ int64_t largest_size(const llmh_dim& dim, const llmh_limits& limits) {
   }
 }
 
-int64_t largest_rows(const llmh_tensor_info& tensor, const llmh_limits& limits) {
+int64_t largest_rows(std::span<const llmh_dim> dims, const llmh_limits& limits) {
   int64_t rows = 1;
-  for (int32_t i = 0; i + 1 < tensor.rank; ++i) rows *= largest_size(tensor.dims[i], limits);
+  for (size_t i = 0; i + 1 < dims.size(); ++i) rows *= largest_size(dims[i], limits);
   return rows;
+}
+
+bool is_always_product(const Call&) {
+  return true;
 }
 
 bool is_decodable(const llmh_tensor_info& tensor) {

@@ -203,8 +203,12 @@ const OpEntry* find_op(llmh_op op);
 bool all_f32(const NodeView& view);                 // every present input and every output
 bool is_decodable(const llmh_tensor_info& tensor);  // a type with a decoder, whole blocks a row
 int64_t constant_size(const llmh_dim& dim);         // -1 for a symbolic dimension
+inline std::span<const llmh_dim> dims_of(const llmh_tensor_info& tensor) {
+  return {tensor.dims, static_cast<size_t>(tensor.rank)};
+}
 int64_t largest_size(const llmh_dim& dim, const llmh_limits& limits);
-int64_t largest_rows(const llmh_tensor_info& tensor, const llmh_limits& limits);  // of the last dimension
+int64_t largest_rows(std::span<const llmh_dim> dims, const llmh_limits& limits);  // of the last dimension
+bool is_always_product(const Call& call);                                         // OpEntry::is_product
 
 // One list an ops/*.cpp; gathered by find_op.
 struct OpList {

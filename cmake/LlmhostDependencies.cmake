@@ -29,6 +29,7 @@ llmhost_require_pkg(SENTENCEPIECE sentencepiece libsentencepiece-dev)
 llmhost_require_pkg(HWY libhwy libhwy-dev)
 llmhost_require_pkg(EDIT libedit libedit-dev)
 llmhost_require_pkg(UTF8PROC libutf8proc libutf8proc-dev)
+llmhost_require_pkg(PROMETHEUS prometheus-cpp-core prometheus-cpp-dev)
 
 if(LLMHOST_BUILD_TESTS)
   llmhost_require(doctest doctest-dev 2.4)

@@ -99,10 +99,12 @@ typedef struct llmh_weight_source {
 /* The most that one step will hold; buffers are sized by it. */
 typedef struct llmh_limits {
   uint32_t struct_size;
-  int32_t max_tokens;    /* T */
-  int32_t max_sequences; /* S */
-  int32_t max_outputs;   /* R */
-  int64_t max_state;     /* positions of one sequence */
+  int32_t max_tokens;       /* T */
+  int32_t max_sequences;    /* S */
+  int32_t max_outputs;      /* R */
+  int64_t max_state;        /* positions of one sequence */
+  int32_t max_adapter_rank; /* largest rank of a low-rank change; 0: steps have no adapters */
+  int32_t reserved;         /* 0 */
 } llmh_limits;
 
 /* Where a range of device memory lies. */
@@ -137,6 +139,38 @@ typedef struct llmh_compile_args {
   const llmh_state_view* const* states; /* [n_states]; valid during compile */
 } llmh_compile_args;
 
+/* --- Adapters: changes to single modules, for the tokens of some sequences ---------------------------------------- */
+
+typedef struct llmh_adapter llmh_adapter; /* an adapter in the backend's own layout */
+
+/* What an adapter does at one site (llmh_site_attrs). Of a linear, for a row x:
+ *     y = g o (x W^T + s ((x A^T) B^T + beta)) + b
+ * with W and b the base's unless they are replaced; g is 1, beta 0 and the middle term absent where not given. Of an
+ * embedding, for id t: y = E[t] + s (B A[:,t]). Of a norm: its weight and bias replaced. All data is f32, row-major. */
+typedef struct llmh_site_delta {
+  uint32_t struct_size;
+  int32_t site;
+  int64_t in_features;    /* K; rows of the table for an embedding; D for a norm */
+  int64_t out_features;   /* N; D for an embedding and a norm */
+  int32_t rank;           /* r; 0: no low-rank term */
+  float scale;            /* s */
+  const float* a;         /* [r,K], or NULL */
+  const float* b;         /* [N,r], or NULL */
+  const float* b_bias;    /* beta [N], or NULL */
+  const float* row_scale; /* g [N], or NULL */
+  const float* weight;    /* W [N,K], a table [K,N] or a norm's [D], or NULL: the base's */
+  const float* bias;      /* b [N], or NULL: the base's */
+} llmh_site_delta;
+
+/* The rows of one adapter in a step: those of the tokens, and those of the outputs (which of the R output rows). */
+typedef struct llmh_adapter_segment {
+  const llmh_adapter* adapter;
+  const int32_t* token_rows;  /* [n_token_rows] ascending */
+  const int32_t* output_rows; /* [n_output_rows] ascending, in [0,R) */
+  int32_t n_token_rows;
+  int32_t n_output_rows;
+} llmh_adapter_segment;
+
 /* One step: ragged tokens of several sequences. Sequence s owns tokens [sequence_begin[s], sequence_begin[s+1]), which
  * have ascending consecutive positions. All arrays are the host's, valid during run, in host memory. */
 typedef struct llmh_step {
@@ -155,6 +189,10 @@ typedef struct llmh_step {
   const int32_t* sequence_begin; /* [S+1] */
   const int32_t* state_lengths;  /* [S] positions in the state once this step's tokens are written */
   const int32_t* page_table;     /* [S, page_table_stride] page of positions [i*page_tokens, (i+1)*page_tokens) */
+  const llmh_adapter_segment* adapter_segments; /* [n_adapter_segments]; each adapter once; rows in none of them are the
+                                                   base's. Made once a step, for all layers */
+  int32_t n_adapter_segments;
+  int32_t reserved2; /* 0 */
 } llmh_step;
 
 /* The interface of a backend plugin. */
@@ -208,6 +246,21 @@ typedef struct llmh_backend {
   /* Optional extensions of this backend by id; NULL for an unknown id. May be NULL itself. [thread-safe] */
   const void* (*get_extension)(llmh_str id);
 } llmh_backend;
+
+/* Extension of a backend that runs LORA_LINEAR, LORA_EMBEDDING and norms with a site. Without it adapters are refused. */
+#define LLMH_ADAPTERS_EXTENSION "llmhost.adapters/1"
+
+typedef struct llmh_adapters {
+  uint32_t struct_size;
+  /* Bytes that prepare_adapter will allocate; the data pointers may be NULL or not (only which are), and are not read.
+   * [thread-safe] */
+  llmh_status* (*adapter_bytes)(llmh_instance*, const llmh_site_delta* const* deltas, uint32_t n_deltas, uint64_t* out);
+  /* Takes an adapter over, in the backend's layout and precision; sites are different, data is copied. A step may run
+   * meanwhile. [thread-safe] */
+  llmh_status* (*prepare_adapter)(llmh_instance*, const llmh_site_delta* const* deltas, uint32_t n_deltas,
+                                  llmh_adapter** out);
+  void (*release_adapter)(llmh_instance*, llmh_adapter*); /* no step that runs has it [thread-safe] */
+} llmh_adapters;
 
 #define LLMH_REFERENCE_EXTENSION "llmhost.reference/1"
 

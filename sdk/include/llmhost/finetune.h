@@ -89,6 +89,81 @@ typedef struct llmh_finetune {
   llmh_status* (*config_json)(llmh_method* self, llmh_str* out);
 } llmh_finetune;
 
+/* --- Serving ------------------------------------------------------------------------------------------------------
+ *
+ * Extension of a fine-tuning plugin: reads an adapter folder of its method and says what the adapter does to each module
+ * of a model, so that an engine can serve many adapters in one batch without knowing the method. */
+#define LLMH_SERVING_DELTA_EXTENSION "llmhost.serving_delta/1"
+
+enum { LLMH_MODULE_LINEAR = 1, LLMH_MODULE_EMBEDDING = 2, LLMH_MODULE_NORM = 3, LLMH_MODULE_FIXED = 4 };
+
+/* A module of the model that an adapter is for. */
+typedef struct llmh_base_module {
+  uint32_t struct_size;
+  int32_t kind;         /* LLMH_MODULE_*; FIXED: it has weights that no adapter of the engine can change */
+  llmh_str path;        /* Hub module path ("model.layers.3.self_attn.q_proj") */
+  int64_t in_features;  /* K; rows of the table of an embedding; D of a norm */
+  int64_t out_features; /* N; D of an embedding or a norm */
+  int32_t has_bias;
+  int32_t reserved; /* 0 */
+} llmh_base_module;
+
+typedef struct llmh_base_model llmh_base_model;
+struct llmh_base_model {
+  uint32_t struct_size;
+  uint32_t n_modules;
+  const llmh_base_module* const* modules; /* [n_modules], paths are unique */
+  /* The module's base weight, decoded to f32: [N,K], a table [K,N], or [D]; `out` has room for it. */
+  llmh_status* (*weight)(const llmh_base_model*, uint32_t module, float* out);
+};
+
+/* A tensor of the adapter's file, decoded to f32 and finite. */
+typedef struct llmh_adapter_tensor {
+  uint32_t struct_size;
+  int32_t rank;
+  int64_t shape[LLMH_MAX_RANK];
+  llmh_str name; /* as in the file ("base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight") */
+  const float* data;
+} llmh_adapter_tensor;
+
+typedef struct llmh_adapter_source {
+  uint32_t struct_size;
+  uint32_t n_tensors;
+  const llmh_adapter_tensor* const* tensors; /* [n_tensors], names are unique */
+  llmh_str config_json;                      /* adapter_config.json as it is */
+} llmh_adapter_source;
+
+/* What the adapter does to one module: the fields of llmh_site_delta (backend.h), by module. Data is copied. */
+typedef struct llmh_module_delta {
+  uint32_t struct_size;
+  uint32_t module; /* index in modules; each at most once */
+  int32_t rank;
+  float scale;
+  const float* a;
+  const float* b;
+  const float* b_bias;
+  const float* row_scale;
+  const float* weight;
+  const float* bias;
+} llmh_module_delta;
+
+typedef struct llmh_delta_sink llmh_delta_sink;
+struct llmh_delta_sink {
+  uint32_t struct_size;
+  llmh_status* (*add)(llmh_delta_sink*, const llmh_module_delta* delta);
+  llmh_status* (*note)(llmh_delta_sink*, llmh_str text); /* one line for the log: a field that was ignored, and why */
+};
+
+/* Both functions [thread-safe]. */
+typedef struct llmh_serving_delta {
+  uint32_t struct_size;
+  /* *out = 1 when this plugin's method made such an adapter, by its config file; a text that is no JSON object: 0. */
+  llmh_status* (*claims)(llmh_str config_json, int32_t* out);
+  /* Checks the whole adapter against the model, then adds its deltas. Refuses with the field or tensor, its value and
+   * what was expected: a field that is not understood, a tensor without a place, a target without its tensors. */
+  llmh_status* (*read)(const llmh_adapter_source* source, const llmh_base_model* model, llmh_delta_sink* sink);
+} llmh_serving_delta;
+
 #ifdef __cplusplus
 }
 #endif

@@ -107,9 +107,13 @@ enum {
   LLMH_OP_SCALE = 10,           /* C  x -> same shape. x * value. llmh_scalar_attrs. */
   LLMH_OP_SOFTMAX = 11,         /* C  x [...,N] -> same shape. Over the last dimension; a row of -inf gives zeros. */
   LLMH_OP_ADD_RMS_NORM = 12,    /* C  a, b [...,D], weight? [D] -> sum = a + b, rms_norm(sum). llmh_norm_attrs. */
-  LLMH_OP_EXPERT_LINEAR = 13, /* C  x [T,K] or [T,S,K], weight [E,N,K], ids i32 [T,S], bias? [E,N] -> [T,S,N]. Row s of
+  LLMH_OP_EXPERT_LINEAR = 13,  /* C  x [T,K] or [T,S,K], weight [E,N,K], ids i32 [T,S], bias? [E,N] -> [T,S,N]. Row s of
                              token t goes through the matrix of expert ids[t,s]: y[t,s] = W[ids[t,s]] x[t] (or x[t,s])
                              + b[ids[t,s]]. An id outside [0,E) is an error. No attributes. (Shazeer et al. 2017) */
+  LLMH_OP_LORA_LINEAR = 14,    /* P  x [T,K] or [R,K], weight [N,K], bias? [N] -> [...,N]. LINEAR with the adapter of
+                             each row's sequence, see llmh_site_delta (backend.h). Rows without one are those of
+                             LINEAR, bit for bit. llmh_site_attrs. (Hu et al. 2021) */
+  LLMH_OP_LORA_EMBEDDING = 15, /* P  table [N,D], ids i32 [T] -> [T,D]. EMBEDDING likewise. llmh_site_attrs. */
 
   /* Primitive. Elementwise binary ops broadcast as numpy does: dimensions align at the end, 1 or absent stretches.
    * Arithmetic takes floating types and gives f32; data movement keeps the dtype. */
@@ -157,9 +161,17 @@ enum {
 
 typedef struct llmh_norm_attrs {
   uint32_t struct_size;
-  float eps;           /* added to the mean square or the variance */
-  float weight_offset; /* added to the weight; 1 for checkpoints that store weight - 1 */
+  float eps;            /* added to the mean square or the variance */
+  float weight_offset;  /* added to the weight; 1 for checkpoints that store weight - 1 */
+  int32_t adapter_site; /* rows [T,D] or [R,D] of an adapter that replaces this site's weight (and bias) take the
+                           adapter's; 0: there is none that could */
 } llmh_norm_attrs;
+
+/* Which module of the model a node is, for adapters: sites are numbered from 1 over the graph. */
+typedef struct llmh_site_attrs {
+  uint32_t struct_size;
+  int32_t adapter_site;
+} llmh_site_attrs;
 
 enum {
   LLMH_ROPE_HALVES = 1,     /* element i pairs with i + Dr/2 (Hub checkpoints of most families) */

@@ -21,7 +21,8 @@ from problem import Problem
 VERSION = "0.3.36"
 SHA256 = "832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e"
 ARCHIVE = f"llama_cpp_python-{VERSION}.tar.gz"
-PROGRAMS = ["llama-bench", "llama-quantize", "llama-batched-bench", "llama-perplexity", "llama-completion"]
+PROGRAMS = ["llama-bench", "llama-quantize", "llama-batched-bench", "llama-perplexity", "llama-completion",
+            "llama-server"]
 NAME = f"llama.cpp of llama-cpp-python {VERSION}, built natively"
 
 

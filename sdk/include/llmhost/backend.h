@@ -146,10 +146,13 @@ typedef struct llmh_adapter llmh_adapter; /* an adapter in the backend's own lay
 /* What an adapter does at one site (llmh_site_attrs). Of a linear, for a row x:
  *     y = g o (x W^T + s ((x A^T) B^T + beta)) + b
  * with W and b the base's unless they are replaced; g is 1, beta 0 and the middle term absent where not given. Of an
- * embedding, for id t: y = E[t] + s (B A[:,t]). Of a norm: its weight and bias replaced. All data is f32, row-major. */
+ * embedding, for id t: y = E[t] + s (B A[:,t]). Of a norm: its weight and bias replaced. Fields without a meaning for
+ * the kind are NULL and 0. All data is f32, row-major. */
 typedef struct llmh_site_delta {
   uint32_t struct_size;
   int32_t site;
+  int32_t kind;           /* LLMH_MODULE_LINEAR, _EMBEDDING or _NORM: says what `weight` holds */
+  int32_t reserved;       /* 0 */
   int64_t in_features;    /* K; rows of the table for an embedding; D for a norm */
   int64_t out_features;   /* N; D for an embedding and a norm */
   int32_t rank;           /* r; 0: no low-rank term */

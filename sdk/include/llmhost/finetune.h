@@ -95,8 +95,6 @@ typedef struct llmh_finetune {
  * of a model, so that an engine can serve many adapters in one batch without knowing the method. */
 #define LLMH_SERVING_DELTA_EXTENSION "llmhost.serving_delta/1"
 
-enum { LLMH_MODULE_LINEAR = 1, LLMH_MODULE_EMBEDDING = 2, LLMH_MODULE_NORM = 3, LLMH_MODULE_FIXED = 4 };
-
 /* A module of the model that an adapter is for. */
 typedef struct llmh_base_module {
   uint32_t struct_size;

@@ -167,6 +167,9 @@ typedef struct llmh_norm_attrs {
                            adapter's; 0: there is none that could */
 } llmh_norm_attrs;
 
+/* What a module of the model is to adapters. FIXED: it has weights that no adapter can change. */
+enum { LLMH_MODULE_LINEAR = 1, LLMH_MODULE_EMBEDDING = 2, LLMH_MODULE_NORM = 3, LLMH_MODULE_FIXED = 4 };
+
 /* Which module of the model a node is, for adapters: sites are numbered from 1 over the graph. */
 typedef struct llmh_site_attrs {
   uint32_t struct_size;

@@ -41,7 +41,8 @@ Engine::Engine(ModelRunner& runner, const EngineOptions& options, std::unique_pt
       pages_(runner.options().n_pages()),
       batch_(runner.options().limits(), runner.options().max_pages()),
       sampler_(runner.vocab_size()),
-      proposer_(std::move(proposer)) {
+      proposer_(std::move(proposer)),
+      step_tokens_(limits_.token_budget) {
   const auto sequences = static_cast<size_t>(limits_.max_sequences);
   participants_.reserve(sequences);
   retired_.reserve(sequences);
@@ -74,12 +75,17 @@ int64_t Engine::checked_max_tokens(const Request& request) const {
   return request.max_tokens;
 }
 
-RequestId Engine::submit(Request request) {
-  const int64_t max_tokens = checked_max_tokens(request);
+void Engine::check(const Request& request) const {
+  checked_max_tokens(request);
   request.sampling.validate(runner_.vocab_size());
   check_tokens("prompt", request.prompt, runner_.vocab_size());
   if (!request.stop_strings.empty() && request.decoder == nullptr)
     throw_invalid("stop: stop strings need a decoder that turns tokens into text");
+}
+
+RequestId Engine::submit(Request request) {
+  check(request);
+  const int64_t max_tokens = checked_max_tokens(request);
   if (n_waiting() >= options_.max_waiting)
     throw_error(ErrorCode::kResourceExhausted, "{} requests are waiting already; try again later",
                 n_waiting());

@@ -54,12 +54,19 @@ class Engine {
   Engine& operator=(const Engine&) = delete;
 
   // Throws kInvalidArgument for a request that can never run (the message has both numbers when it does not
-  // fit into the context), kResourceExhausted when too many wait.
+  // fit into the context). [thread-safe]
+  void check(const Request& request) const;
+
+  // Checks it and throws as check() does, or kResourceExhausted when too many wait.
   RequestId submit(Request request);
 
   // The request ends with kCancelled, at once or, from a callback, with the step that runs. False: it is not
   // there.
   bool cancel(RequestId id);
+
+  // From the next step on at most so many tokens in one (and never more than the runner takes), so that steps
+  // are short; a few more than there are running sequences in any case.
+  void limit_step(int32_t tokens) { step_tokens_ = tokens; }
 
   // Runs one step; false when there is nothing to do.
   bool run_step();
@@ -127,6 +134,7 @@ class Engine {
   std::unordered_map<RequestId, Result> results_;
   EngineStats stats_;
   RequestId last_id_ = 0;
+  int32_t step_tokens_;
   bool in_step_ = false;
 };
 

@@ -9,6 +9,9 @@
 namespace llmhost::engine {
 namespace {
 
+// Of a step, however short it is to be: who waits gets on.
+constexpr int32_t kLeastPromptTokens = 8;
+
 void fail(Sequence& sequence, const std::exception& error) {
   if (!sequence.finished) sequence.error = error.what();
   sequence.finish(FinishReason::kError);
@@ -31,6 +34,8 @@ class StepMark {
 bool Engine::run_step() {
   if (in_step_) throw_error(ErrorCode::kFailedPrecondition, "engine: run_step was called from a callback");
   propose();
+  const auto least = static_cast<int32_t>(scheduler_.running.size()) + kLeastPromptTokens;
+  limits_.token_budget = std::min(std::max(step_tokens_, least), runner_.options().max_tokens);
   plan_step(scheduler_, limits_, pages_.n_free() + kept_.n_pages(), plan_);
   if (plan_.empty()) return false;
   const StepMark mark(in_step_);

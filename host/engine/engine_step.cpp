@@ -177,7 +177,8 @@ bool Engine::choose_token(Sequence& sequence, std::span<const float> row) {
   sequence.computed = static_cast<int64_t>(sequence.tokens.size());
   if (sequence.request.on_token_logits) sequence.request.on_token_logits(row);
   const Proposal proposal = sequence.proposals.empty() ? Proposal{} : sequence.proposals.front();
-  sampler_.sample(row, sequence.sampler, sequence.computed - 1, proposal, choice_);
+  sampler_.sample(row, sequence.sampler, sequence.computed - 1, proposal, sequence.request.constraint.get(),
+                  choice_);
   const bool is_hit = choice_.token == proposal.token;
   if (is_hit) {
     sequence.proposals.accept_front();

@@ -1,8 +1,10 @@
 #include "engine/logit_row.h"
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cmath>
+#include <limits>
 
 #include "engine/vectors.h"
 
@@ -28,6 +30,14 @@ LLMHOST_VECTOR_CLONES uint32_t scan_blocks(const float* values, int64_t n_blocks
   return any;
 }
 
+constexpr float kNever = -std::numeric_limits<float>::infinity();
+
+constexpr auto kEmptyBlock = [] {
+  std::array<float, LogitRow::kBlock> values{};
+  values.fill(kNever);
+  return values;
+}();
+
 // The maximum of a few values, at least one.
 float maximum(std::span<const float> values) {
   return *std::max_element(values.begin(), values.end());
@@ -43,13 +53,13 @@ int64_t find_not_finite(std::span<const float> row) {
 LogitRow::LogitRow(int64_t vocab_size) {
   const auto n_blocks = static_cast<size_t>((vocab_size + kBlock - 1) / kBlock);
   maxima_.reserve(n_blocks);
-  copy_of_.assign(n_blocks, -1);
+  copy_of_.assign(n_blocks, kOriginal);
   edited_.reserve(n_blocks);
   copies_.reserve(n_blocks * kBlock);
 }
 
 bool LogitRow::assign(std::span<const float> row) {
-  for (const int64_t block : edited_) copy_of_[static_cast<size_t>(block)] = -1;
+  for (const int64_t block : edited_) copy_of_[static_cast<size_t>(block)] = kOriginal;
   edited_.clear();
   copies_.clear();
   row_ = row;
@@ -69,6 +79,7 @@ std::span<const float> LogitRow::block(int64_t index) const {
   const int64_t begin = index * kBlock;
   const auto n = static_cast<size_t>(std::min(kBlock, size() - begin));
   const int64_t copy = copy_of_[static_cast<size_t>(index)];
+  if (copy == kNothing) return std::span(kEmptyBlock).first(n);
   return copy < 0 ? row_.subspan(static_cast<size_t>(begin), n)
                   : std::span<const float>(copies_).subspan(static_cast<size_t>(copy), n);
 }
@@ -93,6 +104,31 @@ void LogitRow::finish_edits() {
       scan_blocks(values.data(), 1, &largest);
     else
       largest = maximum(values);
+  }
+  largest_ = maximum(maxima_);
+}
+
+void LogitRow::keep_only(std::span<const uint64_t> mask) {
+  constexpr size_t kWords = kBlock / 64;
+  for (int64_t index = 0; index < n_blocks(); ++index) {
+    const size_t first = static_cast<size_t>(index) * kWords;
+    const std::span<const uint64_t> words = mask.subspan(first, std::min(kWords, mask.size() - first));
+    const size_t n = block(index).size();
+    size_t kept = 0;
+    for (const uint64_t word : words) kept += static_cast<size_t>(std::popcount(word));
+    if (kept >= n) continue;
+    float& largest = maxima_[static_cast<size_t>(index)];
+    if (kept == 0) {
+      int64_t& copy = copy_of_[static_cast<size_t>(index)];
+      if (copy < 0) edited_.push_back(index);
+      copy = kNothing;
+      largest = kNever;
+      continue;
+    }
+    float* const values = &edit(static_cast<int32_t>(index * kBlock));
+    for (size_t i = 0; i < n; ++i)
+      if ((words[i / 64] >> (i % 64) & 1) == 0) values[i] = kNever;
+    largest = maximum(std::span(values, n));
   }
   largest_ = maximum(maxima_);
 }

@@ -22,6 +22,8 @@ class LogitRow {
   // A value to change, followed by finish_edits() when all are.
   float& edit(int32_t token);
   void finish_edits();
+  // Makes the values of all other tokens -infinity; bit t % 64 of word t / 64 keeps token t. After the edits.
+  void keep_only(std::span<const uint64_t> mask);
 
   int64_t size() const { return static_cast<int64_t>(row_.size()); }
   int64_t n_blocks() const { return static_cast<int64_t>(maxima_.size()); }
@@ -34,10 +36,13 @@ class LogitRow {
   int32_t argmax() const;  // the lowest of equals
 
  private:
+  static constexpr int64_t kOriginal = -1;
+  static constexpr int64_t kNothing = -2;  // all values are -infinity
+
   std::span<const float> row_;
   std::vector<float> maxima_;  // [n_blocks]
   float largest_ = 0;
-  std::vector<int64_t> copy_of_;  // [n_blocks] where in copies_ an edited block is, or -1
+  std::vector<int64_t> copy_of_;  // [n_blocks] where in copies_ an edited block is, or a negative mark
   std::vector<int64_t> edited_;   // those blocks
   std::vector<float> copies_;
 };

@@ -11,6 +11,7 @@
 
 #include "engine/sampler.h"
 #include "engine/sampling_params.h"
+#include "engine/token_constraint.h"
 
 namespace llmhost::engine {
 
@@ -82,6 +83,9 @@ struct Request {
   std::vector<std::string> stop_strings;  // need a decoder
   int32_t priority = 0;                   // higher goes first
   std::unique_ptr<TokenDecoder> decoder;
+  // Decides which tokens may be chosen; when it is complete, the request finishes with kStop. Such a request
+  // takes no proposals of speculation.
+  std::unique_ptr<TokenConstraint> constraint;
 
   // Keep the state when it is finished, for a later request's continue_from (until the memory is needed).
   bool keep_state = false;

@@ -69,22 +69,35 @@ void SamplerState::undo_proposed(int32_t token) {
 
 Sampler::Sampler(int64_t vocab_size)
     : vocab_size_(vocab_size),
+      mask_(static_cast<size_t>((vocab_size + 63) / 64)),
       row_(vocab_size),
       sums_(vocab_size),
       weights_(static_cast<size_t>(vocab_size)),
       selector_(vocab_size) {}
 
 void Sampler::sample(std::span<const float> logits, SamplerState& state, int64_t position,
-                     const Proposal& proposal, Choice& choice) {
+                     const Proposal& proposal, TokenConstraint* constraint, Choice& choice) {
   if (static_cast<int64_t>(logits.size()) != vocab_size_)
     throw_error(ErrorCode::kInternal, "sampler: got a row of {} logits, expected {}", logits.size(),
                 vocab_size_);
   if (!assign(logits, state)) require_finite(logits, position);
+  if (constraint != nullptr) constrain(*constraint);
   const SamplingParams& params = state.params_;
   choice.token = params.temperature == 0 ? row_.argmax() : verify(distribution(params), proposal, state);
   ++state.drawn_;
   if (params.uses_penalties()) state.counts_.add_output(choice.token);
-  fill_logprobs(logits, params, choice);
+  const bool is_edited = params.uses_penalties() || !params.logit_bias.empty() || constraint != nullptr;
+  fill_logprobs(logits, params, is_edited, choice);
+}
+
+void Sampler::constrain(TokenConstraint& constraint) {
+  std::fill(mask_.begin(), mask_.end(), 0);
+  constraint.allowed(mask_);
+  if (vocab_size_ % 64 != 0) mask_.back() &= (uint64_t{1} << (vocab_size_ % 64)) - 1;
+  if (std::all_of(mask_.begin(), mask_.end(), [](uint64_t word) { return word == 0; }))
+    throw_error(ErrorCode::kFailedPrecondition,
+                "the grammar allows none of the model's tokens here; its text cannot be written with them");
+  row_.keep_only(mask_);
 }
 
 bool Sampler::propose(std::span<const float> logits, SamplerState& state, Proposals& proposed) {
@@ -289,11 +302,12 @@ void Sampler::take_off(Distribution& from, std::span<const TokenShare> shares) {
   }
 }
 
-void Sampler::fill_logprobs(std::span<const float> logits, const SamplingParams& params, Choice& choice) {
+void Sampler::fill_logprobs(std::span<const float> logits, const SamplingParams& params, bool is_edited,
+                            Choice& choice) {
   choice.has_logprob = params.logprobs;
   choice.n_top = 0;
   if (!params.logprobs) return;
-  if (params.uses_penalties() || !params.logit_bias.empty()) row_.assign(logits);  // as they were
+  if (is_edited) row_.assign(logits);  // as they were
   const double normaliser = log_sum_exp(logits, static_cast<double>(row_.largest()));
   choice.logprob = static_cast<double>(logits[static_cast<size_t>(choice.token)]) - normaliser;
   if (params.top_logprobs == 0) return;

@@ -20,6 +20,7 @@
 #include "engine/sampling_params.h"
 #include "engine/selection.h"
 #include "engine/speculation.h"
+#include "engine/token_constraint.h"
 #include "engine/token_counts.h"
 
 namespace llmhost::engine {
@@ -70,7 +71,13 @@ class Sampler {
   // The next token of the sequence, counted in its state. `position` as in require_finite, which it calls.
   // The proposal holds when the chosen token is its token.
   void sample(std::span<const float> logits, SamplerState& state, int64_t position, const Proposal& proposal,
-              Choice& choice);
+              Choice& choice) {
+    sample(logits, state, position, proposal, nullptr, choice);
+  }
+  // What the constraint, if there is one, does not allow has a logit of -infinity after biases and penalties.
+  // Throws kFailedPrecondition when it allows nothing.
+  void sample(std::span<const float> logits, SamplerState& state, int64_t position, const Proposal& proposal,
+              TokenConstraint* constraint, Choice& choice);
   void sample(std::span<const float> logits, SamplerState& state, int64_t position, Choice& choice) {
     sample(logits, state, position, Proposal{}, choice);
   }
@@ -89,6 +96,7 @@ class Sampler {
   };
 
   bool assign(std::span<const float> logits, const SamplerState& state);
+  void constrain(TokenConstraint& constraint);
   void apply_bias_and_penalties(const SamplerState& state);
   Distribution distribution(const SamplingParams& params);
   Distribution of_all(const SamplingParams& params);
@@ -101,9 +109,11 @@ class Sampler {
   int32_t verify(Distribution from, const Proposal& proposal, const SamplerState& state);
   double weight_of(const Distribution& from, int32_t token) const;
   void take_off(Distribution& from, std::span<const TokenShare> shares);
-  void fill_logprobs(std::span<const float> logits, const SamplingParams& params, Choice& choice);
+  void fill_logprobs(std::span<const float> logits, const SamplingParams& params, bool is_edited,
+                     Choice& choice);
 
   int64_t vocab_size_;
+  std::vector<uint64_t> mask_;                           // of what a constraint allows
   LogitRow row_;                                         // after bias and penalties
   float inverse_temperature_ = 1;                        // of the distribution of the whole row
   BlockSums sums_;                                       // of its weights

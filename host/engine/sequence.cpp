@@ -41,8 +41,8 @@ bool Sequence::is_stop_token(int32_t token) const {
 
 bool Sequence::wants_proposals() const {
   // Never for the first token: whether one token of the prompt is left at last depends on how it was cut.
-  return !finished && proposals.may_propose() && n_output() > 0 && n_output() + 1 < max_tokens &&
-         computed + 1 == static_cast<int64_t>(tokens.size());
+  return !finished && request.constraint == nullptr && proposals.may_propose() && n_output() > 0 &&
+         n_output() + 1 < max_tokens && computed + 1 == static_cast<int64_t>(tokens.size());
 }
 
 void Sequence::finish(FinishReason why) {
@@ -55,6 +55,10 @@ void Sequence::accept(const Choice& choice) {
   const bool is_output = !is_stop_token(choice.token);
   if (is_output) {
     tokens.push_back(choice.token);
+    if (request.constraint != nullptr) {
+      request.constraint->accept(choice.token);
+      if (request.constraint->is_complete()) finish(FinishReason::kStop);
+    }
     if (n_output() >= max_tokens) finish(FinishReason::kLength);
   } else {
     stop_token = choice.token;

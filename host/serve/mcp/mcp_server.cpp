@@ -1,0 +1,225 @@
+#include "serve/mcp/mcp_server.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <stdexcept>
+#include <utility>
+#include <vector>
+
+#include "core/error.h"
+
+namespace llmhost::serve::mcp {
+namespace {
+
+// JSON-RPC 2.0, section 5.1.
+constexpr int kParseError = -32700;
+constexpr int kInvalidRequest = -32600;
+constexpr int kMethodNotFound = -32601;
+constexpr int kInvalidParams = -32602;
+
+constexpr JsonLimits kMessageLimits{.max_bytes = size_t{4} << 20, .max_depth = 64};
+
+// Newest first: what a client is offered that asks for a version unknown here.
+constexpr std::array<std::string_view, 4> kVersions = {"2025-11-25", "2025-06-18", "2025-03-26",
+                                                       "2024-11-05"};
+
+class RpcError : public std::runtime_error {
+ public:
+  RpcError(int rpc_code, const std::string& message) : std::runtime_error(message), code(rpc_code) {}
+  int code;
+};
+
+std::string success(const OrderedJson& id, OrderedJson result) {
+  return OrderedJson{{"jsonrpc", "2.0"}, {"id", id}, {"result", std::move(result)}}.dump();
+}
+
+std::string failure(const OrderedJson& id, int code, std::string_view message) {
+  return OrderedJson{{"jsonrpc", "2.0"}, {"id", id}, {"error", {{"code", code}, {"message", message}}}}.dump(
+      -1, ' ', false, OrderedJson::error_handler_t::replace);
+}
+
+OrderedJson tool_result(std::string_view text, bool is_error) {
+  return {{"content", OrderedJson::array({OrderedJson{{"type", "text"}, {"text", text}}})},
+          {"isError", is_error}};
+}
+
+// The endpoint's answer as the tool's: what the endpoint refuses is the tool's error, not the protocol's.
+OrderedJson tool_result(const Tool& tool, const Response& response) {
+  try {
+    const OrderedJson body = parse_ordered_json(response.body, "answer");
+    if (response.status >= 400) {
+      const auto error = body.find("error");
+      const bool has_message = error != body.end() && error->is_object() && error->contains("message");
+      return tool_result(has_message ? error->at("message").get<std::string>() : response.body, true);
+    }
+    ToolAnswer answer = tool.answer(body);
+    OrderedJson result = tool_result(answer.text, false);
+    result["structuredContent"] = std::move(answer.structured);
+    return result;
+  } catch (const std::exception&) {
+    return tool_result(fmt::format("the server answered {} in a form that was not expected", response.status),
+                       true);
+  }
+}
+
+std::string key_of(std::string_view client, const OrderedJson& id) {
+  return fmt::format("{}\n{}", client, id.dump());
+}
+
+}  // namespace
+
+struct McpServer::Message {
+  explicit Message(std::string_view text) {
+    OrderedJson json;
+    try {
+      json = parse_ordered_json(text, "message", kMessageLimits);
+    } catch (const Error& error) {
+      throw RpcError(kParseError, error.what());
+    }
+    if (!json.is_object()) throw RpcError(kInvalidRequest, "a message must be one JSON object");
+    if (const auto found = json.find("id"); found != json.end()) {
+      if (!found->is_string() && !found->is_number_integer())
+        throw RpcError(kInvalidRequest, "id: expected a text or a whole number");
+      id = *found;
+      has_id = true;
+    }
+    const auto found = json.find("method");
+    if (found == json.end()) {
+      is_answer = json.contains("result") || json.contains("error");
+      if (!is_answer) throw RpcError(kInvalidRequest, "method: it is missing");
+      return;
+    }
+    if (!found->is_string()) throw RpcError(kInvalidRequest, "method: expected a text");
+    method = found->get<std::string>();
+    if (const auto given = json.find("params"); given != json.end()) {
+      if (!given->is_object()) throw RpcError(kInvalidParams, "params: expected an object");
+      params = *given;
+    }
+  }
+
+  OrderedJson id;  // null for a notification
+  bool has_id = false;
+  bool is_answer = false;  // to a request of ours: there are none
+  std::string method;
+  OrderedJson params = OrderedJson::object();
+};
+
+McpServer::McpServer(Endpoint endpoint, std::string version)
+    : endpoint_(std::move(endpoint)), version_(std::move(version)) {}
+
+void McpServer::handle(std::string_view text, const Caller& caller, std::string_view client, Reply reply) {
+  OrderedJson id;
+  try {
+    const Message message(text);
+    id = message.id;
+    if (message.is_answer) return reply({});
+    if (!message.has_id) {
+      if (message.method == "notifications/cancelled") cancel(message, client);
+      return reply({});
+    }
+    answer(message, caller, client, reply);
+  } catch (const RpcError& error) {
+    reply(failure(id, error.code, error.what()));
+  }
+}
+
+void McpServer::answer(const Message& message, const Caller& caller, std::string_view client,
+                       const Reply& reply) {
+  if (message.method == "initialize") return reply(success(message.id, initialize(message)));
+  if (message.method == "ping") return reply(success(message.id, OrderedJson::object()));
+  if (message.method == "tools/list") return reply(success(message.id, list_tools(caller)));
+  if (message.method == "tools/call") return call_tool(message, caller, client, reply);
+  throw RpcError(kMethodNotFound, fmt::format("method: '{}' is unknown", message.method));
+}
+
+OrderedJson McpServer::initialize(const Message& message) const {
+  const auto asked = message.params.find("protocolVersion");
+  const bool is_known = asked != message.params.end() && asked->is_string() &&
+                        std::ranges::find(kVersions, asked->get_ref<const std::string&>()) != kVersions.end();
+  return {{"protocolVersion", is_known ? asked->get<std::string>() : std::string(kVersions.front())},
+          {"capabilities", {{"tools", {{"listChanged", false}}}}},
+          {"serverInfo", {{"name", "llmhost"}, {"title", "llmhost"}, {"version", version_}}},
+          {"instructions", "Lists and runs the language models and adapters of this server."}};
+}
+
+OrderedJson McpServer::list_tools(const Caller& caller) {
+  OrderedJson tools = OrderedJson::array();
+  for (const Tool& tool : all_tools())
+    if (caller.may(tool.scope))
+      tools.push_back({{"name", tool.name},
+                       {"title", tool.title},
+                       {"description", tool.description},
+                       {"inputSchema", OrderedJson::parse(tool.input_schema)},
+                       {"annotations",
+                        {{"readOnlyHint", tool.read_only},
+                         {"destructiveHint", !tool.read_only},
+                         {"openWorldHint", false}}}});
+  return {{"tools", std::move(tools)}};
+}
+
+void McpServer::call_tool(const Message& message, const Caller& caller, std::string_view client,
+                          const Reply& reply) {
+  const auto name = message.params.find("name");
+  if (name == message.params.end() || !name->is_string())
+    throw RpcError(kInvalidParams, "params: 'name' must be a text");
+  const Tool* tool = find_tool(name->get_ref<const std::string&>());
+  // One that the caller may not use is not there for it.
+  if (tool == nullptr || !caller.may(tool->scope))
+    throw RpcError(kInvalidParams,
+                   fmt::format("params: there is no tool '{}'", name->get_ref<const std::string&>()));
+  EndpointCall call;
+  try {
+    const auto arguments = message.params.find("arguments");
+    if (arguments != message.params.end() && !arguments->is_object())
+      throw_invalid("arguments: expected an object");
+    call = tool->request(arguments == message.params.end() ? OrderedJson::object() : *arguments);
+  } catch (const Error& error) {
+    return reply(success(message.id, tool_result(error.what(), true)));
+  }
+  const std::string key = key_of(client, message.id);
+  // Before the call, whose answer may come before it returns, and takes it out again.
+  {
+    const std::lock_guard lock(running_->mutex);
+    if (!running_->give_up.emplace(key, nullptr).second)
+      throw RpcError(kInvalidRequest, "id: a request with this id is under way");
+  }
+  auto give_up =
+      endpoint_(call, caller, [running = running_, key, tool, id = message.id, reply](Response response) {
+        {
+          const std::lock_guard lock(running->mutex);
+          running->give_up.erase(key);
+        }
+        reply(success(id, tool_result(*tool, response)));
+      });
+  const std::lock_guard lock(running_->mutex);
+  if (const auto found = running_->give_up.find(key); found != running_->give_up.end())
+    found->second = std::move(give_up);
+}
+
+void McpServer::cancel(const Message& message, std::string_view client) {
+  const auto id = message.params.find("requestId");
+  if (id == message.params.end()) return;
+  std::function<void()> give_up;
+  {
+    const std::lock_guard lock(running_->mutex);
+    if (const auto found = running_->give_up.find(key_of(client, *id)); found != running_->give_up.end())
+      give_up = std::move(found->second);
+  }
+  if (give_up) give_up();
+}
+
+void McpServer::client_gone(std::string_view client) {
+  std::vector<std::function<void()>> gone;
+  {
+    const std::lock_guard lock(running_->mutex);
+    const std::string prefix = fmt::format("{}\n", client);
+    for (auto at = running_->give_up.lower_bound(prefix);
+         at != running_->give_up.end() && at->first.starts_with(prefix); ++at)
+      if (at->second) gone.push_back(std::move(at->second));
+  }
+  for (const auto& give_up : gone) give_up();
+}
+
+}  // namespace llmhost::serve::mcp

@@ -52,6 +52,7 @@ void RunnerOptions::validate() const {
   check_at_least("max_outputs", max_outputs, max_sequences, "max_sequences, ");
   check_at_least("page_tokens", page_tokens, 1, "");
   check_at_least("max_context", max_context, 1, "");
+  check_at_least("max_adapter_rank", max_adapter_rank, 0, "");
   check_at_least("state_tokens", state_tokens, 0, "");
   if (max_context > INT32_MAX)
     throw_invalid("max_context: got {}, expected at most {}", max_context, INT32_MAX);
@@ -75,6 +76,7 @@ llmh_limits RunnerOptions::limits() const {
   limits.max_sequences = max_sequences;
   limits.max_outputs = max_outputs;
   limits.max_state = max_context;
+  limits.max_adapter_rank = max_adapter_rank;
   return limits;
 }
 
@@ -172,7 +174,7 @@ void ModelRunner::compile(const RunnerModel& model) {
   plugin::check(device_.api().compile(device_.instance(), &args, &program_), "compiling the graph");
 }
 
-std::span<const float> ModelRunner::step(const StepBatch& batch) {
+std::span<const float> ModelRunner::step(StepBatch& batch) {
   const plugin::EngineScope scope(device_.instance(), "llmh_backend.run");
   const llmh_step step = batch.step();
   const int32_t code = device_.api().run(program_, &step, call_.get());

@@ -26,6 +26,7 @@ struct RunnerOptions {
   // it was planned to need.
   int64_t state_tokens = 0;
   int32_t page_tokens = 32;
+  int32_t max_adapter_rank = 0;          // of the adapters that steps may have; 0: steps have none
   llmh_dtype kv_dtype = LLMH_DTYPE_F32;  // f32, f16, bf16 or q8_0
 
   void validate() const;  // throws kInvalidArgument naming the field
@@ -63,7 +64,7 @@ class ModelRunner {
 
   // Runs the tokens and gives the logits, [n_outputs, vocab_size] row by row, valid until the next step.
   // Throws what the backend reports.
-  std::span<const float> step(const StepBatch& batch);
+  std::span<const float> step(StepBatch& batch);
 
  private:
   void reserve_state(const RunnerModel& model);

@@ -121,6 +121,7 @@ Fields norm_fields(const llmh_norm_attrs& attrs) {
   Fields fields;
   fields.add("eps", attrs.eps);
   fields.add("weight_offset", attrs.weight_offset);
+  fields.add("adapter_site", attrs.adapter_site);
   return fields;
 }
 
@@ -139,6 +140,10 @@ Fields fields_of(const llmh_node& node) {
     case LLMH_OP_LAYER_NORM:
     case LLMH_OP_ADD_RMS_NORM:
       return norm_fields(attrs_of<llmh_norm_attrs>(node));
+    case LLMH_OP_LORA_LINEAR:
+    case LLMH_OP_LORA_EMBEDDING:
+      fields.add("adapter_site", attrs_of<llmh_site_attrs>(node).adapter_site);
+      return fields;
     case LLMH_OP_ROPE:
       return rope_fields(attrs_of<llmh_rope_attrs>(node));
     case LLMH_OP_ATTENTION:

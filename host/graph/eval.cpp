@@ -59,6 +59,11 @@ Operand NodeCall::operand(llmh_tensor tensor) const {
   return result;
 }
 
+int32_t NodeCall::row_symbol(uint32_t index) const {
+  const llmh_tensor_info& info = *evaluation_.graph.tensors[input_of(node_, index)];
+  return info.rank > 0 ? info.dims[0].symbol : LLMH_DIM_CONST;
+}
+
 NodeCall::State NodeCall::state(int32_t slot) const {
   for (uint32_t i = 0; i < evaluation_.n_states; ++i)
     if (evaluation_.states[i]->slot == slot)

@@ -51,6 +51,7 @@ class NodeCall {
   }
   bool has(uint32_t index) const { return input_of(node_, index) != LLMH_NO_TENSOR; }
   const Operand& in(uint32_t index) const { return inputs_[index]; }
+  int32_t row_symbol(uint32_t index) const;  // of an input's first dimension
   const Operand& out(uint32_t index = 0) const { return outputs_[index]; }
   float* out_floats(uint32_t index = 0) const { return reinterpret_cast<float*>(outputs_[index].data); }
 
@@ -113,5 +114,11 @@ void attention_distance(const NodeCall& call);
 void top_k(const NodeCall& call);
 void top_k_mask(const NodeCall& call);
 void take(const NodeCall& call);
+
+// The rows of a site that belong to adapters, again; its outputs are already those of the base
+// (eval_adapters.cpp).
+void adapt_linear(const NodeCall& call);
+void adapt_embedding(const NodeCall& call);
+void adapt_norm(const NodeCall& call);
 
 }  // namespace llmhost::graph::eval

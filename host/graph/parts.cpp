@@ -29,6 +29,17 @@ llmh_tensor at_least(Emit& emit, llmh_tensor x, float least) {
   return emit.reduce(LLMH_REDUCE_MAX, emit.concat({x, floor}, dims.size() - 1));
 }
 
+// Parts would run the base's weights for every row.
+void require_no_site(const CompositeNode& node) {
+  const int32_t site = node.as<llmh_norm_attrs>().adapter_site;
+  if (site != 0)
+    throw_error(
+        ErrorCode::kUnimplemented,
+        "norm at {}: the backend does not run norms that adapters replace (site {}); leave norms out of "
+        "the adapters' sites",
+        node.path, site);
+}
+
 llmh_tensor rotated(Emit& emit, llmh_tensor x, llmh_tensor cos, llmh_tensor sin, int32_t style) {
   const Dims dims = emit.dims(x);  // [T,H,Dr]
   const int64_t rotary = dims[2].size;
@@ -104,6 +115,7 @@ Tensors expert_linear(const CompositeNode& node) {
 }
 
 Tensors rms_norm(const CompositeNode& node) {
+  require_no_site(node);
   Emit emit(node.graph, node.path);
   const auto& attrs = node.as<llmh_norm_attrs>();
   const llmh_tensor normalised = over_root_mean_square(emit, node.in(0), attrs.eps);
@@ -111,6 +123,7 @@ Tensors rms_norm(const CompositeNode& node) {
 }
 
 Tensors layer_norm(const CompositeNode& node) {
+  require_no_site(node);
   Emit emit(node.graph, node.path);
   const auto& attrs = node.as<llmh_norm_attrs>();
   const llmh_tensor centred = emit.sub(node.in(0), emit.reduce(LLMH_REDUCE_MEAN, node.in(0)));

@@ -81,6 +81,34 @@ std::shared_ptr<const Plan> plan_for(const llmh_graph& graph, const llmh_node& n
   return plans->emplace(key, make_plan(graph, node)).first->second;
 }
 
+// A site as it is without adapters.
+struct BaseNode {
+  llmh_node node;
+  llmh_norm_attrs norm{};
+
+  explicit BaseNode(const llmh_node& site) : node(site) {
+    if (site.op == LLMH_OP_LORA_LINEAR || site.op == LLMH_OP_LORA_EMBEDDING) {
+      node.op = site.op == LLMH_OP_LORA_LINEAR ? LLMH_OP_LINEAR : LLMH_OP_EMBEDDING;
+      node.attrs = nullptr;
+      node.attrs_size = 0;
+    } else {
+      norm = attrs_of<llmh_norm_attrs>(site);
+      norm.adapter_site = 0;
+      node.attrs = &norm;
+      node.attrs_size = sizeof norm;
+    }
+  }
+  BaseNode(const BaseNode&) = delete;
+  BaseNode& operator=(const BaseNode&) = delete;
+};
+
+bool is_site(const llmh_node& node) {
+  if (node.op == LLMH_OP_LORA_LINEAR || node.op == LLMH_OP_LORA_EMBEDDING) return true;
+  const bool is_norm =
+      node.op == LLMH_OP_RMS_NORM || node.op == LLMH_OP_LAYER_NORM || node.op == LLMH_OP_ADD_RMS_NORM;
+  return is_norm && attrs_of<llmh_norm_attrs>(node).adapter_site != 0;
+}
+
 void eval_composite(const Evaluation& evaluation, const llmh_node& node) {
   const auto plan = plan_for(evaluation.graph, node);
   const SymbolValues values = values_of(evaluation.step);
@@ -109,6 +137,16 @@ void eval_composite(const Evaluation& evaluation, const llmh_node& node) {
       if (input != LLMH_NO_TENSOR && plan->last_use[static_cast<size_t>(input)] == i)
         owned[static_cast<size_t>(input)].reset();
   }
+}
+
+void eval_site(const Evaluation& evaluation, uint32_t index) {
+  const llmh_node& node = *evaluation.graph.nodes[index];
+  eval_composite(evaluation, BaseNode(node).node);
+  if (evaluation.step.n_adapter_segments == 0) return;
+  const eval::NodeCall call(evaluation, index);
+  if (node.op == LLMH_OP_LORA_LINEAR) return eval::adapt_linear(call);
+  if (node.op == LLMH_OP_LORA_EMBEDDING) return eval::adapt_embedding(call);
+  eval::adapt_norm(call);
 }
 
 using Evaluator = void (*)(const eval::NodeCall& call);
@@ -168,6 +206,7 @@ uint64_t reference_state_page_bytes(const llmh_state_spec* spec, int32_t page_to
 void eval_node(const Evaluation& evaluation, uint32_t index) {
   const llmh_node& node = *evaluation.graph.nodes[index];
   if (const Evaluator evaluator = evaluator_of(node.op)) return evaluator(eval::NodeCall(evaluation, index));
+  if (is_site(node)) return eval_site(evaluation, index);
   const OpSpec* spec = find_op(node.op);
   if (spec == nullptr || spec->decompose == nullptr)
     throw_error(ErrorCode::kUnimplemented, "the reference evaluator does not know {}", op_name(node.op));

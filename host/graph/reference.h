@@ -15,6 +15,10 @@ const llmh_reference* reference_extension();
 // The built-in backend "reference": no ops of its own, everything through the evaluator. Static lifetime.
 const llmh_backend* reference_backend();
 
+// How its adapters are made: plain copies of the deltas. The steps that eval_node is given hold such
+// adapters. Static lifetime. [thread-safe]
+const llmh_adapters* reference_adapters();
+
 // What one evaluation works on; all pointers are the caller's.
 struct Evaluation {
   const llmh_graph& graph;

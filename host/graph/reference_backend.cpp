@@ -7,7 +7,7 @@ namespace llmhost::graph {
 namespace {
 
 const llmh::SimpleBackend& reference_device() {
-  static const llmh::SimpleBackend device("reference", {}, reference_extension());
+  static const llmh::SimpleBackend device("reference", {}, reference_extension(), reference_adapters());
   return device;
 }
 

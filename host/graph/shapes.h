@@ -22,6 +22,8 @@ Types gated_activation(const NodeView& node);
 Types softcap(const NodeView& node);
 Types like_input(const NodeView& node);
 Types expert_linear(const NodeView& node);
+Types lora_linear(const NodeView& node);
+Types lora_embedding(const NodeView& node);
 
 // Primitive arithmetic (shapes_arithmetic.cpp).
 Types binary(const NodeView& node);

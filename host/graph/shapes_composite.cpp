@@ -28,6 +28,24 @@ void check_activation_kind(const NodeView& node) {
     node.fail("activation {} is unknown: LLMH_ACT_* goes from 1 to 8", kind);
 }
 
+// An adapter is chosen by the row's token or output: x is [T,K] or [R,K].
+void want_site_rows(const NodeView& node, int32_t site) {
+  if (site < 1) node.fail("adapter_site is {}, sites are numbered from 1", site);
+  const Dims& x = node.in(0).dims;
+  if (x.size() != 2 ||
+      !(same_dim(x[0], symbol_dim(LLMH_DIM_TOKENS)) || same_dim(x[0], symbol_dim(LLMH_DIM_OUTPUTS))))
+    node.fail("{} is {}, an adapter's site wants a row for each token or output", node.input_names[0],
+              to_text(x));
+}
+
+// A norm that has a site has a weight that is replaced there.
+void check_norm_site(const NodeView& node, size_t weight) {
+  const int32_t site = node.as<llmh_norm_attrs>().adapter_site;
+  if (site == 0) return;
+  want_site_rows(node, site);
+  if (!node.has(weight)) node.fail("adapter_site is {} and there is no weight", site);
+}
+
 void check_attention_attrs(const NodeView& node, const llmh_attention_attrs& attrs) {
   want_positive(node, "n_heads", attrs.n_heads);
   want_positive(node, "n_kv_heads", attrs.n_kv_heads);
@@ -70,6 +88,19 @@ Types linear(const NodeView& node) {
   return {{LLMH_DTYPE_F32, dims}};
 }
 
+Types lora_linear(const NodeView& node) {
+  want_site_rows(node, node.as<llmh_site_attrs>().adapter_site);
+  return linear(node);
+}
+
+Types lora_embedding(const NodeView& node) {
+  const int32_t site = node.as<llmh_site_attrs>().adapter_site;
+  if (site < 1) node.fail("adapter_site is {}, sites are numbered from 1", site);
+  if (!same_dims(node.in(1).dims, Dims{symbol_dim(LLMH_DIM_TOKENS)}))
+    node.fail("ids are {}, they must be [T]", to_text(node.in(1).dims));
+  return embedding(node);
+}
+
 Types expert_linear(const NodeView& node) {
   want_float(node, 0);
   want_decodable(node, 1);
@@ -98,6 +129,7 @@ Types norm(const NodeView& node) {
   if (!(attrs.eps >= 0) || !std::isfinite(attrs.eps)) node.fail("eps is {}", attrs.eps);
   for (size_t i = 1; i < node.inputs.size(); ++i)
     if (node.has(i)) want_vector(node, i, node.in(0).dims.back());
+  check_norm_site(node, 1);
   return {f32_like(node.in(0))};
 }
 
@@ -110,6 +142,7 @@ Types add_norm(const NodeView& node) {
   if (!same_dims(node.in(0).dims, node.in(1).dims))
     node.fail("a is {}, b is {}: they must be alike", to_text(node.in(0).dims), to_text(node.in(1).dims));
   if (node.has(2)) want_vector(node, 2, node.in(0).dims.back());
+  check_norm_site(node, 2);
   return {f32_like(node.in(0)), f32_like(node.in(0))};
 }
 

@@ -103,10 +103,11 @@ std::vector<std::string_view> names_of(const Checkpoint& checkpoint) {
 }
 
 uint32_t use_of(const llmh_node& node, size_t input) {
-  const bool is_matrix_product =
-      node.op == LLMH_OP_LINEAR || node.op == LLMH_OP_MATMUL || node.op == LLMH_OP_EXPERT_LINEAR;
+  const bool is_matrix_product = node.op == LLMH_OP_LINEAR || node.op == LLMH_OP_MATMUL ||
+                                 node.op == LLMH_OP_EXPERT_LINEAR || node.op == LLMH_OP_LORA_LINEAR;
   if (is_matrix_product && input == 1) return LLMH_USE_LINEAR;
-  const bool is_lookup = node.op == LLMH_OP_EMBEDDING || node.op == LLMH_OP_GATHER;
+  const bool is_lookup =
+      node.op == LLMH_OP_EMBEDDING || node.op == LLMH_OP_GATHER || node.op == LLMH_OP_LORA_EMBEDDING;
   if (is_lookup && input == 0) return LLMH_USE_TABLE;
   // A cast decodes a stored weight for what follows: the weight itself stays as it is.
   if (node.op == LLMH_OP_CAST) return LLMH_USE_TABLE;

@@ -110,22 +110,34 @@ struct SimpleOp {
 // What the table below works from; immutable, alive as long as the plugin.
 class SimpleBackend {
  public:
-  // `device_name` is what users see ("my device, 16 cores"). `reference`: null for the host's extension, asked for when a device is opened.
-  SimpleBackend(std::string device_name, std::vector<SimpleOp> ops, const llmh_reference* reference = nullptr)
-      : device_name_(std::move(device_name)), ops_(std::move(ops)), reference_(reference) {}
+  // `device_name` is what users see ("my device, 16 cores"). `reference`: null for the host's extension, asked for when a
+  // device is opened. `adapters`: null for a backend that serves none; else `reference` runs every site with them.
+  SimpleBackend(std::string device_name, std::vector<SimpleOp> ops, const llmh_reference* reference = nullptr,
+                const llmh_adapters* adapters = nullptr)
+      : device_name_(std::move(device_name)), ops_(std::move(ops)), reference_(reference), adapters_(adapters) {}
 
   const std::string& device_name() const { return device_name_; }
   const llmh_reference* reference() const {
     return reference_ != nullptr ? reference_ : extension<llmh_reference>(LLMH_REFERENCE_EXTENSION);
   }
+  const llmh_adapters* adapters() const { return adapters_; }
   // The line that runs this node; null: the reference evaluator does. [thread-safe]
   const SimpleOp* find(const llmh_graph& graph, const llmh_node& node) const {
+    if (is_site(node)) return nullptr;
     for (const SimpleOp& op : ops_)
       if (op.op == node.op && (op.accepts != nullptr ? op.accepts(graph, node) : all_f32(graph, node))) return &op;
     return nullptr;
   }
 
  private:
+  // Where rows may have weights of an adapter's, which the ops of the list do not look at.
+  static bool is_site(const llmh_node& node) {
+    if (node.op == LLMH_OP_LORA_LINEAR || node.op == LLMH_OP_LORA_EMBEDDING) return true;
+    const bool is_norm =
+        node.op == LLMH_OP_RMS_NORM || node.op == LLMH_OP_LAYER_NORM || node.op == LLMH_OP_ADD_RMS_NORM;
+    return is_norm && node_attrs<llmh_norm_attrs>(node).adapter_site != 0;
+  }
+
   // Absent inputs do not count.
   static bool all_f32(const llmh_graph& graph, const llmh_node& node) {
     const auto is_f32 = [&](llmh_tensor tensor) {
@@ -138,6 +150,7 @@ class SimpleBackend {
   std::string device_name_;
   std::vector<SimpleOp> ops_;
   const llmh_reference* reference_;
+  const llmh_adapters* adapters_;
 };
 
 // The functions of the llmh_backend table for the SimpleBackend that `Get` returns. Each has the contract and the thread
@@ -167,7 +180,7 @@ class SimpleBackendTable {
                                        compile,
                                        release_program,
                                        run,
-                                       nullptr};
+                                       get_extension};
     return &table;
   }
 
@@ -374,10 +387,16 @@ class SimpleBackendTable {
     }
   }
 
+  static const void* get_extension(llmh_str id) noexcept {
+    return view(id) == LLMH_ADAPTERS_EXTENSION ? Get().adapters() : nullptr;
+  }
+
   // One node after the other, in the graph's order. Cancellation is looked at between nodes.
   static int32_t run(llmh_program* handle, const llmh_step* step, llmh_call* call) noexcept {
     auto& program = *reinterpret_cast<Program*>(handle);
     const Instance& instance = *program.instance;
+    if (step->n_adapter_segments > 0 && Get().adapters() == nullptr)
+      return fail(call, LLMH_UNIMPLEMENTED, "this backend has no " LLMH_ADAPTERS_EXTENSION);
     bind_inputs(program, *step);
     for (uint32_t i = 0; i < program.graph->n_nodes; ++i) {
       if (is_cancelled(call)) return fail(call, LLMH_CANCELLED, "cancelled");

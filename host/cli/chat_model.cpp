@@ -5,6 +5,8 @@
 #include "cli/chat_interrupt.h"
 #include "cli/support.h"
 #include "core/error.h"
+#include "engine/model_settings.h"
+#include "engine/text_decoder.h"
 
 namespace llmhost::cli {
 namespace {
@@ -14,17 +16,6 @@ using Clock = std::chrono::steady_clock;
 double seconds(Clock::duration duration) {
   return std::chrono::duration<double>(duration).count();
 }
-
-class TextDecoder final : public engine::TokenDecoder {
- public:
-  explicit TextDecoder(const text::Tokenizer& tokenizer)
-      : decoding_(tokenizer.new_decoding({.skip_special = true})) {}
-  void push(int32_t token, std::string& out) override { decoding_->push(token, out); }
-  void finish(std::string& out) override { decoding_->finish(out); }
-
- private:
-  std::unique_ptr<text::Decoding> decoding_;
-};
 
 engine::RunnerOptions limits_for_one(const Settings& settings, const model::LoadedModel& model) {
   engine::RunnerOptions limits = generation_limits(settings, model.info());
@@ -49,15 +40,6 @@ ChatModel::ChatModel(const std::string& path, const Settings& settings, PromptMa
   session_ = std::make_unique<engine::Session>(*engine_);
 }
 
-std::vector<int32_t> ChatModel::stop_tokens() const {
-  std::vector<int32_t> tokens = prompts_->tokenizer().special_ids().stop;
-  for (const int64_t id : model().checkpoint().generation_config().eos_token_ids)
-    if (id <= INT32_MAX) tokens.push_back(static_cast<int32_t>(id));
-  std::sort(tokens.begin(), tokens.end());
-  tokens.erase(std::unique(tokens.begin(), tokens.end()), tokens.end());
-  return tokens;
-}
-
 engine::Request ChatModel::make_request(const Prompt& prompt, const engine::SamplingParams& sampling,
                                         const AnswerLimits& limits) const {
   const auto length = static_cast<int64_t>(prompt.ids.size());
@@ -72,9 +54,9 @@ engine::Request ChatModel::make_request(const Prompt& prompt, const engine::Samp
   request.sampling = sampling;
   request.max_tokens = limits.max_tokens;
   if (limits.max_tokens > max_context() - length) request.max_tokens = engine::Request::kToEndOfContext;
-  request.stop_tokens = stop_tokens();
+  request.stop_tokens = engine::stop_tokens(prompts_->tokenizer(), model().checkpoint());
   request.stop_strings = limits.stop_strings;
-  request.decoder = std::make_unique<TextDecoder>(prompts_->tokenizer());
+  request.decoder = std::make_unique<engine::TextDecoder>(prompts_->tokenizer());
   return request;
 }
 

@@ -12,10 +12,10 @@
 #include <vector>
 
 #include "cli/chat_prompt.h"
-#include "cli/chat_sampling.h"
 #include "cli/model_options.h"
 #include "cli/speculation.h"
 #include "engine/engine.h"
+#include "engine/sampling_settings.h"
 #include "engine/session.h"
 
 namespace llmhost::cli {
@@ -61,7 +61,6 @@ class ChatModel {
  private:
   engine::Request make_request(const Prompt& prompt, const engine::SamplingParams& sampling,
                                const AnswerLimits& limits) const;
-  std::vector<int32_t> stop_tokens() const;
 
   // Reading a vocabulary takes as long as reading the model: both at once.
   std::future<std::shared_ptr<const text::Tokenizer>> tokenizer_;

@@ -4,20 +4,11 @@
 #include "core/file.h"
 #include "core/json.h"
 #include "core/log.h"
-#include "text/chat_template_source.h"
+#include "engine/model_settings.h"
 #include "text/template/chat_prompt.h"
 
 namespace llmhost::cli {
 namespace {
-
-constexpr size_t kMaxTemplateBytes = size_t{4} << 20;
-
-std::optional<text::ChatTemplateSource> find_template(const model::Checkpoint& checkpoint,
-                                                      const Settings& settings) {
-  const std::string& file = settings.get_string("model.chat_template");
-  if (!file.empty()) return text::ChatTemplateSource{read_file(file, kMaxTemplateBytes), file};
-  return text::find_chat_template(checkpoint);
-}
 
 OrderedJson to_json(const std::vector<Message>& messages) {
   OrderedJson list = OrderedJson::array();
@@ -73,7 +64,7 @@ PromptMaker::PromptMaker(const model::Checkpoint& checkpoint,
                          Form form)
     : tokenizer_(std::move(tokenizer)), form_(form) {
   if (form == Form::kCompletion) return;
-  const auto source = find_template(checkpoint, settings);
+  const auto source = engine::find_chat_template(checkpoint, settings);
   if (!source) {
     spdlog::warn("{}: the model has no chat template; it completes the prompt as plain text",
                  checkpoint.path().string());

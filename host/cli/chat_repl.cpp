@@ -68,7 +68,7 @@ ChatRepl::ChatRepl(ChatModel& model, Settings settings, ChatOptions options, Lin
       settings_(std::move(settings)),
       options_(std::move(options)),
       input_(std::move(input)),
-      sampling_(resolve_sampling(settings_, model.model().checkpoint().generation_config())) {}
+      sampling_(engine::resolve_sampling(settings_, model.model().checkpoint().generation_config())) {}
 
 int ChatRepl::run() {
   const InterruptScope interrupts(InterruptScope::Mode::kAlways);
@@ -167,7 +167,7 @@ void ChatRepl::set(const std::string& argument) {
   }
   Settings changed = settings_;
   changed.set(std::string(kSampling) + name, value, "/set " + name);
-  sampling_ = resolve_sampling(changed, model_.model().checkpoint().generation_config());
+  sampling_ = engine::resolve_sampling(changed, model_.model().checkpoint().generation_config());
   settings_ = std::move(changed);
 }
 
@@ -183,7 +183,7 @@ void ChatRepl::show(const std::string& what) {
 }
 
 void ChatRepl::show_settings() {
-  for (const SamplingEntry& entry : sampling_.entries)
+  for (const engine::SamplingEntry& entry : sampling_.entries)
     tell(fmt::format("{:<20} {:<12} ({})", entry.name, entry.value, entry.where));
   tell(fmt::format("{:<20} {}", kMaxTokens, options_.limits.max_tokens));
   tell(fmt::format("{:<20} {}", "context", model_.max_context()));

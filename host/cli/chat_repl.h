@@ -57,7 +57,7 @@ class ChatRepl {
   ChatOptions options_;
   LineSource input_;
   StandardOutput output_;
-  Sampling sampling_;
+  engine::Sampling sampling_;
   std::vector<Message> messages_;  // without the system message
   bool leaving_ = false;
 };

@@ -7,6 +7,7 @@
 
 #include "cli/options.h"
 #include "core/config.h"
+#include "engine/model_settings.h"
 #include "engine/model_stack.h"
 #include "model/loader.h"
 #include "plugin/registry.h"
@@ -38,12 +39,8 @@ class OpenedModel {
   std::unique_ptr<engine::ModelStack> stack_;
 };
 
-// Settings engine.* as the runner wants them; `use` decides what kv_dtype "auto" means.
-engine::RunnerOptions runner_options(const Settings& settings, engine::RunUse use);
-
-// The same with the context of a generating command: engine.context, by default what the model can attend to
-// but at most kDefaultContext. Throws UsageError when more is asked for than the model can attend to.
-inline constexpr int64_t kDefaultContext = 4096;
-engine::RunnerOptions generation_limits(const Settings& settings, const llmh_model_info& info);
+using engine::generation_limits;
+using engine::kDefaultContext;
+using engine::runner_options;
 
 }  // namespace llmhost::cli

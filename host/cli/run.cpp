@@ -48,7 +48,7 @@ class RunCommand final : public Command {
     const bool is_chat = prompt_.empty() && isatty(STDIN_FILENO) != 0;
     if (is_chat && context.json) throw UsageError("run: --json needs a prompt");
     speculation_options(context.settings);
-    resolve_sampling(context.settings, {});  // a value out of range is told before anything is loaded
+    engine::resolve_sampling(context.settings, {});  // a value out of range is told before anything is loaded
     return is_chat ? chat(context) : answer_once(context, is_chat ? std::string() : read_prompt());
   }
 
@@ -89,8 +89,8 @@ class RunCommand final : public Command {
 
   int answer_once(const Context& context, const std::string& text) {
     ChatModel model(model_, context.settings, form());
-    const Sampling sampling =
-        resolve_sampling(context.settings, model.model().checkpoint().generation_config());
+    const engine::Sampling sampling =
+        engine::resolve_sampling(context.settings, model.model().checkpoint().generation_config());
     std::vector<Message> messages;
     if (!chat_.system.empty()) messages.push_back({"system", chat_.system});
     messages.push_back({"user", text});

@@ -25,23 +25,6 @@ void write_output(const std::string& path, const std::string& content) {
 
 }  // namespace
 
-std::unique_ptr<plugin::Registry> open_registry(const Settings& settings) {
-  plugin::RegistryOptions options;
-  options.plugin_path = settings.get_list("plugins.path");
-  options.allow_insecure = settings.get_bool("plugins.allow_insecure");
-  options.arch_path = settings.get_list("archs.path");
-  return std::make_unique<plugin::Registry>(options);
-}
-
-model::LoadOptions load_options(const Settings& settings) {
-  return {settings.get_string("model.arch"), settings.get_bool("model.best_effort")};
-}
-
-std::filesystem::path tokenizer_path(const std::filesystem::path& model) {
-  if (model.extension() == ".safetensors") return model.has_parent_path() ? model.parent_path() : ".";
-  return model;
-}
-
 OrderedJson recipe_json(const model::LoadedModel& model) {
   OrderedJson rows = OrderedJson::array();
   for (const model::RecipeChoice& choice : model.recipe())

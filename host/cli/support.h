@@ -9,16 +9,15 @@
 
 #include "core/config.h"
 #include "core/json.h"
+#include "engine/model_settings.h"
 #include "model/loader.h"
 #include "plugin/registry.h"
 
 namespace llmhost::cli {
 
-std::unique_ptr<plugin::Registry> open_registry(const Settings& settings);
-model::LoadOptions load_options(const Settings& settings);
-
-// Where the tokenizer of a model is: a lone weights file has it beside it.
-std::filesystem::path tokenizer_path(const std::filesystem::path& model);
+using engine::load_options;
+using engine::open_registry;
+using engine::tokenizer_path;
 
 // How the model's architecture worked out what it is: a list of {what, value, certainty, source}.
 OrderedJson recipe_json(const model::LoadedModel& model);

@@ -1,4 +1,4 @@
-// How a chat samples: each parameter from the settings when the user gave it (command line, environment,
+// How a model samples: each parameter from the settings when the user gave it (command line, environment,
 // file), else from the model's generation defaults, else the settings' own default.
 #pragma once
 
@@ -9,7 +9,7 @@
 #include "engine/sampling_params.h"
 #include "model/generation_config.h"
 
-namespace llmhost::cli {
+namespace llmhost::engine {
 
 struct SamplingEntry {
   std::string name;   // without "sampling."
@@ -25,4 +25,4 @@ struct Sampling {
 // A value of the user's that is out of range throws UsageError; one of the model's is warned of and left out.
 Sampling resolve_sampling(const Settings& settings, const model::GenerationConfig& defaults);
 
-}  // namespace llmhost::cli
+}  // namespace llmhost::engine

@@ -1,4 +1,4 @@
-#include "cli/chat_sampling.h"
+#include "engine/sampling_settings.h"
 
 #include <algorithm>
 #include <array>
@@ -8,10 +8,9 @@
 #include "core/error.h"
 #include "core/log.h"
 
-namespace llmhost::cli {
+namespace llmhost::engine {
 namespace {
 
-using engine::SamplingParams;
 using model::GenerationConfig;
 
 constexpr std::string_view kSection = "sampling.";
@@ -90,4 +89,4 @@ Sampling resolve_sampling(const Settings& settings, const GenerationConfig& defa
   return sampling;
 }
 
-}  // namespace llmhost::cli
+}  // namespace llmhost::engine

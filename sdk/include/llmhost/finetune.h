@@ -95,6 +95,12 @@ typedef struct llmh_finetune {
  * of a model, so that an engine can serve many adapters in one batch without knowing the method. */
 #define LLMH_SERVING_DELTA_EXTENSION "llmhost.serving_delta/1"
 
+/* What else is known of a module's weight. Bits. */
+enum {
+  LLMH_MODULE_TRANSPOSED = 1, /* files of this module hold the weight as [K,N] */
+  LLMH_MODULE_LOSSY = 2       /* the base's weight is stored in fewer bits than it was made with */
+};
+
 /* A module of the model that an adapter is for. */
 typedef struct llmh_base_module {
   uint32_t struct_size;
@@ -103,7 +109,7 @@ typedef struct llmh_base_module {
   int64_t in_features;  /* K; rows of the table of an embedding; D of a norm */
   int64_t out_features; /* N; D of an embedding or a norm */
   int32_t has_bias;
-  int32_t reserved; /* 0 */
+  uint32_t flags; /* LLMH_MODULE_TRANSPOSED, LLMH_MODULE_LOSSY */
 } llmh_base_module;
 
 typedef struct llmh_base_model llmh_base_model;

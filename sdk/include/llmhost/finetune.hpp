@@ -206,6 +206,11 @@ class Method {
   }
   // The adapter's config file: one JSON object with what another program needs to apply the adapter.
   virtual std::string config_json() = 0;
+
+  // A method whose adapters can be served has, besides, two static functions, which any thread may call
+  // (LLMH_SERVING_DELTA_EXTENSION; see llmh_serving_delta):
+  //   static bool claims(std::string_view config_json);
+  //   static void read(const llmh_adapter_source& source, const llmh_base_model& model, llmh_delta_sink& sink);
 };
 
 // The C table over a class as sketched at the top of this file. Every function has the contract of the field of
@@ -217,8 +222,23 @@ class FinetuneTable {
     static const llmh_finetune table = make();
     return &table;
   }
+  // The interfaces of a plugin of this method.
+  static const void* get_extension(llmh_str id) {
+    if (view(id) == LLMH_FINETUNE_INTERFACE) return get();
+    if constexpr (kIsServed) {
+      static const llmh_serving_delta table{sizeof(llmh_serving_delta), &claims, &read};
+      if (view(id) == LLMH_SERVING_DELTA_EXTENSION) return &table;
+    }
+    return nullptr;
+  }
 
  private:
+  static constexpr bool kIsServed =
+      requires(const llmh_adapter_source& source, const llmh_base_model& model, llmh_delta_sink& sink) {
+        M::read(source, model, sink);
+        M::claims(std::string_view());
+      };
+
   // What llmh_method stands for: made by open(), deleted by close().
   struct Held {
     explicit Held(const Settings& settings) : method(settings) {}
@@ -287,6 +307,12 @@ class FinetuneTable {
       std::memcpy(name, text.data(), text.size());
     });
   }
+  static llmh_status* claims(llmh_str config_json, int32_t* out) {
+    return guard([&] { *out = M::claims(view(config_json)) ? 1 : 0; });
+  }
+  static llmh_status* read(const llmh_adapter_source* source, const llmh_base_model* model, llmh_delta_sink* sink) {
+    return guard([&] { M::read(*source, *model, *sink); });
+  }
   static llmh_status* config_json(llmh_method* self, llmh_str* out) {
     return guard([&] {
       held(self).json = held(self).method.config_json();
@@ -298,5 +324,9 @@ class FinetuneTable {
 }  // namespace llmh
 
 // Exports `Class` as this plugin.
-#define LLMH_FINETUNE_PLUGIN(Class) \
-  LLMH_DEFINE_PLUGIN(LLMH_KIND_FINETUNE, LLMH_FINETUNE_INTERFACE, llmh::FinetuneTable<Class>::get())
+#define LLMH_FINETUNE_PLUGIN(Class)                             \
+  static llmh_status* llmh_plugin_init(const llmh_host* host) { \
+    ::llmh::set_host(host);                                     \
+    return nullptr;                                             \
+  }                                                             \
+  LLMH_PLUGIN(LLMH_KIND_FINETUNE, &llmh_plugin_init, nullptr, &::llmh::FinetuneTable<Class>::get_extension)

@@ -1,0 +1,55 @@
+// The tensors of an adapter file, by module and by what they are for it. Throws llmh::Error.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <initializer_list>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "llmhost/finetune.h"
+#include "peft/modules.h"
+
+namespace peft {
+
+// What a tensor is for its module.
+enum class Part : size_t {
+  kA,
+  kB,
+  kBranchBias,
+  kMagnitudes,
+  kEmbeddingA,
+  kEmbeddingB,
+  kBaseWeight,
+  kBaseBias,
+  kWeight,
+  kBias,
+  kCount
+};
+std::string_view ending(Part part);  // of the tensor's name, with the dot
+
+// The tensors of one module. Each is taken once; what is left over has no place in the adapter.
+class ModuleTensors {
+ public:
+  void put(Part part, const llmh_adapter_tensor* tensor);
+  bool has(Part part) const { return tensors_[static_cast<size_t>(part)] != nullptr; }
+  // Null when it is not there; checks the shape.
+  const llmh_adapter_tensor* take(Part part, std::initializer_list<int64_t> shape);
+  // The same for one that must be there.
+  const llmh_adapter_tensor& require(Part part, std::initializer_list<int64_t> shape,
+                                     const std::string& path);
+  // Any that was not taken, or null.
+  const llmh_adapter_tensor* left_over() const;
+
+ private:
+  std::array<const llmh_adapter_tensor*, static_cast<size_t>(Part::kCount)> tensors_{};
+};
+
+// Every tensor of the file at its module, [modules of the table]; refuses one that belongs to none.
+std::vector<ModuleTensors> sort_tensors(const llmh_adapter_source& source, ModuleTable& table);
+
+[[noreturn]] void refuse_tensor(std::string_view name, const std::string& what);
+
+}  // namespace peft

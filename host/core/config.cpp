@@ -158,11 +158,21 @@ void Settings::load_text(std::string_view yaml, std::string_view source) {
   } catch (const Error& e) {
     throw UsageError(e.what());
   }
-  if (root.kind == YamlNode::Kind::kNull) return;
-  if (root.kind != YamlNode::Kind::kMap)
+  load_node(root, source);
+}
+
+void Settings::load_node(const YamlNode& map, std::string_view source) {
+  if (map.kind == YamlNode::Kind::kNull) return;
+  if (map.kind != YamlNode::Kind::kMap)
     throw UsageError(
-        fmt::format("{}: the file is {}, expected 'key: value' lines", place(source, root), kind_name(root)));
-  load_map(root, "", source);
+        fmt::format("{}: there is {}, expected 'key: value' lines", place(source, map), kind_name(map)));
+  load_map(map, "", source);
+}
+
+void Settings::take_file_values(const Settings& other) {
+  for (const auto& [path, setting] : other.settings_)
+    if (setting.source == SettingSource::kFile)
+      if (const ConfigKey* key = schema_.find(path)) put(*key, setting.value, setting.source, setting.where);
 }
 
 void Settings::load_map(const YamlNode& map, const std::string& section, std::string_view source) {

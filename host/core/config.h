@@ -48,6 +48,8 @@ class ConfigSchema {
   ConfigSchema& add_enum(std::string path, std::vector<std::string> choices, std::string fallback,
                          std::string doc);
   ConfigSchema& add_list(std::string path, std::vector<std::string> fallback, std::string doc);
+  // A key of another schema, as it is there.
+  ConfigSchema& add_key(ConfigKey key) { return add(std::move(key)); }
   // Every key of `other` under "prefix."; how a plugin's own keys come in.
   ConfigSchema& add_section(const std::string& prefix, const ConfigSchema& other);
 
@@ -86,6 +88,10 @@ class Settings {
 
   void load_file(const std::filesystem::path& path);
   void load_text(std::string_view yaml, std::string_view source);
+  // A map of a file that was parsed already.
+  void load_node(const YamlNode& map, std::string_view source);
+  // The values that `other` has from a file, of keys that are here too, as if they were read now.
+  void take_file_values(const Settings& other);
   // Takes the variables that belong to the schema's keys; one that begins like a section's keys but is none
   // is refused. `environment` is a null-terminated array of NAME=VALUE; null stands for the process's own.
   void load_environment(const char* const* environment = nullptr);

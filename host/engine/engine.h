@@ -80,6 +80,7 @@ class Engine {
   void release_state(RequestId id);
 
   bool idle() const { return sequences_.empty(); }
+  int32_t last_step_tokens() const { return plan_.total_tokens; }
   int32_t n_running() const { return static_cast<int32_t>(scheduler_.running.size()); }
   int32_t n_waiting() const { return static_cast<int32_t>(scheduler_.waiting.size()); }
   int32_t free_pages() const { return pages_.n_free(); }

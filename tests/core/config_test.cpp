@@ -75,7 +75,7 @@ TEST_CASE("a value of the wrong type or out of range is refused") {
   CHECK(load_error("engine: {cache_type: q8-0}").find("did you mean 'q8_0'?") != std::string::npos);
   CHECK(load_error("engine: 4") == "run.yaml:1:9: engine is a single value, expected a section with keys");
   CHECK(load_error("plugins: {paths: a}").find("plugins.paths is a single value") != std::string::npos);
-  CHECK(load_error("- a\n").find("the file is a list") != std::string::npos);
+  CHECK(load_error("- a\n").find("there is a list") != std::string::npos);
   CHECK(load_error("engine: {threads: 1, threads: 2}").find("given twice") != std::string::npos);
   CHECK(load_error("engine:\n").empty());
   CHECK(load_error("").empty());

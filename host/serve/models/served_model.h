@@ -10,13 +10,20 @@
 #include <vector>
 
 #include "core/json.h"
-#include "engine/adapter_store.h"
+#include "engine/engine.h"
 #include "engine/memory_plan.h"
-#include "engine/pooling.h"
 #include "engine/request.h"
-#include "text/grammar/grammar.h"
 #include "text/tokenizer.h"
-#include "text/tools/tool_parser.h"
+
+namespace llmhost::engine {
+class AdapterStore;
+struct PoolingOptions;
+}  // namespace llmhost::engine
+
+namespace llmhost::text {
+class TokenVocabulary;
+struct ToolFormat;
+}  // namespace llmhost::text
 
 namespace llmhost::serve {
 
@@ -62,7 +69,8 @@ class ServedModel {
   // Sampling defaults of the model's generation_config.
   virtual engine::SamplingParams default_sampling() const = 0;
   virtual const text::ToolFormat* tool_format() const = 0;  // null: none is known
-  virtual const text::TokenVocabulary& grammar_vocabulary() const = 0;
+  // Made at the first call; throws kUnimplemented for a tokenizer that grammars cannot go by.
+  virtual std::shared_ptr<const text::TokenVocabulary> grammar_vocabulary() const = 0;
   virtual const engine::PoolingOptions& pooling() const = 0;
 
   // Null when the model takes no adapters.

@@ -1,0 +1,56 @@
+// The pool of a server. One thread loads, one model after the other; requests for a model that is not there
+// share its load. What is loaded counts with its planned bytes against the budget.
+//
+// Room for a model is made by unloading others, least recently used first, never pinned ones and never one
+// that is held. When held models leave no room, their release is waited for; after kPatience the least
+// recently used of them takes no new requests until it is gone, so that a busy model cannot keep others out.
+// A load that failed is not tried again for kRetryAfter.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <exception>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "serve/models/configuration.h"
+#include "serve/models/model_loader.h"
+#include "serve/models/model_pool.h"
+
+namespace llmhost::serve {
+
+class OnDemandPool final : public ModelPool {
+ public:
+  static constexpr std::chrono::milliseconds kPatience{2000};
+  static constexpr std::chrono::seconds kRetryAfter{10};
+
+  // Loading what is to be there from the start begins at once.
+  OnDemandPool(const ServeConfig& config, std::unique_ptr<ModelLoader> loader);
+  // Stops every model; what runs is cancelled.
+  ~OnDemandPool() override;
+  OnDemandPool(const OnDemandPool&) = delete;
+  OnDemandPool& operator=(const OnDemandPool&) = delete;
+
+  uint64_t acquire(std::string_view name, Ready ready) override;
+  void forget(uint64_t ticket) override;
+  std::vector<ModelStatus> list() const override;
+  uint64_t memory_budget() const override;
+  uint64_t memory_used() const override;
+  bool is_ready() const override;
+  void load(std::string_view id) override;
+  void unload(std::string_view id) override;
+
+  // Why a model that is to be there from the start is not; null: nothing went wrong so far.
+  std::exception_ptr preload_failure() const;
+
+ private:
+  class Core;
+  std::shared_ptr<Core> core_;  // leases of models keep it
+};
+
+// `message` for strangers: the model's path replaced by its name, other absolute paths by their last part.
+std::string without_paths(std::string message, const std::filesystem::path& path, std::string_view id);
+
+}  // namespace llmhost::serve

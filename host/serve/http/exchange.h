@@ -20,8 +20,8 @@ std::string_view to_text(Scope scope);  // "public", "infer", "adapters", "admin
 
 // Who asks. Without configured keys everybody on the loopback device is one caller with every scope.
 struct Caller {
-  std::string key_name;      // as in the keys file; "local" without keys
-  uint64_t tenant = 0;       // stable for a key; separates what is cached for it
+  std::string key_name;  // as in the keys file; "local" without keys
+  uint64_t tenant = 0;   // stable for a key; separates what is cached for it
   std::vector<Scope> scopes;
   std::vector<std::string> models;  // that it may use; empty: all
   bool may(Scope scope) const;
@@ -29,12 +29,12 @@ struct Caller {
 };
 
 struct HttpRequest {
-  std::string id;      // "req-…", unique, in answers and logs
-  std::string method;  // "GET"
-  std::string path;    // decoded and normalised, without the query
+  std::string id;                                               // "req-…", unique, in answers and logs
+  std::string method;                                           // "GET"
+  std::string path;                                             // decoded and normalised, without the query
   std::vector<std::pair<std::string, std::string>> query;       // decoded
   std::vector<std::pair<std::string, std::string>> parameters;  // of the route's pattern: {"id", "…"}
-  Headers headers;     // names in lower case
+  Headers headers;                                              // names in lower case
   std::string body;
   Caller caller;
 

@@ -1,0 +1,35 @@
+// A few threads that run the handlers, behind a queue that does not grow without bound.
+#pragma once
+
+#include <condition_variable>
+#include <cstddef>
+#include <deque>
+#include <functional>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+namespace llmhost::serve {
+
+class WorkerPool {
+ public:
+  WorkerPool(int threads, size_t max_queued);
+  ~WorkerPool();  // what is queued is dropped, what runs is waited for
+  WorkerPool(const WorkerPool&) = delete;
+  WorkerPool& operator=(const WorkerPool&) = delete;
+
+  // False: the queue is full. A job must not throw. [thread-safe]
+  bool submit(std::function<void()> job);
+
+ private:
+  void run();
+
+  size_t max_queued_;
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  std::deque<std::function<void()>> queue_;
+  bool is_stopping_ = false;
+  std::vector<std::thread> threads_;
+};
+
+}  // namespace llmhost::serve

@@ -39,9 +39,9 @@ DraftProposer::State& DraftProposer::state_of(const Sequence& sequence) {
   State& state = found->second;
   if (!is_new) return state;
   if (sequence.continued != 0) {
-    KeptStates::Claim claim =
-        kept_.claim(sequence.continued, sequence.tokens, runner_.length_dependent_from(),
-                    runner_.options().page_tokens, pages_);
+    const KeptStates::Claimant claimant{sequence.tokens, sequence.request.cache_scope,
+                                        runner_.length_dependent_from(), runner_.options().page_tokens};
+    KeptStates::Claim claim = kept_.claim(sequence.continued, claimant, pages_);
     state.pages = std::move(claim.pages);
     state.tokens.assign(sequence.tokens.begin(), sequence.tokens.begin() + claim.computed);
   }
@@ -128,7 +128,8 @@ void DraftProposer::finished(const Sequence& sequence) {
   if (found == states_.end()) return;
   State& state = found->second;
   if (sequence.request.keep_state && !failed_)
-    kept_.keep(sequence.id, std::move(state.tokens), sequence.prompt_length, std::move(state.pages));
+    kept_.keep(sequence.id, sequence.request.cache_scope, std::move(state.tokens), sequence.prompt_length,
+               std::move(state.pages), pages_);
   else
     state.pages.shrink_to(0, pages_);
   states_.erase(found);

@@ -39,6 +39,7 @@ Engine::Engine(ModelRunner& runner, const EngineOptions& options, std::unique_pt
       options_(options),
       limits_(scheduler_limits(runner.options(), options)),
       pages_(runner.options().n_pages()),
+      prefixes_(pages_, runner.options().page_tokens, options.prefix_cache),
       batch_(runner.options().limits(), runner.options().max_pages()),
       sampler_(runner.vocab_size()),
       proposer_(std::move(proposer)),
@@ -51,6 +52,7 @@ Engine::Engine(ModelRunner& runner, const EngineOptions& options, std::unique_pt
   plan_.running.reserve(sequences);
   plan_.admitted.reserve(sequences);
   plan_.preempted.reserve(sequences);
+  if (prefixes_.is_on()) page_marks_.assign(static_cast<size_t>(pages_.n_pages()), 0);
 }
 
 Engine::~Engine() = default;
@@ -92,8 +94,9 @@ RequestId Engine::submit(Request request) {
   const uint64_t seed = request.sampling.seed ? *request.sampling.seed : fresh_seed();
   const RequestId id = ++last_id_;
   auto sequence = std::make_unique<Sequence>(id, std::move(request), max_tokens, seed);
-  sequence->pages.reserve(pages_for(sequence->prompt_length + max_tokens, limits_.page_tokens));
-  if (proposer_ != nullptr) sequence->proposals.reserve(proposer_->options().tokens, proposer_->draws());
+  // What is computed for prompts so long depends on their length.
+  const bool by_length = sequence->prompt_length > runner_.length_dependent_from();
+  prefixes_.start(sequence->prefix, sequence->request.cache_scope, by_length ? sequence->prompt_length : 0);
   ScheduledSequence scheduled;
   scheduled.id = scheduled.arrival = id;
   scheduled.priority = sequence->request.priority;
@@ -148,7 +151,8 @@ void Engine::finish(Sequence& finished) {
   Result result = sequence.result();
   if (sequence.request.keep_state && sequence.reason != FinishReason::kError && computed > 0) {
     sequence.tokens.resize(computed);
-    kept_.keep(sequence.id, std::move(sequence.tokens), sequence.prompt_length, std::move(sequence.pages));
+    kept_.keep(sequence.id, sequence.request.cache_scope, std::move(sequence.tokens), sequence.prompt_length,
+               std::move(sequence.pages), pages_);
   } else {
     sequence.pages.shrink_to(0, pages_);
   }

@@ -17,6 +17,7 @@
 
 #include "engine/kept_states.h"
 #include "engine/pages.h"
+#include "engine/prefix_cache.h"
 #include "engine/request.h"
 #include "engine/runner.h"
 #include "engine/sampler.h"
@@ -32,6 +33,7 @@ struct EngineOptions {
       0;  // most prompt tokens of one sequence in a step; 0: up to the runner's max_tokens
   int32_t starvation_bound = 64;  // later arrivals that may overtake a waiting request
   int64_t max_waiting = 10'000;   // further requests are refused
+  PrefixCacheOptions prefix_cache;
 };
 
 struct EngineStats {
@@ -41,6 +43,10 @@ struct EngineStats {
   int64_t preemptions = 0;
   int64_t proposed = 0;  // tokens guessed by speculation
   int64_t accepted = 0;
+  // Full pages of the texts of requests that began or went on after preemption.
+  int64_t prefix_hits = 0;    // that the prefix cache had
+  int64_t prefix_misses = 0;  // that it did not have
+  int64_t prefix_evictions = 0;
 };
 
 class Engine {
@@ -84,6 +90,8 @@ class Engine {
   int32_t n_running() const { return static_cast<int32_t>(scheduler_.running.size()); }
   int32_t n_waiting() const { return static_cast<int32_t>(scheduler_.waiting.size()); }
   int32_t free_pages() const { return pages_.n_free(); }
+  int32_t unused_pages() const { return pages_.n_unused(); }  // free, or kept until they are needed
+  int32_t cached_pages() const { return prefixes_.n_pages(); }
   int32_t n_pages() const { return pages_.n_pages(); }
   const EngineStats& stats() const { return stats_; }
   const ModelRunner& runner() const { return runner_; }
@@ -103,11 +111,19 @@ class Engine {
   Sequence& sequence(RequestId id) { return *sequences_.at(id); }
 
   void propose();
+  void plan();
+  void look_up_waiting();
+  void count_shared_pages();
+  int32_t outstanding_pages() const;
+  bool claims_kept(const Sequence& sequence) const;
   void preempt();
+  void admit(Sequence& sequence);
+  void take_over_state(Sequence& sequence);
   void take_part(Sequence& sequence, const PlannedSequence& planned);
   void grow_pages(Sequence& sequence, int64_t tokens);
   void fill_batch(Participant& participant);
   void run_batch();
+  void publish_pages();
   void take_outputs(const Participant& participant, std::span<const float> logits);
   bool choose_token(Sequence& sequence, std::span<const float> row);
   void deliver_prompt_logits(const Participant& participant, std::span<const float> logits);
@@ -123,6 +139,7 @@ class Engine {
   Plan plan_;
   PageAllocator pages_;
   KeptStates kept_;
+  PrefixCache prefixes_;
   StepBatch batch_;
   Sampler sampler_;
   Choice choice_;
@@ -130,6 +147,8 @@ class Engine {
   std::vector<Sequence*> to_propose_;
   std::vector<Participant> participants_;
   std::vector<RequestId> retired_;
+  std::vector<int32_t> page_marks_;  // [pages] the last count_shared_pages() that saw it
+  int32_t page_mark_ = 0;
   std::vector<RequestId> cancelled_;  // from callbacks of the step that runs
   std::unordered_map<RequestId, std::unique_ptr<Sequence>> sequences_;
   std::unordered_map<RequestId, Result> results_;

@@ -9,14 +9,6 @@
 namespace llmhost::engine {
 namespace {
 
-// Of a step, however short it is to be: who waits gets on.
-constexpr int32_t kLeastPromptTokens = 8;
-
-void fail(Sequence& sequence, const std::exception& error) {
-  if (!sequence.finished) sequence.error = error.what();
-  sequence.finish(FinishReason::kError);
-}
-
 // Marks the step as running, until it ends in whatever way.
 class StepMark {
  public:
@@ -34,66 +26,30 @@ class StepMark {
 bool Engine::run_step() {
   if (in_step_) throw_error(ErrorCode::kFailedPrecondition, "engine: run_step was called from a callback");
   propose();
-  const auto least = static_cast<int32_t>(scheduler_.running.size()) + kLeastPromptTokens;
-  limits_.token_budget = std::min(std::max(step_tokens_, least), runner_.options().max_tokens);
-  plan_step(scheduler_, limits_, pages_.n_free() + kept_.n_pages(), plan_);
+  plan();
   if (plan_.empty()) return false;
   const StepMark mark(in_step_);
   participants_.clear();
   batch_.clear();
   preempt();
-  // Kept states that a sequence of this step goes on with are claimed before any is given up for its pages.
-  for (const PlannedSequence& planned : plan_.admitted)
-    take_part(sequence(scheduler_.waiting[static_cast<size_t>(planned.index)].id), planned);
+  // State that a sequence of this step goes on with is taken over before any is given up for its pages.
+  for (const PlannedSequence& planned : plan_.admitted) {
+    Sequence& admitted = sequence(scheduler_.waiting[static_cast<size_t>(planned.index)].id);
+    admit(admitted);
+    take_part(admitted, planned);
+  }
   for (const PlannedSequence& planned : plan_.running)
     take_part(sequence(scheduler_.running[static_cast<size_t>(planned.index)].id), planned);
   for (Participant& participant : participants_) fill_batch(participant);
   apply_plan(scheduler_, limits_, plan_);
   run_batch();
+  publish_pages();
   update_scheduler();
   retire();
   return true;
 }
 
-// Guesses for the sequences that will otherwise run one token.
-void Engine::propose() {
-  if (proposer_ == nullptr) return;
-  to_propose_.clear();
-  for (const ScheduledSequence& scheduled : scheduler_.running) {
-    Sequence& decoding = sequence(scheduled.id);
-    if (decoding.wants_proposals()) to_propose_.push_back(&decoding);
-  }
-  if (to_propose_.empty()) return;
-  proposer_->propose(to_propose_);
-  for (Sequence* const decoding : to_propose_) {
-    decoding->usage.proposed += decoding->proposals.size();
-    stats_.proposed += decoding->proposals.size();
-  }
-  for (ScheduledSequence& scheduled : scheduler_.running)
-    scheduled.proposed = sequence(scheduled.id).proposals.size();
-}
-
-void Engine::preempt() {
-  for (const int32_t index : plan_.preempted) {
-    Sequence& victim = sequence(scheduler_.running[static_cast<size_t>(index)].id);
-    victim.pages.shrink_to(0, pages_);
-    victim.computed = 0;
-    if (proposer_ != nullptr) proposer_->preempted(victim);
-    ++victim.usage.preemptions;
-    ++stats_.preemptions;
-  }
-}
-
 void Engine::take_part(Sequence& sequence, const PlannedSequence& planned) {
-  // Logits of every position need every position to be run. A preempted sequence finds nothing kept any more.
-  if (sequence.request.continue_from != 0 && !sequence.request.on_prompt_logits) {
-    KeptStates::Claim claim = kept_.claim(sequence.request.continue_from, sequence.tokens,
-                                          runner_.length_dependent_from(), limits_.page_tokens, pages_);
-    sequence.continued = std::exchange(sequence.request.continue_from, 0);
-    sequence.pages = std::move(claim.pages);
-    sequence.pages.reserve(pages_for(sequence.prompt_length + sequence.max_tokens, limits_.page_tokens));
-    sequence.computed = sequence.usage.reused_tokens = claim.computed;
-  }
   const int64_t known = static_cast<int64_t>(sequence.tokens.size()) + sequence.proposals.size();
   const int64_t behind = known - sequence.computed;
   participants_.push_back({&sequence, static_cast<int32_t>(std::min<int64_t>(planned.tokens, behind))});
@@ -101,8 +57,9 @@ void Engine::take_part(Sequence& sequence, const PlannedSequence& planned) {
 
 void Engine::grow_pages(Sequence& sequence, int64_t tokens) {
   const int32_t n_pages = pages_for(tokens, limits_.page_tokens);
+  // What was kept for one conversation is in the prefix cache as well, but for its end.
   while (!sequence.pages.grow_to(n_pages, pages_))
-    if (!kept_.evict_one(pages_))
+    if (!kept_.evict_one(pages_) && !prefixes_.evict_one())
       throw_error(ErrorCode::kInternal, "engine: no page is free although the plan counted on it");
 }
 
@@ -131,7 +88,7 @@ void Engine::run_batch() {
   try {
     logits = runner_.step(batch_);
   } catch (const std::exception& error) {
-    for (const Participant& participant : participants_) fail(*participant.sequence, error);
+    for (const Participant& participant : participants_) participant.sequence->fail(error);
     return;
   }
   ++stats_.steps;
@@ -140,9 +97,19 @@ void Engine::run_batch() {
     try {
       take_outputs(participant, logits);
     } catch (const std::exception& error) {
-      fail(*participant.sequence, error);
+      participant.sequence->fail(error);
     }
   }
+}
+
+// Full pages that the step filled are known from now on.
+void Engine::publish_pages() {
+  if (!prefixes_.is_on()) return;
+  for (const Participant& participant : participants_) {
+    Sequence& sequence = *participant.sequence;
+    prefixes_.publish(sequence.prefix, sequence.tokens, sequence.computed, sequence.pages);
+  }
+  stats_.prefix_evictions = prefixes_.n_evicted();
 }
 
 void Engine::count(const Participant& participant) {
@@ -156,6 +123,7 @@ void Engine::count(const Participant& participant) {
 
 void Engine::take_outputs(const Participant& participant, std::span<const float> logits) {
   Sequence& sequence = *participant.sequence;
+  if (sequence.finished) return;
   deliver_prompt_logits(participant, logits);
   if (sequence.finished || sequence.computed < static_cast<int64_t>(sequence.tokens.size())) return;
   if (sequence.n_output() >= sequence.max_tokens) {  // only when there is nothing to generate at all
@@ -206,17 +174,6 @@ void Engine::deliver_prompt_logits(const Participant& participant, std::span<con
     require_finite(chunk.rows.subspan(static_cast<size_t>(row) * vocab, vocab), chunk.first_position + row);
   sequence.logits_delivered = end;
   sequence.request.on_prompt_logits(chunk);
-}
-
-// What the step did to the sequences, as the scheduler counts it.
-void Engine::update_scheduler() {
-  for (ScheduledSequence& scheduled : scheduler_.running) {
-    const Sequence& current = sequence(scheduled.id);
-    scheduled.computed = static_cast<int32_t>(current.computed);
-    scheduled.target = static_cast<int32_t>(current.tokens.size());
-    scheduled.proposed = current.proposals.size();
-    scheduled.pages = current.pages.size();
-  }
 }
 
 // Finished sequences leave: those of the step, then those that a callback cancelled.

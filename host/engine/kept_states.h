@@ -7,6 +7,7 @@
 #include <span>
 #include <vector>
 
+#include "engine/cache_scope.h"
 #include "engine/pages.h"
 
 namespace llmhost::engine {
@@ -17,24 +18,30 @@ class KeptStates {
     PageTable pages;
     int64_t computed = 0;  // positions that may be used as they are
   };
+  // Of whom the state is asked.
+  struct Claimant {
+    std::span<const int32_t> tokens;
+    CacheScope scope;
+    int64_t length_dependent_from = INT64_MAX;  // positions from there on are not taken over
+    int32_t page_tokens = 1;
+  };
 
   // Takes over the pages of `tokens`, which are all computed. `prompt_length` is that of the request.
-  void keep(uint64_t id, std::vector<int32_t> tokens, int64_t prompt_length, PageTable pages);
+  void keep(uint64_t id, const CacheScope& scope, std::vector<int32_t> tokens, int64_t prompt_length,
+            PageTable pages, PageAllocator& allocator);
 
-  // Gives the state of `id` to a sequence with this prompt, as far as both agree; at least the prompt's last
-  // token is left to compute. Positions from `length_dependent_from` on are not reused. Unused pages are
-  // released.
-  Claim claim(uint64_t id, std::span<const int32_t> prompt, int64_t length_dependent_from,
-              int32_t page_tokens, PageAllocator& allocator);
+  bool has(uint64_t id) const;
+  // Gives the state of `id` to a sequence, as far as both agree; at least its last token is left to compute.
+  // Pages that are not used, and those in the middle of which both part while others hold them, are released.
+  Claim claim(uint64_t id, const Claimant& claimant, PageAllocator& allocator);
 
-  // Pages that evict_one could free, all together.
-  int32_t n_pages() const { return n_pages_; }
   bool evict_one(PageAllocator& allocator);  // false: nothing is kept
   void release(uint64_t id, PageAllocator& allocator);
 
  private:
   struct State {
     uint64_t id;
+    CacheScope scope;
     std::vector<int32_t> tokens;
     int64_t prompt_length;
     PageTable pages;
@@ -43,7 +50,6 @@ class KeptStates {
   std::list<State>::iterator find(uint64_t id);
 
   std::list<State> states_;  // oldest first
-  int32_t n_pages_ = 0;
 };
 
 }  // namespace llmhost::engine

@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "engine/cache_scope.h"
 #include "engine/sampler.h"
 #include "engine/sampling_params.h"
 #include "engine/token_constraint.h"
@@ -51,7 +52,7 @@ struct PromptLogits {
 
 struct Usage {
   int64_t prompt_tokens = 0;
-  int64_t reused_tokens = 0;  // of the prompt, taken over from an earlier request's state
+  int64_t reused_tokens = 0;  // of the prompt, taken over from other requests' state
   int64_t output_tokens = 0;
   int32_t preemptions = 0;
   int64_t steps = 0;     // of the model that gave output tokens
@@ -87,11 +88,15 @@ struct Request {
   // takes no proposals of speculation.
   std::unique_ptr<TokenConstraint> constraint;
 
+  // With whom state of the same tokens is shared.
+  CacheScope cache_scope;
   // Keep the state when it is finished, for a later request's continue_from (until the memory is needed).
   bool keep_state = false;
-  // A finished request whose kept state is taken over as far as both begin with the same tokens.
+  // A finished request whose kept state is taken over as far as both begin with the same tokens, if both have
+  // the same scope.
   RequestId continue_from = 0;
 
+  std::function<void(RequestId)> on_start;          // it has its first turn
   std::function<bool(const TokenEvent&)> on_token;  // false: finish with kStop
   std::function<void(const PromptLogits&)>
       on_prompt_logits;  // logits of every prompt position, each once, ascending

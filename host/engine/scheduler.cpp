@@ -56,7 +56,7 @@ class Planner {
     entry.tokens = tokens;
     entry.new_pages = pages;
     tokens_left_ -= tokens;
-    free_pages_ -= pages;
+    free_pages_ -= pages + sequence.unused_pages;
     if (sequence.all_outputs) extra_outputs_ -= tokens - 1;
   }
 
@@ -75,7 +75,7 @@ class Planner {
   void preempt_last() {
     --alive_;
     PlannedSequence& entry = plan_.running[static_cast<size_t>(alive_)];
-    free_pages_ += running(alive_).pages + entry.new_pages;
+    free_pages_ += running(alive_).pages - running(alive_).shared_pages + entry.new_pages;
     tokens_left_ += entry.tokens;
     if (running(alive_).all_outputs && entry.tokens > 0) extra_outputs_ += entry.tokens - 1;
     entry.tokens = 0;
@@ -102,7 +102,8 @@ class Planner {
     for (size_t i = 0; i < state_.waiting.size() && room > 0; ++i, --room) {
       const ScheduledSequence& sequence = state_.waiting[i];
       const int32_t tokens = chunk(sequence);
-      const int32_t whole = pages_for(sequence.target, limits_.page_tokens) - sequence.pages;
+      const int32_t whole =
+          pages_for(sequence.target, limits_.page_tokens) - sequence.pages + sequence.unused_pages;
       if (tokens <= 0 || whole > unreserved_) return;  // nobody overtakes the head
       unreserved_ -= whole;
       PlannedSequence entry{static_cast<int32_t>(i), 0, 0};
@@ -195,14 +196,14 @@ void apply_plan(SchedulerState& state, const SchedulerLimits& limits, const Plan
     ScheduledSequence sequence = state.waiting[static_cast<size_t>(entry.index)];
     sequence.computed += entry.tokens;
     sequence.pages += entry.new_pages;
+    sequence.unused_pages = 0;
     insert_in_order(state.running, sequence);
   }
   state.waiting.erase(state.waiting.begin(), state.waiting.begin() + static_cast<std::ptrdiff_t>(n_admitted));
   // Whole tail of the order: the plan preempts from the back only.
   for (size_t i = plan.preempted.size(); i-- > 0;) {
     ScheduledSequence sequence = state.running[static_cast<size_t>(plan.preempted[i])];
-    sequence.computed = 0;
-    sequence.pages = 0;
+    sequence.computed = sequence.pages = sequence.shared_pages = 0;
     insert_in_order(state.waiting, sequence);
   }
   state.running.resize(state.running.size() - plan.preempted.size());

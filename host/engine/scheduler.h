@@ -10,7 +10,9 @@
 // Pages: a waiting sequence is admitted when its whole target fits beside what admitted ones still need for
 // theirs. Decoding may outgrow that: then the last sequence of the order gives up all its pages and computes
 // again later (preemption by recompute), and nothing is admitted in that step. The first of the order can
-// always go on, so every sequence finishes as long as each alone fits into all pages.
+// always go on, so every sequence finishes as long as each alone fits into all pages. Sequences may share
+// pages at their beginnings: one is free again when the first of the order that holds it gives it up, which
+// is the last to do so.
 //
 // Proposed tokens (speculative decoding) get what a step has left: they never take a token, a row or a page
 // from what must be run, and preempt nobody.
@@ -40,10 +42,12 @@ struct ScheduledSequence {
   uint64_t arrival = 0;  // unique, ascending
   int32_t priority = 0;  // higher goes first
   int32_t computed = 0;
-  int32_t target = 0;     // more than `computed` while it has something to run
-  int32_t proposed = 0;   // tokens after the target that may be run on trial, each with its logits
-  int32_t pages = 0;      // held
-  int32_t overtaken = 0;  // later arrivals that were admitted while it waited
+  int32_t target = 0;        // more than `computed` while it has something to run
+  int32_t proposed = 0;      // tokens after the target that may be run on trial, each with its logits
+  int32_t pages = 0;         // held, or, while it waits, to be taken over with what is computed
+  int32_t shared_pages = 0;  // of those held, that sequences before it in the order hold as well
+  int32_t unused_pages = 0;  // of those to be taken over, that nobody uses: they are among the free ones
+  int32_t overtaken = 0;     // later arrivals that were admitted while it waited
   bool starved = false;
   bool all_outputs = false;  // every token needs its logits, not the last one alone
 };
@@ -69,7 +73,8 @@ struct Plan {
   bool empty() const { return running.empty() && admitted.empty() && preempted.empty(); }
 };
 
-// The plan of the next step. A pure function; `plan` is cleared first and keeps its capacity.
+// The plan of the next step. A pure function; `plan` is cleared first and keeps its capacity. `free_pages`
+// are those that no running sequence uses.
 void plan_step(const SchedulerState& state, const SchedulerLimits& limits, int32_t free_pages, Plan& plan);
 
 // The state after the plan: the preempted wait again with nothing computed, the admitted run, tokens are

@@ -18,16 +18,25 @@ std::string_view to_text(FinishReason reason) {
   return "unknown";
 }
 
-Sequence::Sequence(RequestId request_id, Request&& from, int64_t max_output, uint64_t seed)
+Sequence::Sequence(RequestId request_id, Request&& from, int64_t max_output, uint64_t random_seed)
     : id(request_id),
       request(std::move(from)),
       prompt_length(static_cast<int64_t>(request.prompt.size())),
       max_tokens(max_output),
+      seed(random_seed),
+      tokens(std::move(request.prompt)),
       stops(request.stop_strings) {
-  tokens = std::move(request.prompt);
-  sampler.start(request.sampling, seed, tokens, static_cast<size_t>(max_output));
-  tokens.reserve(tokens.size() + static_cast<size_t>(max_output));
   usage.prompt_tokens = prompt_length;
+}
+
+void Sequence::start(int32_t page_tokens) {
+  const auto most_output = static_cast<size_t>(max_tokens);
+  const int32_t n_pages = pages_for(prompt_length + max_tokens, page_tokens);
+  sampler.start(request.sampling, seed, tokens, most_output);
+  tokens.reserve(tokens.size() + most_output);
+  pages.reserve(n_pages);
+  prefix.reserve(n_pages);
+  started = true;
   constexpr int64_t kBytesOfToken = 4;
   constexpr int64_t kMostText = 1 << 16;
   if (request.decoder != nullptr)
@@ -37,6 +46,11 @@ Sequence::Sequence(RequestId request_id, Request&& from, int64_t max_output, uin
 bool Sequence::is_stop_token(int32_t token) const {
   return std::find(request.stop_tokens.begin(), request.stop_tokens.end(), token) !=
          request.stop_tokens.end();
+}
+
+int64_t Sequence::reusable_tokens() const {
+  const int64_t all_but_last = static_cast<int64_t>(tokens.size()) - 1;
+  return request.on_prompt_logits ? std::min(all_but_last, logits_delivered) : all_but_last;
 }
 
 bool Sequence::wants_proposals() const {
@@ -49,6 +63,11 @@ void Sequence::finish(FinishReason why) {
   if (finished) return;
   finished = true;
   reason = why;
+}
+
+void Sequence::fail(const std::exception& failure) {
+  if (!finished) error = failure.what();
+  finish(FinishReason::kError);
 }
 
 void Sequence::accept(const Choice& choice) {
@@ -93,7 +112,7 @@ Result Sequence::result() {
   result.stop_token = stop_token;
   result.stop_string = stops.matched();
   result.error = error;
-  result.seed = sampler.seed();
+  result.seed = seed;
   result.usage = usage;
   result.usage.output_tokens = static_cast<int64_t>(result.tokens.size());
   return result;

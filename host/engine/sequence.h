@@ -2,10 +2,12 @@
 #pragma once
 
 #include <cstdint>
+#include <exception>
 #include <string>
 #include <vector>
 
 #include "engine/pages.h"
+#include "engine/prefix_cache.h"
 #include "engine/request.h"
 #include "engine/speculation.h"
 #include "engine/stops.h"
@@ -13,27 +15,37 @@
 namespace llmhost::engine {
 
 struct Sequence {
-  // Makes room for all the tokens it may get. `max_tokens` is the request's, resolved.
-  Sequence(RequestId request_id, Request&& from, int64_t max_output, uint64_t seed);
+  // `max_tokens` is the request's, resolved.
+  Sequence(RequestId request_id, Request&& from, int64_t max_output, uint64_t random_seed);
+
+  // Makes room for all the tokens and pages that it may get: what waits takes none.
+  void start(int32_t page_tokens);
 
   int64_t n_output() const { return static_cast<int64_t>(tokens.size()) - prompt_length; }
   bool is_stop_token(int32_t token) const;
+  // Tokens of its text whose state may be taken over from elsewhere: the logits of the last are needed, and
+  // those of the prompt that are to be delivered.
+  int64_t reusable_tokens() const;
   // Whether the next step samples one token of it, and more could follow.
   bool wants_proposals() const;
 
   // Adds a chosen token and its text to the output. Sets the finish reason when it ends the request.
   void accept(const Choice& choice);
   void finish(FinishReason why);  // the first reason counts
-  Result result();                // once, when finished
+  void fail(const std::exception& error);
+  Result result();  // once, when finished
 
   RequestId id;
   Request request;
   int64_t prompt_length;
   int64_t max_tokens;
+  uint64_t seed;
   std::vector<int32_t> tokens;   // prompt and output
   int64_t computed = 0;          // tokens in the state
   int64_t logits_delivered = 0;  // prompt positions given to on_prompt_logits
   PageTable pages;
+  PrefixChain prefix;
+  bool started = false;
   SamplerState sampler;
   Proposals proposals;      // tokens that may follow, not verified
   RequestId continued = 0;  // whose kept state it asked for

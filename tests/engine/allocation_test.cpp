@@ -63,6 +63,18 @@ TEST_CASE("a decode step allocates nothing, with every sampling feature on" *
   CHECK(events == 8 * 220);
 }
 
+TEST_CASE("filling pages that the prefix cache takes up allocates nothing" *
+          doctest::skip(llmhost::test::kThreadTagsChecked)) {
+  llmhost::test::FakeModel model(options_for(1));
+  EngineOptions options;
+  options.prefix_cache.pages = PrefixCacheOptions::kAllPages;
+  Engine engine(model.runner(), options);
+  int64_t events = 0;
+  submit_eight(engine, events);
+  CHECK(allocations_of(engine, 200) == 0);
+  CHECK(engine.cached_pages() > 8 * 50);
+}
+
 TEST_CASE("guessing tokens and verifying them allocates nothing" *
           doctest::skip(llmhost::test::kThreadTagsChecked)) {
   for (const bool drafts : {false, true}) {

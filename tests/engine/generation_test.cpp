@@ -5,6 +5,7 @@
 
 #include <bit>
 #include <map>
+#include <random>
 #include <string>
 #include <vector>
 
@@ -115,5 +116,47 @@ TEST_CASE("the turns of a session, which reuse state, give the bits of a fresh r
     if (turn > 0) CHECK(result->usage.reused_tokens == static_cast<int64_t>(talk.size()) - 4);
     talk.insert(talk.end(), result->tokens.begin(), result->tokens.end());
     talk.insert(talk.end(), {10, 20, 30});
+  }
+}
+
+// Prompts that begin alike in random lengths, each cold and in an engine whose cache has what came before, on
+// so few pages that some are given up and sequences preempted.
+TEST_CASE("what the prefix cache has gives the bits of a cold run") {
+  std::mt19937 random(7);
+  const std::vector<int32_t> base = test::story_prompts()[31];
+  std::vector<std::vector<int32_t>> prompts;
+  for (int i = 0; i < 24; ++i) {
+    prompts.emplace_back(base.begin(),
+                         base.begin() + static_cast<std::ptrdiff_t>(1 + random() % base.size()));
+    for (auto n = random() % 5; n > 0; --n)
+      prompts.back().push_back(static_cast<int32_t>(3 + random() % 500));
+  }
+  RunnerOptions options = test::story_options();
+  options.page_tokens = 8;
+  test::StoryModel cold(options, 1);
+  std::vector<Output> expected(prompts.size());
+  for (size_t i = 0; i < prompts.size(); ++i) {
+    Engine engine(cold.runner());
+    engine.submit(request_of(prompts[i], expected[i]));
+    engine.run_all();
+  }
+  for (const int64_t state_tokens : {0, 280}) {
+    options.state_tokens = state_tokens;
+    test::StoryModel model(options, 2);
+    EngineOptions engine_options;
+    engine_options.prefix_cache.pages = PrefixCacheOptions::kAllPages;
+    Engine engine(model.runner(), engine_options);
+    for (int round = 0; round < 2; ++round) {
+      std::vector<Output> outputs(prompts.size());
+      for (size_t i = 0; i < prompts.size(); ++i) {
+        engine.submit(request_of(prompts[i], outputs[i]));
+        for (auto steps = random() % 3; steps > 0; --steps) engine.run_step();
+      }
+      engine.run_all();
+      CHECK(outputs == expected);
+    }
+    CHECK(engine.stats().prefix_hits > 50);
+    if (state_tokens > 0) CHECK(engine.stats().prefix_evictions > 20);
+    if (state_tokens > 0) CHECK(engine.stats().preemptions > 0);
   }
 }

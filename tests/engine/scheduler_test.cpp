@@ -334,3 +334,54 @@ TEST_CASE("a step at 256 running and 1000 waiting sequences is planned quickly")
   CHECK(plan.running.size() == 256);
   CHECK(microseconds < 5000);  // a hundred times the goal: only a change of complexity fails
 }
+
+TEST_CASE("a preempted sequence gives up only what nobody before it holds") {
+  SchedulerLimits limits;
+  limits.token_budget = 8;
+  limits.max_sequences = 4;
+  limits.max_outputs = 4;
+  limits.page_tokens = 4;
+  SchedulerState state;
+  for (uint64_t id = 0; id < 3; ++id) {
+    ScheduledSequence sequence;
+    sequence.id = sequence.arrival = id;
+    sequence.computed = 8;
+    sequence.target = 9;
+    sequence.pages = 2;
+    sequence.shared_pages = id == 0 ? 0 : 2;
+    state.running.push_back(sequence);
+  }
+  Plan plan;
+  plan_step(state, limits, 1, plan);
+  CHECK(plan.preempted == std::vector<int32_t>{1, 2});
+  for (ScheduledSequence& sequence : state.running) sequence.shared_pages = 0;
+  plan_step(state, limits, 1, plan);
+  CHECK(plan.preempted == std::vector<int32_t>{2});
+}
+
+TEST_CASE("pages that a waiting sequence takes over count when nobody uses them") {
+  SchedulerLimits limits;
+  limits.token_budget = 8;
+  limits.max_sequences = 4;
+  limits.max_outputs = 4;
+  limits.page_tokens = 4;
+  SchedulerState state;
+  ScheduledSequence waiting;
+  waiting.computed = 16;
+  waiting.target = 18;
+  waiting.pages = 4;
+  waiting.unused_pages = 4;
+  add_waiting(state, waiting);
+  Plan plan;
+  plan_step(state, limits, 4, plan);
+  CHECK(plan.admitted.empty());
+  plan_step(state, limits, 5, plan);
+  CHECK(plan.admitted.size() == 1);
+  CHECK(plan.admitted[0].tokens == 2);
+  CHECK(plan.admitted[0].new_pages == 1);
+  state.waiting[0].unused_pages = 0;
+  plan_step(state, limits, 1, plan);
+  CHECK(plan.admitted.size() == 1);
+  apply_plan(state, limits, plan);
+  CHECK(state.running[0].pages == 5);
+}

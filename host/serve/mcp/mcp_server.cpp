@@ -109,29 +109,34 @@ struct McpServer::Message {
 McpServer::McpServer(Endpoint endpoint, std::string version)
     : endpoint_(std::move(endpoint)), version_(std::move(version)) {}
 
-void McpServer::handle(std::string_view text, const Caller& caller, std::string_view client, Reply reply) {
+std::function<void()> McpServer::handle(std::string_view text, const Caller& caller, std::string_view client,
+                                        Reply reply) {
   OrderedJson id;
   try {
     const Message message(text);
     id = message.id;
-    if (message.is_answer) return reply({});
-    if (!message.has_id) {
-      if (message.method == "notifications/cancelled") cancel(message, client);
-      return reply({});
-    }
-    answer(message, caller, client, reply);
+    if (!message.is_answer && message.has_id) return answer(message, caller, client, reply);
+    if (message.method == "notifications/cancelled" && message.params.contains("requestId"))
+      give_up(key_of(client, message.params.at("requestId")));
+    reply({});
   } catch (const RpcError& error) {
     reply(failure(id, error.code, error.what()));
   }
+  return nullptr;
 }
 
-void McpServer::answer(const Message& message, const Caller& caller, std::string_view client,
-                       const Reply& reply) {
-  if (message.method == "initialize") return reply(success(message.id, initialize(message)));
-  if (message.method == "ping") return reply(success(message.id, OrderedJson::object()));
-  if (message.method == "tools/list") return reply(success(message.id, list_tools(caller)));
+std::function<void()> McpServer::answer(const Message& message, const Caller& caller, std::string_view client,
+                                        const Reply& reply) {
   if (message.method == "tools/call") return call_tool(message, caller, client, reply);
-  throw RpcError(kMethodNotFound, fmt::format("method: '{}' is unknown", message.method));
+  if (message.method == "initialize")
+    reply(success(message.id, initialize(message)));
+  else if (message.method == "ping")
+    reply(success(message.id, OrderedJson::object()));
+  else if (message.method == "tools/list")
+    reply(success(message.id, list_tools(caller)));
+  else
+    throw RpcError(kMethodNotFound, fmt::format("method: '{}' is unknown", message.method));
+  return nullptr;
 }
 
 OrderedJson McpServer::initialize(const Message& message) const {
@@ -159,8 +164,8 @@ OrderedJson McpServer::list_tools(const Caller& caller) {
   return {{"tools", std::move(tools)}};
 }
 
-void McpServer::call_tool(const Message& message, const Caller& caller, std::string_view client,
-                          const Reply& reply) {
+std::function<void()> McpServer::call_tool(const Message& message, const Caller& caller,
+                                           std::string_view client, const Reply& reply) {
   const auto name = message.params.find("name");
   if (name == message.params.end() || !name->is_string())
     throw RpcError(kInvalidParams, "params: 'name' must be a text");
@@ -176,50 +181,53 @@ void McpServer::call_tool(const Message& message, const Caller& caller, std::str
       throw_invalid("arguments: expected an object");
     call = tool->request(arguments == message.params.end() ? OrderedJson::object() : *arguments);
   } catch (const Error& error) {
-    return reply(success(message.id, tool_result(error.what(), true)));
+    reply(success(message.id, tool_result(error.what(), true)));
+    return nullptr;
   }
   const std::string key = key_of(client, message.id);
   // Before the call, whose answer may come before it returns, and takes it out again.
   {
     const std::lock_guard lock(running_->mutex);
-    if (!running_->give_up.emplace(key, nullptr).second)
+    if (!running_->calls.emplace(key, Call{nullptr, reply}).second)
       throw RpcError(kInvalidRequest, "id: a request with this id is under way");
   }
-  auto give_up =
+  auto give_endpoint_up =
       endpoint_(call, caller, [running = running_, key, tool, id = message.id, reply](Response response) {
         {
           const std::lock_guard lock(running->mutex);
-          running->give_up.erase(key);
+          running->calls.erase(key);
         }
         reply(success(id, tool_result(*tool, response)));
       });
   const std::lock_guard lock(running_->mutex);
-  if (const auto found = running_->give_up.find(key); found != running_->give_up.end())
-    found->second = std::move(give_up);
+  if (const auto found = running_->calls.find(key); found != running_->calls.end())
+    found->second.give_up = std::move(give_endpoint_up);
+  return [this, key] { give_up(key); };
 }
 
-void McpServer::cancel(const Message& message, std::string_view client) {
-  const auto id = message.params.find("requestId");
-  if (id == message.params.end()) return;
-  std::function<void()> give_up;
+void McpServer::give_up(const std::string& key) {
+  Call call;
   {
     const std::lock_guard lock(running_->mutex);
-    if (const auto found = running_->give_up.find(key_of(client, *id)); found != running_->give_up.end())
-      give_up = std::move(found->second);
+    const auto found = running_->calls.find(key);
+    if (found == running_->calls.end()) return;
+    call = std::move(found->second);
+    running_->calls.erase(found);
   }
-  if (give_up) give_up();
+  if (call.give_up) call.give_up();
+  call.reply({});
 }
 
 void McpServer::client_gone(std::string_view client) {
-  std::vector<std::function<void()>> gone;
+  const std::string prefix = fmt::format("{}\n", client);
+  std::vector<std::string> gone;
   {
     const std::lock_guard lock(running_->mutex);
-    const std::string prefix = fmt::format("{}\n", client);
-    for (auto at = running_->give_up.lower_bound(prefix);
-         at != running_->give_up.end() && at->first.starts_with(prefix); ++at)
-      if (at->second) gone.push_back(std::move(at->second));
+    for (auto at = running_->calls.lower_bound(prefix);
+         at != running_->calls.end() && at->first.starts_with(prefix); ++at)
+      gone.push_back(at->first);
   }
-  for (const auto& give_up : gone) give_up();
+  for (const std::string& key : gone) give_up(key);
 }
 
 }  // namespace llmhost::serve::mcp

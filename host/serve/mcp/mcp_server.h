@@ -28,22 +28,30 @@ class McpServer {
   // Calls `reply` once: with the answer as JSON text, or with an empty text when the message gets none.
   // `client` tells clients apart, whose ids of requests may be the same.
   using Reply = std::function<void(std::string)>;
-  void handle(std::string_view message, const Caller& caller, std::string_view client, Reply reply);
+  // What is returned gives a call up that is under way when it is called; it may be empty.
+  std::function<void()> handle(std::string_view message, const Caller& caller, std::string_view client,
+                               Reply reply);
 
   // Gives up the calls of a client that is gone.
   void client_gone(std::string_view client);
 
  private:
   struct Message;
+  struct Call {
+    std::function<void()> give_up;  // empty for a moment: the endpoint was not reached yet
+    Reply reply;                    // of a call that is given up there is nothing to say
+  };
   // Calls under way, so that they can be given up.
   struct Running {
     std::mutex mutex;
-    std::map<std::string, std::function<void()>, std::less<>> give_up;  // by client and id
+    std::map<std::string, Call, std::less<>> calls;  // by client and id
   };
 
-  void answer(const Message& message, const Caller& caller, std::string_view client, const Reply& reply);
-  void call_tool(const Message& message, const Caller& caller, std::string_view client, const Reply& reply);
-  void cancel(const Message& message, std::string_view client);
+  std::function<void()> answer(const Message& message, const Caller& caller, std::string_view client,
+                               const Reply& reply);
+  std::function<void()> call_tool(const Message& message, const Caller& caller, std::string_view client,
+                                  const Reply& reply);
+  void give_up(const std::string& key);
   OrderedJson initialize(const Message& message) const;
   static OrderedJson list_tools(const Caller& caller);
 

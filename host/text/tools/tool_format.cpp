@@ -73,6 +73,11 @@ void read_marks(const YAML::Node& node, ToolFormat& format) {
   format.name_prefix = string(node["name_prefix"]);
   format.name_number = flag(node["name_number"]);
   format.quote = string(node["quote"]);
+  format.array = flag(node["array"]);
+  if (node["name_key"]) format.name_key = string(node["name_key"]);
+  if (node["arguments_key"]) format.arguments_key = string(node["arguments_key"]);
+  format.fence = flag(node["fence"]);
+  format.call_head = string(node["call_head"]);
   format.separator = string(node["separator"]);
   format.skip_names = strings(node["skip_names"]);
   format.param_open = string(node["param_open"]);

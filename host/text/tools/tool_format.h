@@ -49,13 +49,17 @@ struct ToolFormat {
   std::string wrap_open, wrap_close;    // around all calls; the marks may be absent in a reply
   std::vector<std::string> call_opens;  // before one call (or one list of calls)
   std::string call_close;
-  std::string kind_mark;                // kNamed: a constant between call_open and the name, may be absent
-  std::vector<std::string> name_ends;   // kNamed, kTagged, kTree: behind the name
-  std::string id_mark;                  // kNamed: between name and name_end, before an id that is left out
-  std::string name_head_end;            // kTagged: ends further attributes behind name_end; may be empty
-  std::string name_prefix;              // cut from the front of a name
-  bool name_number = false;             // ":NUMBER" is cut from the end of a name
-  std::string quote;                    // kNamed: a string's quotation mark beside " and '
+  std::string kind_mark;               // kNamed: a constant between call_open and the name, may be absent
+  std::vector<std::string> name_ends;  // kNamed, kTagged, kTree: behind the name
+  std::string id_mark;                 // kNamed: between name and name_end, before an id that is left out
+  std::string name_head_end;           // kTagged: ends further attributes behind name_end; may be empty
+  std::string name_prefix;             // cut from the front of a name
+  bool name_number = false;            // ":NUMBER" is cut from the end of a name
+  std::string quote;                   // kNamed: a string's quotation mark beside " and '
+  bool array = false;                  // kJson: the calls are one array
+  std::string name_key = "name", arguments_key = "arguments";  // kJson: how the family writes the keys
+  bool fence = false;                                          // kNamed: the arguments stand in a code fence
+  std::string call_head;                // kChannel: what a call to {name} begins with behind the prompt
   std::string separator;                // kJson: between the objects of one call
   std::vector<std::string> skip_names;  // calls of these names are left out
   std::string param_open, key_end, head_end,

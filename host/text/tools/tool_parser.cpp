@@ -67,6 +67,7 @@ class ToolParser::Impl {
 
   State state_ = State::kContent;
   Utf8Assembler utf8_;
+  std::string suffix_;
   std::string buffer_;         // not told yet
   size_t open_ = 0;            // kBlock: bytes of the mark; content if no call stands there
   size_t tried_ = 0;           // bytes of the buffer when it was last read in vain
@@ -96,6 +97,8 @@ ToolParser::Impl::Impl(ToolFormat format, ToolParserOptions options)
     reasoning_ends_ = {format_.reasoning_close};
   }
   begin(options.prompt_tail);
+  utf8_.push(options.prefill, buffer_);
+  suffix_ = std::move(options.suffix);
 }
 
 void ToolParser::Impl::add_mark(const std::string& mark, Meaning meaning) {
@@ -135,6 +138,7 @@ std::vector<ToolDelta> ToolParser::Impl::push(std::string_view text) {
 
 std::vector<ToolDelta> ToolParser::Impl::finish() {
   utf8_.finish(buffer_);
+  buffer_ += suffix_;
   run(true);
   writer_.finish();
   return writer_.take();

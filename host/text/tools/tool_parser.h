@@ -33,6 +33,8 @@ struct ToolParserOptions {
   std::string id_seed;    // ids are a function of this and the call's index
   // The prompt's text, or its last few hundred bytes: templates begin the reply themselves (<think>).
   std::string prompt_tail;
+  // Text of the reply that the model did not write: behind the prompt, and behind the reply (ForcedCalls).
+  std::string prefill, suffix;
 };
 
 class ToolParser {

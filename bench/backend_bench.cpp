@@ -17,7 +17,6 @@
 namespace llmhost::bench {
 namespace {
 
-constexpr int32_t kPageTokens = 32;
 bool uses_cpu_clock = false;
 
 const llmh_backend& cpu_backend() {
@@ -49,6 +48,8 @@ Options parse_options(int argc, char** argv) {
   for (int i = 1; i + 1 < argc; i += 2) {
     const std::string_view key = argv[i];
     if (key == "--clock") uses_cpu_clock = std::string_view(argv[i + 1]) == "cpu";
+    if (key == "--precision" && std::string_view(argv[i + 1]) == "native")
+      options.precision = LLMH_PRECISION_NATIVE;
     if (key == "--isa") options.isa = argv[i + 1];
     if (key == "--threads") options.threads = std::atoi(argv[i + 1]);
     if (key == "--seconds") options.seconds = std::atof(argv[i + 1]);
@@ -64,6 +65,7 @@ Model::Model(const Options& options, const graph::Graph& graph, const llmh_limit
   args.struct_size = sizeof args;
   args.options = &isa;
   args.n_options = 1;
+  args.precision = options.precision;
   args.thread_pool = pool_.api();
   plugin::check(backend_->open(&args, &instance_));
   load_weights(graph);
@@ -113,8 +115,9 @@ void Model::compile(const graph::Graph& graph, const llmh_limits& limits, const 
                                state.head_dim,          state.head_dim,      0};
     llmh_state_view view{sizeof(llmh_state_view), slot, kPageTokens, LLMH_DTYPE_F16, 0, {}};
     plugin::check(backend_->state_page_bytes(instance_, &spec, view.dtype, kPageTokens, &view.page_bytes));
-    view.range = allocate(view.page_bytes * static_cast<uint64_t>(limits.max_state / kPageTokens + 1),
-                          LLMH_BUFFER_STATE);
+    const auto pages = static_cast<uint64_t>(limits.max_state / kPageTokens + 1);
+    view.range =
+        allocate(view.page_bytes * pages * static_cast<uint64_t>(limits.max_sequences), LLMH_BUFFER_STATE);
     states.push_back(view);
   }
   llmh_compile_args args{};
@@ -160,6 +163,10 @@ void Model::run(int32_t begin, int32_t n_tokens) {
   step.sequence_begin = sequence_begin;
   step.state_lengths = &state_length;
   step.page_table = pages.data();
+  run(step);
+}
+
+void Model::run(const llmh_step& step) {
   plugin::Call call;
   call.check(backend_->run(program_, &step, call.get()), "cpu", "benchmark");
 }

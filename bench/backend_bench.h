@@ -14,12 +14,13 @@
 
 namespace llmhost::bench {
 
-// What the command line says: --isa NAME --threads N --seconds S --clock wall|cpu. CPU time is for one thread
-// on a machine that others use.
+// What the command line says: --isa NAME --threads N --seconds S --clock wall|cpu --precision f32|native. CPU
+// time is for one thread on a machine that others use.
 struct Options {
   std::string isa = "auto";
   int32_t threads = 2;
   double seconds = 0.5;  // least time of one measurement
+  uint32_t precision = LLMH_PRECISION_F32;
 };
 Options parse_options(int argc, char** argv);
 
@@ -28,6 +29,8 @@ struct StateShape {
   int32_t n_kv_heads = 0;
   int32_t head_dim = 0;
 };
+
+constexpr int32_t kPageTokens = 32;
 
 class Model {
  public:
@@ -39,6 +42,9 @@ class Model {
   Model& operator=(const Model&) = delete;
 
   void run(int32_t begin, int32_t n_tokens);  // tokens [begin, begin + n_tokens) of one sequence
+  void run(const llmh_step& step);
+  const llmh_backend& backend() const { return *backend_; }
+  llmh_instance* instance() const { return instance_; }
   uint64_t weight_bytes() const { return weight_bytes_; }
 
  private:

@@ -21,7 +21,7 @@ void measure(const Options& options, llmh_dtype dtype) {
   const std::vector<llmh_tensor> inputs{graph.add_node(LLMH_OP_EMBEDDING, "e", ids)[0],
                                         graph.add_weight("w", dtype, shape)};
   graph.add_node(LLMH_OP_LINEAR, "m", inputs);
-  const llmh_limits limits{sizeof(llmh_limits), kMaxTokens, 1, 1, kMaxTokens};
+  const llmh_limits limits{sizeof(llmh_limits), kMaxTokens, 1, 1, kMaxTokens, 0, 0};
   Model model(options, graph, limits);
   const double bytes = static_cast<double>(model.weight_bytes()) - 2.0 * kDepth * 4;
   for (const int32_t tokens : {1, kMaxTokens}) {

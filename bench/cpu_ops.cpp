@@ -26,7 +26,7 @@ double seconds_of(const Options& options, int32_t tokens, int n_nodes, const Mak
                                                     graph.add_input(LLMH_INPUT_TOKEN_IDS)});
   const llmh_tensor weight = graph.add_weight("v", LLMH_DTYPE_F32, vector);
   for (int i = 0; i < n_nodes; ++i) make(emit, x, weight);
-  const llmh_limits limits{sizeof(llmh_limits), kMaxTokens, 1, 1, kMaxTokens};
+  const llmh_limits limits{sizeof(llmh_limits), kMaxTokens, 1, 1, kMaxTokens, 0, 0};
   Model model(options, graph, limits);
   return best_time(options.seconds, [&] { model.run(0, tokens); });
 }

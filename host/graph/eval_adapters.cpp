@@ -220,6 +220,8 @@ void adapt_norm(const NodeCall& call) {
   float* out = call.out_floats(adds ? 1 : 0);
   const SiteShape shape{attrs.adapter_site, LLMH_MODULE_NORM, width, width, call.row_symbol(0)};
   for_each_row(call, shape, [&](const llmh_site_delta& delta, int64_t row) {
+    if (!centres && delta.bias != nullptr)
+      call.fail(ErrorCode::kInvalidArgument, "the adapter's delta has a bias, the norm has not");
     const float* values = x.data() + row * width;
     double mean = 0;
     double square = 0;

@@ -38,13 +38,15 @@ std::vector<std::string> usable_isas() {
   return result;
 }
 
-Instance::Instance(const llmh_backend& table, std::string_view isa, int32_t n_threads) : backend(table) {
+Instance::Instance(const llmh_backend& table, std::string_view isa, int32_t n_threads, uint32_t precision)
+    : backend(table) {
   if (n_threads > 0) pool_ = std::make_unique<ThreadPool>(n_threads);
   const llmh_option option = {LLMH_STR("isa"), graph::to_str(isa)};
   llmh_open_args args{};
   args.struct_size = sizeof args;
   args.options = &option;
   args.n_options = isa.empty() ? 0 : 1;
+  args.precision = precision;
   args.thread_pool = pool_ == nullptr ? nullptr : pool_->api();
   plugin::check(backend.open(&args, &handle));
 }
@@ -91,7 +93,7 @@ StepArrays::StepArrays(const std::vector<Piece>& pieces, std::vector<int32_t> id
 Model::Model(Instance& instance, const graph::Graph& graph, const Weights& weights,
              std::vector<StateShape> states)
     : instance_(instance), graph_(graph) {
-  limits_ = {sizeof(llmh_limits), kMaxTokens, kMaxSequences, kMaxSequences, 512};
+  limits_ = {sizeof(llmh_limits), kMaxTokens, kMaxSequences, kMaxSequences, 512, kMaxAdapterRank, 0};
   weights_.resize(graph.tensor_count(), nullptr);
   for (const auto& [tensor, data] : weights) {
     const llmh_tensor_info& info = graph.tensor(tensor);

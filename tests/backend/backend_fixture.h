@@ -24,7 +24,8 @@ std::vector<std::string> usable_isas();
 class Instance {
  public:
   // An empty isa gives no option; n_threads 0 gives no pool.
-  explicit Instance(const llmh_backend& backend, std::string_view isa = {}, int32_t n_threads = 0);
+  explicit Instance(const llmh_backend& backend, std::string_view isa = {}, int32_t n_threads = 0,
+                    uint32_t precision = LLMH_PRECISION_F32);
   ~Instance();
   Instance(const Instance&) = delete;
   Instance& operator=(const Instance&) = delete;
@@ -56,6 +57,7 @@ struct StateShape {
 constexpr int32_t kPagesPerSequence = 16;
 constexpr int32_t kMaxSequences = 4;
 constexpr int32_t kMaxTokens = 600;
+constexpr int32_t kMaxAdapterRank = 64;
 
 // Step arrays for some pieces; sequence s of the test owns pages s * kPagesPerSequence and on, in descending
 // order.

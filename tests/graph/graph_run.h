@@ -114,6 +114,11 @@ class Run {
     pointers_[static_cast<size_t>(tensor)] = memory_[static_cast<size_t>(tensor)].data();
     return *this;
   }
+  Run& segments(const std::vector<llmh_adapter_segment>& list) {  // which must outlive the run
+    step_.adapter_segments = list.data();
+    step_.n_adapter_segments = static_cast<int32_t>(list.size());
+    return *this;
+  }
   Run& bind(SlotState& state) {
     states_.push_back(&state.view);
     state_data_.push_back(state.pages.data());

@@ -12,7 +12,7 @@ namespace {
 using test::kTokens;
 using test::placeholder;
 
-const llmh_limits kLimits = {sizeof(llmh_limits), 16, 4, 4, 64};
+const llmh_limits kLimits = {sizeof(llmh_limits), 16, 4, 4, 64, 0, 0};
 
 Graph random_graph(std::mt19937& random, size_t n_nodes) {
   Graph graph;

@@ -133,7 +133,7 @@ class Engine {
  private:
   const llmh_backend& backend_;
   const Tiny& model_;
-  llmh_limits limits_{sizeof(llmh_limits), 16, 2, 2, 64};
+  llmh_limits limits_{sizeof(llmh_limits), 16, 2, 2, 64, 0, 0};
   llmh_instance* instance_ = nullptr;
   llmh_buffer* arena_ = nullptr;
   llmh_buffer* state_ = nullptr;
@@ -172,7 +172,7 @@ TEST_CASE("a backend with one op of its own runs it, and the rest in the evaluat
 
 TEST_CASE("structs of an older side are read as far as they go, the rest is 0") {
   // What lies behind a shorter struct is somebody else's.
-  llmh_limits limits{offsetof(llmh_limits, max_outputs), 16, 2, -1, -1};
+  llmh_limits limits{offsetof(llmh_limits, max_outputs), 16, 2, -1, -1, -1, -1};
   const llmh_limits copy = llmh::copy_struct(limits);
   CHECK(copy.max_tokens == 16);
   CHECK(copy.max_sequences == 2);
@@ -181,7 +181,7 @@ TEST_CASE("structs of an older side are read as far as they go, the rest is 0") 
   CHECK(LLMH_HAS(&copy, max_sequences));
   CHECK_FALSE(LLMH_HAS(&copy, max_outputs));
 
-  llmh_norm_attrs attrs{sizeof attrs, 0.5F, 1.0F};
+  llmh_norm_attrs attrs{sizeof attrs, 0.5F, 1.0F, 0};
   llmh_node node{};
   node.struct_size = sizeof node;
   CHECK(llmh::node_attrs<llmh_norm_attrs>(node).eps == 0.0F);

@@ -6,6 +6,7 @@
 #include <memory>
 #include <string>
 
+#include "adapter.h"
 #include "llmhost/plugin.hpp"
 #include "llmhost/weight_layout.h"
 #include "ops/state.h"
@@ -204,7 +205,27 @@ constexpr llmh_weight_layout kWeightLayout = {.struct_size = sizeof(llmh_weight_
                                               .bytes = layout_bytes,
                                               .adopt = adopt_weight};
 
+llmh_status* adapter_bytes(llmh_instance* instance, const llmh_site_delta* const* deltas, uint32_t n_deltas,
+                           uint64_t* out) noexcept {
+  return llmh::guard([&] { *out = adapter_memory_bytes(*instance, deltas, n_deltas); });
+}
+
+llmh_status* prepare_adapter(llmh_instance* instance, const llmh_site_delta* const* deltas, uint32_t n_deltas,
+                             llmh_adapter** out) noexcept {
+  return llmh::guard([&] { *out = make_adapter(*instance, deltas, n_deltas); });
+}
+
+void release_adapter(llmh_instance*, llmh_adapter* adapter) noexcept {
+  free_adapter(adapter);
+}
+
+constexpr llmh_adapters kAdapters = {.struct_size = sizeof(llmh_adapters),
+                                     .adapter_bytes = adapter_bytes,
+                                     .prepare_adapter = prepare_adapter,
+                                     .release_adapter = release_adapter};
+
 const void* get_extension(llmh_str id) noexcept {
+  if (llmh::view(id) == LLMH_ADAPTERS_EXTENSION) return &kAdapters;
   return llmh::view(id) == LLMH_WEIGHT_LAYOUT_EXTENSION ? &kWeightLayout : nullptr;
 }
 
@@ -248,7 +269,7 @@ void release_program(llmh_instance*, llmh_program* program) noexcept {
 }
 
 int32_t run(llmh_program* program, const llmh_step* step, llmh_call* call) noexcept {
-  return llmh::guard_code(call, [&] { run_program(*program, *step, call); });
+  return llmh::guard_code(call, [&] { run_program(*program, llmh::copy_struct(*step), call); });
 }
 
 constexpr llmh_backend kBackend = {

@@ -54,6 +54,7 @@ Kernels kernels_for_chosen_target() {
   k.decode = decode_kernels();
   k.linear = linear_kernels();
   k.dense = dense_kernels();
+  k.low_rank = low_rank_kernels();
   k.attention = attention_kernels();
   k.state = state_kernels();
   k.norm = norm_kernels();

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <string>
 
+#include "ops/sites.h"
 #include "ops/state.h"
 
 namespace llmhost::cpu {
@@ -131,13 +132,15 @@ bool supports_node(const llmh_graph& graph, uint32_t node) {
 
 uint64_t program_scratch_bytes(const llmh_instance& instance, const llmh_graph& graph,
                                const llmh_limits& limits) {
-  const ScratchNeed need = graph_scratch(graph, limits);
+  const ScratchNeed need = graph_scratch(graph, llmh::copy_struct(limits));
   return need.per_thread * static_cast<uint64_t>(instance.n_threads) + need.shared;
 }
 
 void compile_program(const llmh_instance& instance, const llmh_compile_args& args, llmh_program& program) {
   program.instance = &instance;
+  constexpr size_t kCheckedAdapters = 1024;
   program.limits = llmh::copy_struct(*args.limits);
+  program.checked_adapters.assign(kCheckedAdapters, 0);
   for (uint32_t i = 0; i < args.n_states; ++i) program.states.push_back(state_slot(*args.states[i]));
   for (uint32_t i = 0; i < args.graph->n_nodes; ++i)
     program.calls.push_back(make_call(instance, args, program.states, i));
@@ -148,13 +151,14 @@ void compile_program(const llmh_instance& instance, const llmh_compile_args& arg
     throw llmh::Error(LLMH_INVALID_ARGUMENT, "[cpu] scratch of " + std::to_string(args.scratch.bytes) +
                                                  " bytes; scratch_bytes asked for " + std::to_string(needed));
   program.scratch = args.scratch.buffer->data + args.scratch.offset;
-  program.scratch_need = graph_scratch(*args.graph, *args.limits);
+  program.scratch_need = graph_scratch(*args.graph, program.limits);
 }
 
-void run_program(const llmh_program& program, const llmh_step& step, const llmh_call* call) {
+void run_program(llmh_program& program, const llmh_step& step, const llmh_call* call) {
   check_limit("tokens", step.n_tokens, program.limits.max_tokens);
   check_limit("sequences", step.n_sequences, program.limits.max_sequences);
   check_limit("output rows", step.n_outputs, program.limits.max_outputs);
+  check_segments(step, program.limits, program.calls, program.checked_adapters);
   const RunContext context(*program.instance, step, program.scratch, program.scratch_need);
   for (const Region& region : program.regions) {
     if (llmh::is_cancelled(call)) throw llmh::Error(LLMH_CANCELLED, "[cpu] cancelled");

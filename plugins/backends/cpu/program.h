@@ -14,6 +14,7 @@ struct llmh_program {
   llmh_limits limits{};
   uint8_t* scratch = nullptr;
   llmhost::cpu::ScratchNeed scratch_need;
+  std::vector<uint64_t> checked_adapters;  // that fit the calls; by id, the newest of each place
 };
 
 namespace llmhost::cpu {
@@ -28,6 +29,6 @@ uint64_t program_scratch_bytes(const llmh_instance& instance, const llmh_graph& 
 void compile_program(const llmh_instance& instance, const llmh_compile_args& args, llmh_program& program);
 
 // Throws llmh::Error; LLMH_CANCELLED when the call asks for it.
-void run_program(const llmh_program& program, const llmh_step& step, const llmh_call* call);
+void run_program(llmh_program& program, const llmh_step& step, const llmh_call* call);
 
 }  // namespace llmhost::cpu

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "ops/sites.h"
+
 namespace llmhost::cpu {
 namespace {
 
@@ -106,21 +108,37 @@ void run_window(const RunContext& context, const Region& region, const Window& w
   const RunContext part = context.through(window);
   for (const Call* call : region.rows) call->entry->run(part, *call);
   if (region.rounded.is_needed()) region.rounded.round(part);
+  if (region.has_sites && part.step.n_adapter_segments > 0) shrink(part, region.products);
 }
 
 void run_rows(const RunContext& context, const Region& region) {
   const int64_t n = context.units(region.row_symbol);
   const int64_t each = std::max<int64_t>(region.row_elements, 1);
   const int64_t block = std::max<int64_t>(1, kWindowElements / each);
-  context.parallel_ranges(n, kGrain / each + 1, [&](int64_t begin, int64_t end, int32_t thread) {
+  // With adapters a row is more work than its elements are.
+  const int64_t grain = region.has_sites && context.step.n_adapter_segments > 0 ? 1 : kGrain / each + 1;
+  context.parallel_ranges(n, grain, [&](int64_t begin, int64_t end, int32_t thread) {
     for (int64_t row = begin; row < end; row += block)
       run_window(context, region, {region.row_symbol, row, std::min(block, end - row), thread});
   });
 }
 
+// One u after the other, behind the rounded input.
+void place_sites(Region& region, std::vector<Call>& calls, const llmh_limits& limits) {
+  uint64_t place = region.rounded.reserved_bytes();
+  for (const Call* product : region.products) {
+    if (product->site.number == 0) continue;
+    Site& site = calls[static_cast<size_t>(product - calls.data())].site;
+    site.stride = low_rank_stride(limits);
+    site.scratch = place;
+    place += low_rank_bytes(region.rounded.most_rows(), limits);
+    region.has_sites = true;
+  }
+}
+
 }  // namespace
 
-std::vector<Region> make_regions(const std::vector<Call>& calls, const llmh_limits& limits) {
+std::vector<Region> make_regions(std::vector<Call>& calls, const llmh_limits& limits) {
   std::vector<Region> regions;
   for (size_t i = 0; i < calls.size(); ++i) {
     const Call& call = calls[i];
@@ -153,13 +171,15 @@ std::vector<Region> make_regions(const std::vector<Call>& calls, const llmh_limi
     region.rounded = RoundedInput(x, most_rows, region.products);
     region.row_symbol = x.row_symbol;
     region.row_elements = std::max(region.row_elements, elements_of_unit(x));
+    place_sites(region, calls, limits);
   }
   return regions;
 }
 
 void run_region(const RunContext& context, const Region& region) {
   if (region.single != nullptr) return region.single->entry->run(context, *region.single);
-  if (!region.rows.empty() || region.rounded.is_needed()) run_rows(context, region);
+  const bool shrinks = region.has_sites && context.step.n_adapter_segments > 0;
+  if (!region.rows.empty() || region.rounded.is_needed() || shrinks) run_rows(context, region);
   if (!region.products.empty())
     region.products[0]->entry->run_products(context, region.products, region.rounded);
 }

@@ -16,11 +16,12 @@ struct Region {
   int64_t row_elements = 0;  // that a unit of the symbol has in all of them
   RoundedInput rounded;
   std::vector<const Call*> products;
+  bool has_sites = false;  // among the products
   const Call* single = nullptr;
 };
 
-// `calls` must stay where they are.
-std::vector<Region> make_regions(const std::vector<Call>& calls, const llmh_limits& limits);
+// `calls` must stay where they are; their sites get their places in the scratch.
+std::vector<Region> make_regions(std::vector<Call>& calls, const llmh_limits& limits);
 
 void run_region(const RunContext& context, const Region& region);
 

@@ -60,6 +60,35 @@ struct DenseKernels {
   void (*round_bf16)(const float* x, int64_t n, uint16_t* out);
 };
 
+// What an adapter adds to rows of y that hold x W^T + bias (or x W'^T, then bias is null):
+//     y[n] = g[n] (y[n] - bias[n] + scale (sum over k of u[k] B[n, k] + b_bias[n])) + (new_bias or bias)[n]
+// with k ascending in one accumulator; without row_scale and new_bias the bias stays in y. The same row gives
+// the same numbers whatever the others are, and however columns are cut into units.
+enum { kLowRankColumns = 16 };
+struct LowRankTile {
+  const uint8_t* b;        // units of 16 columns, one after another: [rank][16], the last one padded
+  const float* u;          // rows of [rank]
+  float* y;                // the first of the columns
+  const int32_t* rows;     // null or [n_rows], of u and of y
+  const float* b_bias;     // null or [columns], as all that follow
+  const float* row_scale;  // g
+  const float* bias;       // that y holds; with new_bias it is taken out again
+  const float* new_bias;
+  int64_t u_stride;
+  int64_t y_stride;
+  int64_t n_rows;
+  int64_t columns;
+  int64_t rank;
+  float scale;
+};
+
+struct LowRankKernels {
+  // B of the type named.
+  void (*f32)(const LowRankTile& tile);
+  void (*f16)(const LowRankTile& tile);
+  void (*bf16)(const LowRankTile& tile);
+};
+
 struct NormKernels {
   // x / sqrt(mean(x^2) + eps) * (w + offset); w may be null.
   void (*rms)(const float* x, const float* w, float eps, float offset, int64_t n, float* y);
@@ -94,6 +123,7 @@ struct Kernels {
   DecodeKernels decode;
   LinearKernels linear;
   DenseKernels dense;
+  LowRankKernels low_rank;
   AttentionKernels attention;
   StateKernels state;
   NormKernels norm;
@@ -106,6 +136,7 @@ struct Kernels {
 DecodeKernels decode_kernels();
 LinearKernels linear_kernels();
 DenseKernels dense_kernels();
+LowRankKernels low_rank_kernels();
 AttentionKernels attention_kernels();
 StateKernels state_kernels();
 NormKernels norm_kernels();

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "ops/product.h"
+#include "ops/sites.h"
 
 namespace llmhost::cpu {
 namespace {
@@ -44,13 +45,41 @@ void run_products(const RunContext& context, std::span<const Call* const> calls,
       const int64_t count = Product::units_of(call->inputs[1]);
       const int64_t begin = std::max<int64_t>(item * piece - first, 0);
       const int64_t end = std::min((item + 1) * piece - first, count);
-      if (begin < end)
+      if (begin < end) {
         Product(context, call->inputs[1], 0, context.floats(call->inputs[0]), rounded, call->form,
                 linear_rows(context, *call))
             .run(begin, end, context.thread_scratch(thread));
+        if (has_changes(context, *call))
+          expand(context, *call, begin * kPackedRows,
+                 std::min(end * kPackedRows, call->inputs[1].dims[0].size));
+      }
       first += count;
     }
   });
+}
+
+// Of LORA_LINEAR: rows of tokens or outputs, so that an adapter is found by them.
+bool supports_site(const NodeView& view) {
+  if (!supports_linear(view) || view.input(0).rank != 2) return false;
+  const llmh_dim& rows = view.input(0).dims[0];
+  const bool is_row = rows.symbol == LLMH_DIM_TOKENS || rows.symbol == LLMH_DIM_OUTPUTS;
+  return is_row && rows.size == 1 && llmh::node_attrs<llmh_site_attrs>(*view.node).adapter_site > 0;
+}
+
+// Every product of the input that is a site has a u of its own.
+ScratchNeed site_scratch(const NodeView& view, const llmh_limits& limits) {
+  ScratchNeed need = linear_scratch(view, limits);
+  uint64_t n_sites = 0;
+  for (uint32_t i = 0; i < view.graph->n_nodes; ++i) {
+    const llmh_node& node = *view.graph->nodes[i];
+    if (node.op == LLMH_OP_LORA_LINEAR && node.inputs[0] == view.node->inputs[0]) ++n_sites;
+  }
+  need.shared += n_sites * low_rank_bytes(largest_rows(dims_of(view.input(0)), limits), limits);
+  return need;
+}
+
+void prepare_site(Call& call) {
+  call.site.number = llmh::node_attrs<llmh_site_attrs>(*call.node).adapter_site;
 }
 
 // A matrix [N, K] of any stored type: then it is a linear layer without a bias.
@@ -137,6 +166,12 @@ constexpr OpEntry kEntries[] = {
     {.op = LLMH_OP_LINEAR,
      .supports = supports_linear,
      .scratch = linear_scratch,
+     .is_product = is_always_product,
+     .run_products = run_products},
+    {.op = LLMH_OP_LORA_LINEAR,
+     .supports = supports_site,
+     .scratch = site_scratch,
+     .prepare = prepare_site,
      .is_product = is_always_product,
      .run_products = run_products},
     {.op = LLMH_OP_MATMUL,

@@ -1,11 +1,41 @@
 // Ops over the last dimension: norms, softmax, reductions.
 #include "ops/op.h"
+#include "ops/sites.h"
 
 namespace llmhost::cpu {
 namespace {
 
 bool supports_rows(const NodeView& view) {
   return all_f32(view) && view.node->n_inputs >= 1 && view.input(0).rank >= 1;
+}
+
+// A site's rows are those of tokens or outputs.
+bool supports_norm(const NodeView& view) {
+  if (!supports_rows(view)) return false;
+  const int32_t site = llmh::node_attrs<llmh_norm_attrs>(*view.node).adapter_site;
+  if (site == 0) return true;
+  const llmh_tensor_info& x = view.input(0);
+  const bool is_row = x.dims[0].symbol == LLMH_DIM_TOKENS || x.dims[0].symbol == LLMH_DIM_OUTPUTS;
+  return site > 0 && x.rank == 2 && is_row && x.dims[0].size == 1;
+}
+
+void prepare_site(Call& call) {
+  call.site.number = llmh::node_attrs<llmh_norm_attrs>(*call.node).adapter_site;
+}
+
+// body(weight, bias, row) for each row that the context shows whose adapter has either of its own.
+template <typename Body>
+void for_own_rows(const RunContext& context, const Call& call, const float* w, const float* b,
+                  const Body& body) {
+  if (!has_changes(context, call)) return;
+  const int32_t symbol = call.inputs[0].row_symbol;
+  const int64_t first = context.window().symbol == symbol ? context.window().begin : 0;
+  for_each_change(context, call.site.number, symbol,
+                  [&](const SiteDelta& delta, std::span<const int32_t> rows) {
+                    const auto* own = reinterpret_cast<const float*>(delta.weight);
+                    for (const int32_t row : rows)
+                      body(own != nullptr ? own : w, delta.bias != nullptr ? delta.bias : b, row - first);
+                  });
 }
 
 // Calls body(row) for every row, on several threads when there is enough work.
@@ -27,6 +57,9 @@ void run_rms_norm(const RunContext& context, const Call& call) {
   for_rows(context, shape, [&](int64_t row) {
     context.kernels.norm.rms(x + row * n, w, attrs.eps, attrs.weight_offset, n, y + row * n);
   });
+  for_own_rows(context, call, w, nullptr, [&](const float* own, const float*, int64_t row) {
+    context.kernels.norm.rms(x + row * n, own, attrs.eps, attrs.weight_offset, n, y + row * n);
+  });
 }
 
 void run_add_rms_norm(const RunContext& context, const Call& call) {
@@ -43,10 +76,13 @@ void run_add_rms_norm(const RunContext& context, const Call& call) {
     context.kernels.elementwise.binary(BinaryOp::kAdd, a + at, 1, b + at, 1, n, sum + at);
     context.kernels.norm.rms(sum + at, w, attrs.eps, attrs.weight_offset, n, y + at);
   });
+  for_own_rows(context, call, w, nullptr, [&](const float* own, const float*, int64_t row) {
+    context.kernels.norm.rms(sum + row * n, own, attrs.eps, attrs.weight_offset, n, y + row * n);
+  });
 }
 
 bool supports_add_rms_norm(const NodeView& view) {
-  if (!supports_rows(view) || view.node->n_inputs < 2 || view.node->n_outputs != 2) return false;
+  if (!supports_norm(view) || view.node->n_inputs < 2 || view.node->n_outputs != 2) return false;
   const llmh_tensor_info& a = view.input(0);
   const llmh_tensor_info& b = view.input(1);
   if (a.rank != b.rank) return false;
@@ -65,6 +101,9 @@ void run_layer_norm(const RunContext& context, const Call& call) {
   float* y = context.out(call.outputs[0]);
   for_rows(context, shape, [&](int64_t row) {
     context.kernels.norm.layer(x + row * n, w, b, attrs.eps, attrs.weight_offset, n, y + row * n);
+  });
+  for_own_rows(context, call, w, b, [&](const float* weight, const float* bias, int64_t row) {
+    context.kernels.norm.layer(x + row * n, weight, bias, attrs.eps, attrs.weight_offset, n, y + row * n);
   });
 }
 
@@ -91,12 +130,21 @@ void run_reduce(const RunContext& context, const Call& call) {
 }
 
 constexpr OpEntry kEntries[] = {
-    {.op = LLMH_OP_RMS_NORM, .supports = supports_rows, .run = run_rms_norm, .is_row_wise = true},
+    {.op = LLMH_OP_RMS_NORM,
+     .supports = supports_norm,
+     .run = run_rms_norm,
+     .prepare = prepare_site,
+     .is_row_wise = true},
     {.op = LLMH_OP_ADD_RMS_NORM,
      .supports = supports_add_rms_norm,
      .run = run_add_rms_norm,
+     .prepare = prepare_site,
      .is_row_wise = true},
-    {.op = LLMH_OP_LAYER_NORM, .supports = supports_rows, .run = run_layer_norm, .is_row_wise = true},
+    {.op = LLMH_OP_LAYER_NORM,
+     .supports = supports_norm,
+     .run = run_layer_norm,
+     .prepare = prepare_site,
+     .is_row_wise = true},
     {.op = LLMH_OP_SOFTMAX, .supports = supports_rows, .run = run_softmax, .is_row_wise = true},
     {.op = LLMH_OP_REDUCE, .supports = supports_reduce, .run = run_reduce, .is_row_wise = true},
 };

@@ -86,13 +86,21 @@ class RoundedInput;
 // How the kernel of a product reads its input.
 enum class Form { kF32, kInt8, kBf16 };
 
+// Of a node that adapters may change.
+struct Site {
+  int32_t number = 0;    // 0: none
+  int64_t stride = 0;    // of a product's u: floats a row
+  uint64_t scratch = 0;  // where u lies in the shared scratch
+};
+
 struct Call {
   const OpEntry* entry = nullptr;
   const llmh_node* node = nullptr;
   std::vector<Operand> inputs;
   std::vector<Operand> outputs;
   const StateSlot* state = nullptr;
-  Form form = Form::kF32;       // of a product
+  Form form = Form::kF32;  // of a product
+  Site site;
   std::vector<float> prepared;  // the op's own, filled by prepare
 };
 

@@ -21,6 +21,7 @@ class RoundedInput {
   static uint64_t most_bytes(int64_t rows, int64_t depth);
 
   uint64_t reserved_bytes() const { return most_bytes(most_rows_, depth_); }
+  int64_t most_rows() const { return most_rows_; }
   bool is_needed() const { return has_int8_ || has_bf16_; }
   const Operand& source() const { return x_; }
   // Rounds the rows that the context shows. [worker] in a window

@@ -4,7 +4,7 @@
 #include <string>
 
 #include "kernels/half.h"
-#include "ops/op.h"
+#include "ops/sites.h"
 
 namespace llmhost::cpu {
 namespace {
@@ -46,6 +46,76 @@ void run_gather(const RunContext& context, const Call& call) {
         decode(row, width, reinterpret_cast<float*>(y) + i * width);
     }
   });
+}
+
+bool supports_site(const NodeView& view) {
+  if (!supports_gather(view) || view.output(0).dtype != LLMH_DTYPE_F32 || view.input(0).rank != 2)
+    return false;
+  const llmh_tensor_info& ids = view.input(1);
+  return ids.rank == 1 && ids.dims[0].symbol == LLMH_DIM_TOKENS && ids.dims[0].size == 1 &&
+         llmh::node_attrs<llmh_site_attrs>(*view.node).adapter_site > 0;
+}
+
+void prepare_site(Call& call) {
+  call.site.number = llmh::node_attrs<llmh_site_attrs>(*call.node).adapter_site;
+}
+
+// A column of A as f32.
+ScratchNeed site_scratch(const NodeView&, const llmh_limits& limits) {
+  return {.per_thread = low_rank_bytes(1, limits)};
+}
+
+// Row `row` of a matrix of a SiteDelta.
+void load_row(const RunContext& context, llmh_dtype dtype, const uint8_t* matrix, int64_t row, int64_t width,
+              float* out) {
+  if (dtype == LLMH_DTYPE_F32)
+    std::memcpy(out, matrix + row * width * 4, static_cast<size_t>(width) * sizeof(float));
+  else
+    context.kernels.decode.by_dtype[dtype](matrix + row * width * 2, width, out);
+}
+
+// One row of E' or E, and the low-rank change on top.
+void adapt_row(const RunContext& context, const SiteDelta& delta, int64_t id, float* u, float* y) {
+  const int64_t width = delta.out_features;
+  if (delta.weight != nullptr) load_row(context, delta.weight_dtype, delta.weight, id, width, y);
+  if (delta.rank == 0) return;
+  load_row(context, delta.a_dtype, delta.a, id, delta.rank, u);
+  const LowRankKernels& kernels = context.kernels.low_rank;
+  const auto run = delta.b_dtype == LLMH_DTYPE_F32   ? kernels.f32
+                   : delta.b_dtype == LLMH_DTYPE_F16 ? kernels.f16
+                                                     : kernels.bf16;
+  run({.b = delta.b,
+       .u = u,
+       .y = y,
+       .rows = nullptr,
+       .b_bias = nullptr,
+       .row_scale = nullptr,
+       .bias = nullptr,
+       .new_bias = nullptr,
+       .u_stride = delta.rank,
+       .y_stride = width,
+       .n_rows = 1,
+       .columns = width,
+       .rank = delta.rank,
+       .scale = delta.scale});
+}
+
+void run_site(const RunContext& context, const Call& call) {
+  run_gather(context, call);  // has seen that all ids are rows of the table
+  if (!has_changes(context, call)) return;
+  const int32_t* ids = context.ints(call.inputs[1]);
+  float* y = context.out(call.outputs[0]);
+  for_each_change(
+      context, call.site.number, LLMH_DIM_TOKENS, [&](const SiteDelta& delta, std::span<const int32_t> rows) {
+        const int64_t work = delta.out_features * (delta.rank + 1);
+        context.parallel_ranges(static_cast<int64_t>(rows.size()), kGrain / work + 1,
+                                [&](int64_t begin, int64_t end, int32_t thread) {
+                                  for (const int32_t row : rows.subspan(static_cast<size_t>(begin),
+                                                                        static_cast<size_t>(end - begin)))
+                                    adapt_row(context, delta, ids[row], context.thread_scratch(thread),
+                                              y + row * delta.out_features);
+                                });
+      });
 }
 
 double load_number(llmh_dtype dtype, const uint8_t* p) {
@@ -148,6 +218,7 @@ void run_cast(const RunContext& context, const Call& call) {
 
 constexpr OpEntry kEntries[] = {
     {LLMH_OP_EMBEDDING, supports_gather, run_gather},
+    {LLMH_OP_LORA_EMBEDDING, supports_site, run_site, site_scratch, prepare_site},
     {LLMH_OP_GATHER, supports_gather, run_gather},
     {LLMH_OP_CAST, supports_cast, run_cast},
 };

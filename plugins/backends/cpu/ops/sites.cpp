@@ -1,0 +1,192 @@
+#include "ops/sites.h"
+
+#include <string>
+
+namespace llmhost::cpu {
+namespace {
+
+using Multiply = void (*)(const LinearTile& tile);
+
+Multiply multiply_of(const RunContext& context, llmh_dtype dtype) {
+  const DenseKernels& dense = context.kernels.dense;
+  if (dtype == LLMH_DTYPE_F32) return dense.f32;
+  return dtype == LLMH_DTYPE_F16 ? dense.f16 : dense.bf16;
+}
+
+int64_t element_bytes(llmh_dtype dtype) {
+  return dtype == LLMH_DTYPE_F32 ? 4 : 2;
+}
+
+// Row 0 of the step, whatever the context shows.
+const float* first_row(const RunContext& context, const Operand& x) {
+  const int64_t depth = x.dims[1].size;
+  return context.floats(x) - (context.window().symbol == x.row_symbol ? context.window().begin * depth : 0);
+}
+
+float* low_rank_rows(const RunContext& context, const Call& call) {
+  return reinterpret_cast<float*>(context.shared_scratch() + call.site.scratch);
+}
+
+void shrink_rows(const RunContext& context, const Call& call, const SiteDelta& delta,
+                 std::span<const int32_t> rows) {
+  if (delta.rank == 0) return;
+  const int64_t depth = delta.in_features;
+  multiply_of(context, delta.a_dtype)({.x = first_row(context, call.inputs[0]),
+                                       .w = delta.a,
+                                       .bias = nullptr,
+                                       .y = low_rank_rows(context, call),
+                                       .x_rows = rows.data(),
+                                       .y_rows = rows.data(),
+                                       .x_stride = depth,
+                                       .w_stride = depth,
+                                       .y_stride = call.site.stride,
+                                       .tokens = static_cast<int64_t>(rows.size()),
+                                       .rows = delta.rank,
+                                       .depth = depth});
+}
+
+// Columns [begin, end) of the rows' products with the adapter's own weight, without a bias.
+void multiply_own(const RunContext& context, const Call& call, const SiteDelta& delta,
+                  std::span<const int32_t> rows, int64_t begin, int64_t end) {
+  const int64_t depth = delta.in_features;
+  multiply_of(context,
+              delta.weight_dtype)({.x = first_row(context, call.inputs[0]),
+                                   .w = delta.weight + begin * depth * element_bytes(delta.weight_dtype),
+                                   .bias = nullptr,
+                                   .y = context.out(call.outputs[0]) + begin,
+                                   .x_rows = rows.data(),
+                                   .y_rows = rows.data(),
+                                   .x_stride = depth,
+                                   .w_stride = depth,
+                                   .y_stride = delta.out_features,
+                                   .tokens = static_cast<int64_t>(rows.size()),
+                                   .rows = end - begin,
+                                   .depth = depth});
+}
+
+void expand_rows(const RunContext& context, const Call& call, const SiteDelta& delta,
+                 std::span<const int32_t> rows, int64_t begin, int64_t end) {
+  const float* bias = context.floats_or_null(call, 2);
+  const auto from_begin = [begin](const float* values) {
+    return values == nullptr ? nullptr : values + begin;
+  };
+  LowRankTile tile{.b = delta.b + begin * delta.rank * element_bytes(delta.b_dtype),
+                   .u = low_rank_rows(context, call),
+                   .y = context.out(call.outputs[0]) + begin,
+                   .rows = rows.data(),
+                   .b_bias = from_begin(delta.b_bias),
+                   .row_scale = from_begin(delta.row_scale),
+                   .bias = from_begin(bias),
+                   .new_bias = from_begin(delta.bias),
+                   .u_stride = call.site.stride,
+                   .y_stride = delta.out_features,
+                   .n_rows = static_cast<int64_t>(rows.size()),
+                   .columns = end - begin,
+                   .rank = delta.rank,
+                   .scale = delta.scale};
+  if (delta.weight != nullptr) {
+    multiply_own(context, call, delta, rows, begin, end);
+    if (tile.new_bias == nullptr) tile.new_bias = tile.bias;
+    tile.bias = nullptr;
+  }
+  const LowRankKernels& kernels = context.kernels.low_rank;
+  const auto run = delta.b_dtype == LLMH_DTYPE_F32   ? kernels.f32
+                   : delta.b_dtype == LLMH_DTYPE_F16 ? kernels.f16
+                                                     : kernels.bf16;
+  run(tile);
+}
+
+// --- Checks
+
+void check_rows(const int32_t* rows, int32_t n, int32_t most) {
+  int32_t previous = -1;
+  for (int32_t i = 0; i < n; ++i) {
+    if (rows[i] <= previous || rows[i] >= most)
+      throw llmh::Error(LLMH_OUT_OF_RANGE,
+                        "[cpu] the rows of an adapter are not ascending and below " + std::to_string(most));
+    previous = rows[i];
+  }
+}
+
+struct SiteShape {
+  int32_t kind;
+  int64_t in_features;
+  int64_t out_features;
+};
+
+SiteShape shape_of(const Call& call) {
+  switch (call.node->op) {
+    case LLMH_OP_LORA_LINEAR:
+      return {LLMH_MODULE_LINEAR, call.inputs[1].dims[1].size, call.inputs[1].dims[0].size};
+    case LLMH_OP_LORA_EMBEDDING:
+      return {LLMH_MODULE_EMBEDDING, call.inputs[0].dims[0].size, call.inputs[0].dims[1].size};
+    default: {
+      const int64_t width = call.inputs[0].dims[1].size;
+      return {LLMH_MODULE_NORM, width, width};
+    }
+  }
+}
+
+bool takes_bias(llmh_op op) {
+  return op != LLMH_OP_RMS_NORM && op != LLMH_OP_ADD_RMS_NORM;
+}
+
+void check_fit(const llmh_adapter& adapter, std::span<const Call> calls) {
+  for (const Call& call : calls) {
+    if (call.site.number == 0) continue;
+    const SiteDelta* delta = adapter.find(call.site.number);
+    if (delta == nullptr) continue;
+    if (delta->bias != nullptr && !takes_bias(call.node->op))
+      throw llmh::Error(LLMH_INVALID_ARGUMENT, "[cpu] an adapter's change for '" +
+                                                   std::string(llmh::view(call.node->path)) +
+                                                   "' has a bias, the norm has not");
+    const SiteShape shape = shape_of(call);
+    if (delta->kind != shape.kind || delta->in_features != shape.in_features ||
+        delta->out_features != shape.out_features)
+      throw llmh::Error(LLMH_INVALID_ARGUMENT,
+                        "[cpu] an adapter's change for '" + std::string(llmh::view(call.node->path)) +
+                            "' is of kind " + std::to_string(delta->kind) + " for " +
+                            std::to_string(delta->in_features) + " to " +
+                            std::to_string(delta->out_features) + " features; the module is of kind " +
+                            std::to_string(shape.kind) + " with " + std::to_string(shape.in_features) +
+                            " to " + std::to_string(shape.out_features));
+  }
+}
+
+}  // namespace
+
+void shrink(const RunContext& context, std::span<const Call* const> products) {
+  for (const Call* call : products)
+    if (call->site.number != 0)
+      for_each_change(context, call->site.number, call->inputs[0].row_symbol,
+                      [&](const SiteDelta& delta, std::span<const int32_t> rows) {
+                        shrink_rows(context, *call, delta, rows);
+                      });
+}
+
+void expand(const RunContext& context, const Call& call, int64_t begin, int64_t end) {
+  for_each_change(context, call.site.number, call.inputs[0].row_symbol,
+                  [&](const SiteDelta& delta, std::span<const int32_t> rows) {
+                    expand_rows(context, call, delta, rows, begin, end);
+                  });
+}
+
+void check_segments(const llmh_step& step, const llmh_limits& limits, std::span<const Call> calls,
+                    std::span<uint64_t> checked) {
+  for (int32_t i = 0; i < step.n_adapter_segments; ++i) {
+    const llmh_adapter_segment& segment = step.adapter_segments[i];
+    const llmh_adapter& adapter = *segment.adapter;
+    check_rows(segment.token_rows, segment.n_token_rows, step.n_tokens);
+    check_rows(segment.output_rows, segment.n_output_rows, step.n_outputs);
+    uint64_t& known = checked[adapter.id % checked.size()];
+    if (known == adapter.id) continue;
+    if (adapter.max_rank > limits.max_adapter_rank || limits.max_adapter_rank < 1)
+      throw llmh::Error(LLMH_OUT_OF_RANGE, "[cpu] an adapter of rank " + std::to_string(adapter.max_rank) +
+                                               "; the program was compiled for " +
+                                               std::to_string(limits.max_adapter_rank));
+    check_fit(adapter, calls);
+    known = adapter.id;
+  }
+}
+
+}  // namespace llmhost::cpu

@@ -78,7 +78,7 @@ def adapter_curve(setup, counts, modules):
         samples = {str(count): [] for count in [0, *counts]}
         for _ in range(setup.rounds):
             for count, found in samples.items():
-                names = [f"a{i}" for i in range(int(count))] or ["m"]
+                names = [f"m:a{i}" for i in range(int(count))] or ["m"]
                 port = servers.free_port()
                 command = servers.ours(setup.program, setup.model, port, setup.threads, clients, folder)
                 found.append(measure(command, port, load.Shape(clients, 2 * max(64, len(names)), models=names)))

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import tempfile
 import time
+from pathlib import Path
 
 from problem import Problem
 
@@ -19,10 +20,14 @@ def free_port():
         return probe.getsockname()[1]
 
 
-def ours(program, model, port, threads, places, adapters=None, adapter_memory_mib=4096):
-    command = [program, "serve", "--model", model, "--port", port, "--threads", threads, "--set", f"engine.sequences={places}",
-               "--context", CONTEXT]
-    return command + (["--adapters", adapters, "--adapter-memory", adapter_memory_mib] if adapters else [])
+def ours(program, model, port, threads, places, adapters=None):
+    common = [program, "serve", "--port", port, "--threads", threads, "--set", f"engine.sequences={places}", "--context", CONTEXT]
+    if not adapters:
+        return [*common, "--model", model]
+    config = Path(adapters) / "serve.yaml"
+    config.write_text(f"models:\n  - id: m\n    path: {model}\n    adapters:\n      roots: [{adapters}]\n      memory: 4GiB\n",
+                      encoding="utf-8")
+    return [*common, "--config", config]
 
 
 def peer(programs, model, port, threads, places):

@@ -1,0 +1,154 @@
+#include "serve/api/call.h"
+
+namespace llmhost::serve {
+namespace {
+
+ApiError no_such_model(std::string_view name) {
+  ApiError error(404, "invalid_request_error",
+                 fmt::format("the model '{}' does not exist or this key may not use it",
+                             name.size() > 200 ? std::string_view("with that long name") : name));
+  error.param = "model";
+  error.code = "model_not_found";
+  return error;
+}
+
+std::string_view base_of(std::string_view name) {
+  return name.substr(0, name.find(':'));
+}
+
+bool may_use(const Caller& caller, std::string_view name) {
+  return caller.may_use(name) || caller.may_use(base_of(name));
+}
+
+std::string default_model(const ApiContext& context) {
+  if (!context.options.default_model.empty()) return context.options.default_model;
+  const auto models = context.pool.list();
+  if (models.empty()) throw bad_field("model", "this server has no models", "model_not_found");
+  return models.front().id;
+}
+
+// An adapter's fault is the request's, whatever it is.
+std::exception_ptr adapter_fault(const std::exception_ptr& error, std::string_view request_id) {
+  ApiError answer = to_api_error(error, request_id);
+  if (answer.status == 404) answer.code = "adapter_not_found";
+  if (answer.status == 400) answer.code = "adapter_refused";
+  if (answer.status == 500) {
+    try {
+      std::rethrow_exception(error);
+    } catch (const Error& known) {
+      if (known.code() == ErrorCode::kDataLoss || known.code() == ErrorCode::kUnknown) {
+        answer = to_api_error(std::make_exception_ptr(Error(ErrorCode::kInvalidArgument, known.what())),
+                              request_id);
+        answer.code = "adapter_refused";
+      }
+    } catch (...) {
+    }
+  }
+  answer.param = "model";
+  return std::make_exception_ptr(answer);
+}
+
+void with_adapter(const std::shared_ptr<Call>& call, ModelUse use, AdapterChoice choice,
+                  std::function<void(ModelUse)> next) {
+  if (choice.name.empty() && choice.merged.is_null()) return next(std::move(use));
+  engine::AdapterStore* store = use.model->adapters();
+  if (store == nullptr)
+    throw bad_field("model", fmt::format("the model '{}' takes no adapters", use.model->card().id),
+                    "adapters_unsupported");
+  use.adapter_name = choice.name;
+  auto ready = [call, use, next = std::move(next)](std::shared_ptr<const engine::Adapter> adapter,
+                                                   const std::exception_ptr& error) mutable {
+    if (error) return call->fail(adapter_fault(error, call->request().id));
+    use.adapter = std::move(adapter);
+    call->run([&] { next(std::move(use)); });
+  };
+  get_adapter(*store, choice, std::move(ready));
+}
+
+}  // namespace
+
+std::shared_ptr<Call> Call::make(std::shared_ptr<Exchange> exchange, std::shared_ptr<ApiContext> context,
+                                 ErrorStyle style) {
+  std::shared_ptr<Call> call(new Call(std::move(exchange), std::move(context), style));
+  call->exchange_->on_close([weak = std::weak_ptr<Call>(call)] {
+    if (const auto alive = weak.lock()) alive->client_left();
+  });
+  return call;
+}
+
+Call::Call(std::shared_ptr<Exchange> exchange, std::shared_ptr<ApiContext> context, ErrorStyle style)
+    : exchange_(std::move(exchange)), context_(std::move(context)), style_(style) {}
+
+void Call::run(const std::function<void()>& work) {
+  try {
+    work();
+  } catch (...) {
+    fail(std::current_exception());
+  }
+}
+
+void Call::when_client_leaves(std::function<void()> action) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (!is_gone_) {
+      action_ = std::move(action);
+      return;
+    }
+  }
+  if (action) action();
+}
+
+void Call::set_ticket(uint64_t ticket) {
+  bool is_gone = false;
+  {
+    const std::lock_guard lock(mutex_);
+    ticket_ = ticket;
+    is_gone = is_gone_;
+  }
+  if (is_gone) context_->pool.forget(ticket);
+}
+
+void Call::client_left() {
+  std::function<void()> action;
+  uint64_t ticket = 0;
+  {
+    const std::lock_guard lock(mutex_);
+    is_gone_ = true;
+    action = std::move(action_);
+    ticket = ticket_;
+  }
+  if (ticket != 0) context_->pool.forget(ticket);
+  if (action) action();
+}
+
+std::string ModelUse::shown_name() const {
+  const std::string& id = model->card().id;
+  return adapter_name.empty() ? id : id + ':' + adapter_name;
+}
+
+void with_model(const std::shared_ptr<Call>& call, std::string name, AdapterChoice adapter,
+                std::function<void(ModelUse)> next) {
+  if (name.empty()) name = default_model(call->context());
+  const Caller& caller = call->request().caller;
+  if (!may_use(caller, name)) throw no_such_model(name);
+
+  auto ready = [call, name, adapter = std::move(adapter), next = std::move(next)](
+                   std::shared_ptr<ServedModel> model, const std::string& named_adapter,
+                   const std::exception_ptr& error) mutable {
+    call->run([&] {
+      if (error) {
+        if (to_api_error(error, call->request().id).status == 404) throw no_such_model(name);
+        std::rethrow_exception(error);
+      }
+      if (!may_use(call->request().caller, model->card().id) && !call->request().caller.may_use(name))
+        throw no_such_model(name);
+      if (!named_adapter.empty() && !adapter.name.empty() && adapter.name != named_adapter)
+        throw bad_field("adapter_id", "the model's name says another adapter");
+      if (!named_adapter.empty()) adapter.name = named_adapter;
+      with_adapter(call, {std::move(model), nullptr, {}}, std::move(adapter), std::move(next));
+    });
+  };
+  call->set_ticket(call->context().pool.acquire(name, std::move(ready)));
+}
+
+}  // namespace llmhost::serve

@@ -32,6 +32,8 @@ void add_engine_keys(ConfigSchema& schema) {
                "Most tokens of a sequence; 0: the command's default")
       .add_int("engine.batch_tokens", 512, 1, 65536, "Most tokens computed in one step")
       .add_int("engine.sequences", 1, 1, 4096, "Sequences that run together")
+      .add_int("engine.state_tokens", 0, 0, int64_t{1} << 40,
+               "serve: most tokens of all sequences together, at least the context; 0: by the memory")
       .add_int("engine.prefill_chunk", 0, 0, 65536,
                "Most prompt tokens of a sequence in one step; 0: no limit of its own")
       .add_enum(

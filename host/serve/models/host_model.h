@@ -1,0 +1,69 @@
+// A model of this process: tokenizer and template once, and for each replica a device, the weights on it and
+// an engine on a thread.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/config.h"
+#include "engine/model_stack.h"
+#include "model/loader.h"
+#include "plugin/registry.h"
+#include "serve/models/configuration.h"
+#include "serve/models/engine_thread.h"
+#include "serve/models/served_model.h"
+
+namespace llmhost::serve {
+
+// Tokenizer, chat template, defaults: what needs no weights. Immutable.
+class ModelText;
+
+// One copy of the weights and who runs it.
+struct Replica {
+  std::unique_ptr<engine::HostDevice> host;
+  std::unique_ptr<engine::ModelStack> stack;
+  std::unique_ptr<EngineThread> thread;
+};
+
+// What a HostModel is made of.
+struct HostModelParts {
+  std::shared_ptr<const plugin::Registry> registry;
+  std::unique_ptr<model::LoadedModel> loaded;
+  std::shared_ptr<const ModelText> text;
+  std::vector<Replica> replicas;
+  ModelCard card;
+};
+
+class HostModel final : public ServedModel {
+ public:
+  explicit HostModel(HostModelParts parts);
+  ~HostModel() override;
+
+  void stop();
+
+  const ModelCard& card() const override { return parts_.card; }
+  ModelLoad load() const override;
+  const text::Tokenizer& tokenizer() const override;
+  std::string render_chat(const OrderedJson& variables) const override;
+  std::vector<int32_t> encode(std::string_view text, bool is_rendered) const override;
+  const std::vector<int32_t>& stop_tokens() const override;
+  engine::SamplingParams default_sampling() const override;
+  const text::ToolFormat* tool_format() const override;
+  std::shared_ptr<const text::TokenVocabulary> grammar_vocabulary() const override;
+  const engine::PoolingOptions& pooling() const override;
+  engine::AdapterStore* adapters() override;
+  Ticket submit(engine::Request request, uint64_t tenant, std::string_view salt) override;
+  void cancel(const Ticket& ticket) override;
+
+ private:
+  size_t choose_replica(const engine::Request& request) const;
+
+  HostModelParts parts_;
+};
+
+}  // namespace llmhost::serve

@@ -13,7 +13,6 @@
 #include "core/error.h"
 #include "core/log.h"
 #include "core/names.h"
-#include "engine/settings.h"
 #include "plugin/plugin.h"
 
 namespace llmhost::cli {
@@ -31,16 +30,15 @@ struct GlobalArguments {
 std::vector<std::unique_ptr<Command>> all_commands() {
   std::vector<std::unique_ptr<Command>> commands;
   for (const auto make :
-       {make_run_command, make_show_command, make_bench_command, make_perplexity_command, make_logits_command,
-        make_tokenize_command, make_template_command, make_fit_command, make_graph_command, make_arch_command,
-        make_plugins_command, make_check_command, make_doctor_command})
+       {make_run_command, make_serve_command, make_show_command, make_bench_command, make_perplexity_command,
+        make_logits_command, make_tokenize_command, make_template_command, make_fit_command,
+        make_graph_command, make_arch_command, make_plugins_command, make_check_command, make_doctor_command})
     commands.push_back(make());
   return commands;
 }
 
 // Options that every subcommand takes.
-void declare_global(CLI::App& app, GlobalArguments& global) {
-  Options options(app, global.settings);
+void declare_global(Options& options, GlobalArguments& global) {
   options.value("-c,--config", global.config_file, "YAML file with settings");
   options.list("--set", global.assignments, "One setting, e.g. --set engine.threads=4 (repeatable)");
   options.flag("--json", global.json, "Print JSON");
@@ -50,9 +48,9 @@ void declare_global(CLI::App& app, GlobalArguments& global) {
   options.setting("--log-level", "log.level");
 }
 
-Settings merge_settings(const GlobalArguments& global) {
-  Settings settings(engine::settings_schema());
-  if (!global.config_file.empty()) settings.load_file(global.config_file);
+Settings merge_settings(const GlobalArguments& global, const Command& command) {
+  Settings settings(command.schema());
+  if (!global.config_file.empty() && !command.reads_config()) settings.load_file(global.config_file);
   settings.load_environment();
   for (const std::string& assignment : global.assignments) settings.set_assignment(assignment);
   for (const SettingArgument& argument : global.settings)
@@ -147,8 +145,8 @@ void add_commands(CLI::App& parent, std::span<const std::unique_ptr<Command>> co
       add_commands(*sub, command->members(), global, chosen);
       continue;
     }
-    declare_global(*sub, global);
-    Options options(*sub, global.settings);
+    Options options(*sub, global.settings, command->schema());
+    declare_global(options, global);
     command->declare(options);
     sub->callback([&chosen, command = command.get()] { chosen = command; });
   }
@@ -167,7 +165,7 @@ int dispatch(int argc, char** argv) {
   } catch (const CLI::Success& asked) {
     return app.exit(asked);
   }
-  Context context{merge_settings(global), global.json};
+  Context context{merge_settings(global, *chosen), global.json, global.config_file};
   init_logging(context.settings.get_string("log.level"));
   return chosen->run(context);
 }

@@ -6,7 +6,6 @@
 
 #include "core/config.h"
 #include "core/error.h"
-#include "engine/settings.h"
 
 namespace llmhost::cli {
 namespace {
@@ -16,8 +15,8 @@ std::string long_name(const std::string& names) {
   return names.substr(names.rfind(',') + 1);
 }
 
-const ConfigKey& key_of(const std::string& path) {
-  const ConfigKey* key = engine::settings_schema().find(path);
+const ConfigKey& key_of(const ConfigSchema& schema, const std::string& path) {
+  const ConfigKey* key = schema.find(path);
   if (key == nullptr) throw_error(ErrorCode::kInternal, "no setting '{}'", path);
   return *key;
 }
@@ -52,7 +51,7 @@ void Options::list(const std::string& names, std::vector<std::string>& target, c
 }
 
 void Options::setting(const std::string& names, const std::string& path) {
-  const ConfigKey& key = key_of(path);
+  const ConfigKey& key = key_of(schema_, path);
   const std::string option = long_name(names);
   // This object is gone by the time the command line is parsed; what it refers to is not.
   const auto take = [&settings = settings_, path, option](const std::vector<std::string>& values) {
@@ -71,7 +70,7 @@ void Options::setting_flag(const std::string& names, const std::string& path) {
   const auto take = [&settings = settings_, path, option](int64_t) {
     settings.push_back({path, "true", option});
   };
-  app_.add_flag_function(names, take, key_of(path).doc + " [" + path + "]");
+  app_.add_flag_function(names, take, key_of(schema_, path).doc + " [" + path + "]");
 }
 
 }  // namespace llmhost::cli

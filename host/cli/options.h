@@ -6,6 +6,11 @@
 #include <string>
 #include <vector>
 
+namespace llmhost {
+class ConfigSchema;
+struct ConfigKey;
+}  // namespace llmhost
+
 namespace CLI {
 class App;
 }
@@ -22,7 +27,8 @@ struct SettingArgument {
 // The targets must outlive the parse. Names as in "-t,--threads".
 class Options {
  public:
-  Options(CLI::App& app, std::vector<SettingArgument>& settings) : app_(app), settings_(settings) {}
+  Options(CLI::App& app, std::vector<SettingArgument>& settings, const ConfigSchema& schema)
+      : app_(app), settings_(settings), schema_(schema) {}
 
   void positional(const std::string& name, std::string& target, const std::string& doc, bool required = true);
   void positional_list(const std::string& name, std::vector<std::string>& target, const std::string& doc);
@@ -37,6 +43,7 @@ class Options {
  private:
   CLI::App& app_;
   std::vector<SettingArgument>& settings_;
+  const ConfigSchema& schema_;
 };
 
 }  // namespace llmhost::cli

@@ -545,14 +545,15 @@ void OnDemandPool::Core::watch_deadlines() {
 }
 
 OnDemandPool::OnDemandPool(const ServeConfig& config, std::unique_ptr<ModelLoader> loader)
-    : core_(std::make_shared<Core>(config, std::move(loader))) {
-  core_->start();
-}
+    : core_(std::make_shared<Core>(config, std::move(loader))) {}
 
 OnDemandPool::~OnDemandPool() {
   core_->stop();
 }
 
+void OnDemandPool::start() {
+  core_->start();
+}
 uint64_t OnDemandPool::acquire(std::string_view name, Ready ready) {
   return core_->acquire(name, std::move(ready));
 }

@@ -26,12 +26,14 @@ class OnDemandPool final : public ModelPool {
   static constexpr std::chrono::milliseconds kPatience{2000};
   static constexpr std::chrono::seconds kRetryAfter{10};
 
-  // Loading what is to be there from the start begins at once.
   OnDemandPool(const ServeConfig& config, std::unique_ptr<ModelLoader> loader);
   // Stops every model; what runs is cancelled.
   ~OnDemandPool() override;
   OnDemandPool(const OnDemandPool&) = delete;
   OnDemandPool& operator=(const OnDemandPool&) = delete;
+
+  // Begins to load, first what is to be there from the start. Once.
+  void start();
 
   uint64_t acquire(std::string_view name, Ready ready) override;
   void forget(uint64_t ticket) override;

@@ -1,0 +1,16 @@
+// Routes about the server itself and its models: health, readiness, metrics, status, and what admins load and
+// unload.
+#pragma once
+
+#include <functional>
+
+namespace llmhost::serve {
+
+class Metrics;
+class ModelPool;
+class Router;
+
+// All arguments must outlive the router's use.
+void add_pool_routes(Router& router, ModelPool& pool, Metrics& metrics, std::function<bool()> is_draining);
+
+}  // namespace llmhost::serve

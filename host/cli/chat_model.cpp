@@ -52,6 +52,7 @@ engine::Request ChatModel::make_request(const Prompt& prompt, const engine::Samp
   engine::Request request;
   request.prompt = prompt.ids;
   request.sampling = sampling;
+  request.adapter = opened_.adapter();
   request.max_tokens = limits.max_tokens;
   if (limits.max_tokens > max_context() - length) request.max_tokens = engine::Request::kToEndOfContext;
   request.stop_tokens = engine::stop_tokens(prompts_->tokenizer(), model().checkpoint());

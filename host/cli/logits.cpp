@@ -70,6 +70,7 @@ class LogitsCommand final : public Command {
     options.value("--out", out_, "Safetensors file: logits_i [T,V], tokens_i [N], gen_logits_i [N,V]");
     options.setting("--prefill-chunk", "engine.prefill_chunk");
     options.setting("--sequences", "engine.sequences");
+    options.setting("--adapter", "model.adapter");
     declare_model_options(options);
   }
 
@@ -111,7 +112,7 @@ class LogitsCommand final : public Command {
     std::vector<PromptOutput> outputs(job.prompts.size());
     std::vector<engine::RequestId> ids;
     for (size_t i = 0; i < job.prompts.size(); ++i)
-      ids.push_back(submit(engine, job.prompts[i], job.generate, outputs[i]));
+      ids.push_back(submit(engine, job.prompts[i], job.generate, opened.adapter(), outputs[i]));
     engine.run_all();
     for (size_t i = 0; i < ids.size(); ++i) {
       auto result = engine.take_result(ids[i]);
@@ -123,8 +124,10 @@ class LogitsCommand final : public Command {
   }
 
   static engine::RequestId submit(engine::Engine& engine, const std::vector<int32_t>& prompt,
-                                  int64_t generate, PromptOutput& output) {
+                                  int64_t generate, const std::shared_ptr<const engine::Adapter>& adapter,
+                                  PromptOutput& output) {
     engine::Request request;
+    request.adapter = adapter;
     request.prompt = prompt;
     request.max_tokens = generate;
     request.sampling.temperature = 0;

@@ -24,6 +24,9 @@ OpenedModel::OpenedModel(const std::string& path, const Settings& settings, engi
     : registry_(open_registry(settings)),
       model_(model::load_model(path, *registry_, load_options(settings))),
       host_(std::make_unique<engine::HostDevice>(*registry_, settings, use)),
-      stack_(std::make_unique<engine::ModelStack>(*model_, host_->device(), limits(*model_))) {}
+      stack_(std::make_unique<engine::ModelStack>(*model_, host_->device(), limits(*model_))) {
+  const std::string& folder = settings.get_string("model.adapter");
+  if (!folder.empty()) adapter_ = engine::AdapterHost(*stack_, *registry_).load(folder);
+}
 
 }  // namespace llmhost::cli

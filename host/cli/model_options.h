@@ -8,6 +8,7 @@
 #include "cli/options.h"
 #include "core/config.h"
 #include "engine/model_settings.h"
+#include "engine/adapter.h"
 #include "engine/model_stack.h"
 #include "model/loader.h"
 #include "plugin/registry.h"
@@ -30,6 +31,8 @@ class OpenedModel {
   const model::LoadedModel& model() const { return *model_; }
   const engine::Device& device() const { return host_->device(); }
   engine::ModelStack& stack() { return *stack_; }
+  // Of the setting model.adapter; null when there is none.
+  const std::shared_ptr<const engine::Adapter>& adapter() const { return adapter_; }
   int32_t n_threads() const { return host_->threads().n_threads(); }
 
  private:
@@ -37,6 +40,7 @@ class OpenedModel {
   std::unique_ptr<model::LoadedModel> model_;
   std::unique_ptr<engine::HostDevice> host_;
   std::unique_ptr<engine::ModelStack> stack_;
+  std::shared_ptr<const engine::Adapter> adapter_;
 };
 
 using engine::generation_limits;

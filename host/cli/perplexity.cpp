@@ -44,6 +44,7 @@ class PerplexityCommand final : public Command {
     options.value("--skip", skip_, "Tokens of each window that are context alone: they are not scored");
     options.flag("--bos-inside", bos_inside_,
                  "BOS is the text's first token and takes the place of every window's");
+    options.setting("--adapter", "model.adapter");
     declare_model_options(options);
   }
 
@@ -91,6 +92,7 @@ class PerplexityCommand final : public Command {
     for (size_t i = 0; i < windows.size(); ++i) {
       engine::Request request;
       request.prompt = windows[i];
+      request.adapter = opened.adapter();
       request.max_tokens = 0;
       request.on_prompt_logits = [&](const engine::PromptLogits& logits) {
         add(windows[i], logits, scores[i]);

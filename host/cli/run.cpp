@@ -39,6 +39,7 @@ class RunCommand final : public Command {
     options.setting("--chat-template", "model.chat_template");
     declare_sampling(options);
     declare_speculation_options(options);
+    options.setting("--adapter", "model.adapter");
     declare_model_options(options);
   }
 

@@ -53,6 +53,23 @@ Device::~Device() {
   api_.close(instance_);
 }
 
+const llmh_adapters& require_adapters(const Device& device) {
+  const void* const table =
+      device.api().get_extension == nullptr
+          ? nullptr
+          : device.api().get_extension({LLMH_ADAPTERS_EXTENSION, sizeof LLMH_ADAPTERS_EXTENSION - 1});
+  if (table == nullptr)
+    throw_error(ErrorCode::kUnimplemented, "backend '{}' runs no adapters; choose another with backend.name",
+                device.plugin_id());
+  const auto& api = *static_cast<const llmh_adapters*>(table);
+  const bool is_whole = LLMH_HAS(&api, release_adapter) && api.adapter_bytes != nullptr &&
+                        api.prepare_adapter != nullptr && api.release_adapter != nullptr;
+  if (!is_whole)
+    throw_error(ErrorCode::kInternal, "backend '{}': its table for adapters is incomplete",
+                device.plugin_id());
+  return api;
+}
+
 DeviceBuffer::DeviceBuffer(const Device& device, uint64_t bytes, uint32_t uses, const char* what)
     : device_(&device), bytes_(bytes) {
   const plugin::ControlScope scope(device.instance(), "llmh_backend.buffer_alloc");

@@ -49,6 +49,10 @@ class Device {
   llmh_instance* instance_ = nullptr;
 };
 
+// The backend's functions for adapters, checked. Throws kUnimplemented, naming the backend, when it has none.
+// [thread-safe]
+const llmh_adapters& require_adapters(const Device& device);
+
 // Memory on a device; zeroed. The device must outlive it.
 class DeviceBuffer {
  public:

@@ -5,6 +5,7 @@
 
 #include "core/error.h"
 #include "core/log.h"
+#include "engine/adapter.h"
 
 namespace llmhost::engine {
 namespace {
@@ -88,6 +89,8 @@ void Engine::check(const Request& request) const {
 RequestId Engine::submit(Request request) {
   check(request);
   const int64_t max_tokens = checked_max_tokens(request);
+  if (request.adapter != nullptr && !request.adapter->fits(runner_))
+    throw_invalid("adapter '{}' was made for another model", request.adapter->name());
   if (n_waiting() >= options_.max_waiting)
     throw_error(ErrorCode::kResourceExhausted, "{} requests are waiting already; try again later",
                 n_waiting());

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "core/error.h"
+#include "engine/adapter.h"
 #include "engine/engine.h"
 
 namespace llmhost::engine {
@@ -68,7 +69,8 @@ void Engine::fill_batch(Participant& participant) {
   const int64_t begin = sequence.computed;
   const int64_t end = begin + participant.n_tokens;
   grow_pages(sequence, end);
-  batch_.begin_sequence(begin, sequence.pages.pages());
+  const Adapter* const adapter = sequence.request.adapter.get();
+  batch_.begin_sequence(begin, sequence.pages.pages(), adapter == nullptr ? nullptr : adapter->handle());
   participant.first_row = batch_.n_outputs();
   const auto known = static_cast<int64_t>(sequence.tokens.size());
   for (int64_t position = begin; position < end; ++position) {

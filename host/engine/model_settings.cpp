@@ -53,6 +53,8 @@ RunnerOptions runner_options(const Settings& settings, RunUse use) {
   options.max_sequences = static_cast<int32_t>(settings.get_int("engine.sequences"));
   options.max_outputs = options.max_sequences;
   options.kv_dtype = kv_dtype(settings, use);
+  if (!settings.get_string("model.adapter").empty())
+    options.max_adapter_rank = static_cast<int32_t>(settings.get_int("engine.adapter_rank"));
   return options;
 }
 

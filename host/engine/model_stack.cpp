@@ -61,9 +61,9 @@ const llmh_backend& find_backend(const plugin::Registry& registry, const std::st
 // The lowered graph, once the memory for running it is known to be there: better a refusal with both numbers
 // than a process that the system kills.
 graph::Graph planned_graph(const model::LoadedModel& model, const Device& device,
-                           const RunnerOptions& options) {
+                           const RunnerOptions& options, std::vector<graph::AdapterSite>& sites) {
   options.validate();
-  graph::Graph lowered = lower_graph(model, device);
+  graph::Graph lowered = lower_graph(model, device, options.max_adapter_rank > 0 ? &sites : nullptr);
   const MemoryPlan plan = plan_memory(model, lowered, device, options);
   if (device.memory_free() > 0 && plan.allocated() > device.memory_free())
     throw_error(
@@ -93,11 +93,19 @@ HostDevice::HostDevice(const plugin::Registry& registry, const Settings& setting
                                      pool_.api());
 }
 
-graph::Graph lower_graph(const model::LoadedModel& model, const Device& device) {
+graph::Graph lower_graph(const model::LoadedModel& model, const Device& device,
+                         std::vector<graph::AdapterSite>* sites) {
   const auto supports = [&](const graph::Graph& graph, uint32_t node) {
     return device.api().supports(device.instance(), &graph.view(), node) == 1;
   };
-  graph::Graph lowered = graph::decompose(graph::fuse(model.graph(), supports), supports);
+  graph::Graph with_sites;
+  if (sites != nullptr) {
+    require_adapters(device);
+    with_sites = graph::with_adapter_sites(
+        model.graph(), [](const graph::AdapterSite&) { return true; }, *sites);
+  }
+  const graph::Graph& whole = sites != nullptr ? with_sites : model.graph();
+  graph::Graph lowered = graph::decompose(graph::fuse(whole, supports), supports);
   const uint32_t bad = graph::first_unsupported(lowered, supports);
   if (bad < lowered.node_count()) {
     const llmh_node& node = lowered.node(bad);
@@ -182,9 +190,13 @@ void DeviceWeights::release() {
 }
 
 ModelStack::ModelStack(const model::LoadedModel& model, const Device& device, const RunnerOptions& options)
-    : model_(model), graph_(planned_graph(model, device, options)), weights_(model, graph_, device) {
+    : model_(model),
+      device_(device),
+      graph_(planned_graph(model, device, options, sites_)),
+      weights_(model, graph_, device) {
   const graph::ArenaPlan arena = graph::plan_arena(graph_, options.limits());
-  const RunnerModel to_run{&graph_.view(), weights_.by_tensor(), model.states(), arena.offsets, arena.bytes};
+  const RunnerModel to_run{&graph_.view(), weights_.by_tensor(), model.states(),
+                           arena.offsets,  arena.bytes,          &model};
   runner_ = std::make_unique<ModelRunner>(device, to_run, options);
 }
 

@@ -11,6 +11,7 @@
 #include "engine/device.h"
 #include "engine/runner.h"
 #include "engine/weight_cache.h"
+#include "graph/adapter_sites.h"
 #include "graph/graph.h"
 #include "model/loader.h"
 #include "plugin/registry.h"
@@ -41,8 +42,10 @@ class HostDevice {
 };
 
 // The architecture's graph as this device runs it: supported fusions made, unsupported ops decomposed. Throws
-// when an op stays that the device does not run.
-graph::Graph lower_graph(const model::LoadedModel& model, const Device& device);
+// when an op stays that the device does not run. With `sites` every module that adapters can change becomes a
+// site, and all modules are listed there.
+graph::Graph lower_graph(const model::LoadedModel& model, const Device& device,
+                         std::vector<graph::AdapterSite>* sites = nullptr);
 
 // A model's weights in the device's layout; given back when destroyed. Model and device must outlive it.
 class DeviceWeights {
@@ -71,10 +74,16 @@ class ModelStack {
  public:
   ModelStack(const model::LoadedModel& model, const Device& device, const RunnerOptions& options);
   ModelRunner& runner() { return *runner_; }
+  const ModelRunner& runner() const { return *runner_; }
   const model::LoadedModel& model() const { return model_; }
+  const Device& device() const { return device_; }
+  // All modules with weights, those that adapters can change as sites; empty when max_adapter_rank is 0.
+  const std::vector<graph::AdapterSite>& adapter_sites() const { return sites_; }
 
  private:
   const model::LoadedModel& model_;
+  const Device& device_;
+  std::vector<graph::AdapterSite> sites_;
   graph::Graph graph_;
   DeviceWeights weights_;
   std::unique_ptr<ModelRunner> runner_;

@@ -16,6 +16,8 @@
 
 namespace llmhost::engine {
 
+class Adapter;
+
 using RequestId = uint64_t;  // 0 is none
 
 enum class FinishReason {
@@ -81,8 +83,9 @@ struct Request {
   SamplingParams sampling;
   int64_t max_tokens = kToEndOfContext;  // 0: only the prompt is run
   std::vector<int32_t> stop_tokens;
-  std::vector<std::string> stop_strings;  // need a decoder
-  int32_t priority = 0;                   // higher goes first
+  std::vector<std::string> stop_strings;   // need a decoder
+  int32_t priority = 0;                    // higher goes first
+  std::shared_ptr<const Adapter> adapter;  // null: the base model
   std::unique_ptr<TokenDecoder> decoder;
   // Decides which tokens may be chosen; when it is complete, the request finishes with kStop. Such a request
   // takes no proposals of speculation.

@@ -89,7 +89,7 @@ int32_t RunnerOptions::n_pages() const {
 }
 
 ModelRunner::ModelRunner(const Device& device, const RunnerModel& model, const RunnerOptions& options)
-    : device_(device), options_(options) {
+    : device_(device), options_(options), identity_(model.identity) {
   const plugin::ControlScope scope(device_.instance(), "llmh_backend.compile");
   options_.validate();
   if (model.weights.size() != model.graph->n_tensors || model.arena_offsets.size() != model.graph->n_tensors)

@@ -42,6 +42,7 @@ struct RunnerModel {
   std::span<const llmh_state_spec> states;
   std::span<const uint64_t> arena_offsets;  // [n_tensors], UINT64_MAX where the tensor is no activation
   uint64_t arena_bytes = 0;
+  const void* identity = nullptr;  // of the model: adapters are made for one
 };
 
 class ModelRunner {
@@ -52,6 +53,8 @@ class ModelRunner {
   ModelRunner& operator=(const ModelRunner&) = delete;
 
   const RunnerOptions& options() const { return options_; }
+  const Device& device() const { return device_; }
+  const void* model_identity() const { return identity_; }
   int64_t vocab_size() const { return vocab_size_; }
   // From this many positions on, what a position holds depends on the length of the prompt it was computed
   // for (rotary scalings that go by the length); INT64_MAX: never. State is reused for another prompt below
@@ -73,6 +76,7 @@ class ModelRunner {
 
   const Device& device_;
   RunnerOptions options_;
+  const void* identity_;
   std::vector<llmh_state_view> states_;
   DeviceBuffer state_;
   DeviceBuffer arena_;

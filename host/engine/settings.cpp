@@ -10,6 +10,7 @@ namespace {
 void add_model_keys(ConfigSchema& schema) {
   schema.add_string("model.arch", "", "Architecture plugin; empty: the one that matches the checkpoint")
       .add_bool("model.best_effort", false, "Load even when tensors or config keys are not understood")
+      .add_string("model.adapter", "", "Folder of an adapter that all requests get; empty: none")
       .add_string("model.chat_template", "", "File with a chat template to use instead of the model's own");
 }
 
@@ -34,6 +35,7 @@ void add_engine_keys(ConfigSchema& schema) {
       .add_int("engine.sequences", 1, 1, 4096, "Sequences that run together")
       .add_int("engine.state_tokens", 0, 0, int64_t{1} << 40,
                "serve: most tokens of all sequences together, at least the context; 0: by the memory")
+      .add_int("engine.adapter_rank", 256, 1, 65536, "Largest rank of an adapter")
       .add_int("engine.prefill_chunk", 0, 0, 65536,
                "Most prompt tokens of a sequence in one step; 0: no limit of its own")
       .add_enum(

@@ -57,7 +57,7 @@ AdapterFiles parse_adapter_files(std::string config, std::string_view tensors,
                                  const AdapterFileLimits& limits) {
   AdapterFiles files;
   const Json json = parse_json(config, kAdapterConfigFile, kConfigLimits);
-  if (!json.is_object()) throw_invalid("{}: an object is expected", kConfig);
+  if (!json.is_object()) throw_invalid("{}: an object is expected", kAdapterConfigFile);
   const auto stored =
       model::SafetensorsFile::from_bytes(std::as_bytes(std::span(tensors)), kAdapterTensorFile);
   if (stored.tensors().empty()) throw_invalid("{}: it holds no tensors", kAdapterTensorFile);

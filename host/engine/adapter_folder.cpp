@@ -164,6 +164,17 @@ AdapterFolder find_adapter(const std::vector<fs::path>& roots, const std::string
   throw_error(ErrorCode::kNotFound, "there is no adapter of this name");
 }
 
+std::string adapter_key(const std::vector<fs::path>& roots, const std::string& name) {
+  if (!name.starts_with('/') || name.find('\0') != std::string::npos) return name;
+  const std::string last = fs::path(name).lexically_normal().filename().string();
+  for (const fs::path& root : roots) {
+    const bool is_this = below(root, name) == last;
+    if (is_this) return last;
+    if (!last.empty() && AdapterFolder(root, last).exists()) break;  // the name is another folder's
+  }
+  return fs::path(name).lexically_normal().string();
+}
+
 std::vector<std::string> list_adapters(const std::vector<fs::path>& roots, size_t limit) {
   std::set<std::string> names;
   for (const fs::path& root : roots) {

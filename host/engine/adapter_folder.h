@@ -56,6 +56,10 @@ void check_adapter_name(std::string_view name);
 // kPermissionDenied for a path outside the roots.
 AdapterFolder find_adapter(const std::vector<std::filesystem::path>& roots, const std::string& name);
 
+// One name for what may be named several ways: the name of a folder directly below the root that find_adapter
+// takes it from, else the path as it is.
+std::string adapter_key(const std::vector<std::filesystem::path>& roots, const std::string& name);
+
 // The names of the folders directly below the roots that hold an adapter, sorted, at most `limit`.
 std::vector<std::string> list_adapters(const std::vector<std::filesystem::path>& roots, size_t limit);
 

@@ -341,7 +341,7 @@ std::vector<AdapterInfo> AdapterStore::list() const {
     infos.back().is_in_use = entry.adapter != nullptr && entry.adapter.use_count() > 1;
   }
   for (const std::string& name : present)
-    if (!entries_.contains(name)) infos.push_back({.name = name});
+    if (!entries_.contains(name)) infos.emplace_back().name = name;
   std::sort(infos.begin(), infos.end(), [](const auto& a, const auto& b) { return a.name < b.name; });
   return infos;
 }

@@ -25,8 +25,8 @@ std::vector<T> tensor_values(const model::SafetensorsFile& file, const std::stri
 }
 
 // Rows of a padded batch without the padding.
-inline std::vector<std::vector<int32_t>> unpadded(const std::vector<int64_t>& ids, const std::vector<int64_t>& mask,
-                                                  size_t n_rows) {
+inline std::vector<std::vector<int32_t>> unpadded(const std::vector<int64_t>& ids,
+                                                  const std::vector<int64_t>& mask, size_t n_rows) {
   std::vector<std::vector<int32_t>> rows(n_rows);
   const size_t length = ids.size() / n_rows;
   for (size_t i = 0; i < ids.size(); ++i)
@@ -51,7 +51,7 @@ class AdapterModel {
     Settings settings(engine::settings_schema());
     settings.set("engine.threads", "2");
     settings.set("backend.name", backend);
-    model_ = model::load_model(data(model), built_plugins());
+    model_ = model::load_model(test::data(model), built_plugins());
     host_ = std::make_unique<engine::HostDevice>(built_plugins(), settings, engine::RunUse::kLogits);
     engine::RunnerOptions options;
     options.max_tokens = 256;
@@ -66,7 +66,9 @@ class AdapterModel {
 
   engine::AdapterHost& adapters() { return *adapters_; }
   engine::ModelStack& stack() { return *stack_; }
-  std::shared_ptr<const engine::Adapter> load(const std::string& folder) { return adapters_->load(data(folder)); }
+  std::shared_ptr<const engine::Adapter> load(const std::string& folder) {
+    return adapters_->load(test::data(folder));
+  }
 
   // All rows in one batch, greedily for `generate` tokens.
   std::vector<RowOutput> run(const std::vector<Row>& rows, int64_t generate = 0, int32_t chunk = 0) {

@@ -1,5 +1,6 @@
-// Adapters beside what the library that defines their format computes (tests/data/finetune, f32): logits within 1e-4,
-// ten times the library's own noise; greedy tokens exactly; a row in a mixed batch bit for bit as alone.
+// Adapters beside what the library that defines their format computes (tests/data/finetune, f32): logits
+// within 1e-4, ten times the library's own noise; greedy tokens exactly; a row in a mixed batch bit for bit
+// as alone.
 #include <doctest/doctest.h>
 
 #include <algorithm>
@@ -17,7 +18,7 @@ constexpr float kTolerance = 1e-4F;
 
 std::vector<std::string> cases(const std::string& kind) {
   std::vector<std::string> names;
-  for (const auto& entry : std::filesystem::directory_iterator(data("finetune/" + kind)))
+  for (const auto& entry : std::filesystem::directory_iterator(test::data("finetune/" + kind)))
     names.push_back(kind + "/" + entry.path().filename().string());
   std::sort(names.begin(), names.end());
   return names;
@@ -27,7 +28,7 @@ std::vector<std::string> cases(const std::string& kind) {
 std::string model_of(const std::string& name) {
   const std::string rest = name.substr(name.find('/') + 1);
   std::string best;
-  for (const auto& entry : std::filesystem::directory_iterator(data("finetune/models"))) {
+  for (const auto& entry : std::filesystem::directory_iterator(test::data("finetune/models"))) {
     const std::string model = entry.path().filename().string();
     if (rest.starts_with(model + "_") && model.size() > best.size()) best = model;
   }
@@ -46,10 +47,11 @@ void check_case(const std::string& name, const std::string& backend) {
   CAPTURE(backend);
   AdapterModel& base = model(model_of(name), backend);
   const auto adapter = base.load("finetune/" + name);
-  const auto file = model::SafetensorsFile::open(data("finetune/" + name) / "expected.safetensors");
+  const auto file = model::SafetensorsFile::open(test::data("finetune/" + name) / "expected.safetensors");
   const auto logits = tensor_values<float>(file, "logits");
   const auto n_rows = static_cast<size_t>(file.find("logits")->shape[0]);
-  const auto rows = unpadded(tensor_values<int64_t>(file, "input_ids"), tensor_values<int64_t>(file, "attention_mask"), n_rows);
+  const auto rows = unpadded(tensor_values<int64_t>(file, "input_ids"),
+                             tensor_values<int64_t>(file, "attention_mask"), n_rows);
   for (size_t i = 0; i < n_rows; ++i) {
     const RowOutput output = base.run({{rows[i], adapter}}).front();
     REQUIRE(output.error.empty());
@@ -67,12 +69,13 @@ TEST_CASE("each adapter of the goldens") {
 
 TEST_CASE("several adapters and base rows in one batch: each row as alone, bit for bit, and as expected") {
   AdapterModel& base = model("llama", "cpu");
-  const std::filesystem::path folder = data("finetune/serve/llama");
+  const std::filesystem::path folder = test::data("finetune/serve/llama");
   const Json about = read_json_file(folder / "case.json");
   const auto file = model::SafetensorsFile::open(folder / "expected.safetensors");
   const auto logits = tensor_values<float>(file, "logits");
   const size_t n_rows = about["rows"].size();
-  const auto ids = unpadded(tensor_values<int64_t>(file, "input_ids"), tensor_values<int64_t>(file, "attention_mask"), n_rows);
+  const auto ids = unpadded(tensor_values<int64_t>(file, "input_ids"),
+                            tensor_values<int64_t>(file, "attention_mask"), n_rows);
   std::map<std::string, std::shared_ptr<const engine::Adapter>> adapters;
   std::vector<Row> rows;
   for (size_t i = 0; i < n_rows; ++i) {
@@ -91,7 +94,8 @@ TEST_CASE("several adapters and base rows in one batch: each row as alone, bit f
   const auto extra_ids = unpadded(tensor_values<int64_t>(file, "extra.input_ids"), {}, n_extra);
   for (size_t i = 0; i < n_extra; ++i) {
     const Json& path = about["extra_rows"][i]["path"];
-    rows.push_back({extra_ids[i], path.is_string() ? base.load("finetune/" + path.get<std::string>()) : nullptr});
+    rows.push_back(
+        {extra_ids[i], path.is_string() ? base.load("finetune/" + path.get<std::string>()) : nullptr});
   }
   const std::vector<RowOutput> mixed = base.run(rows, 8);
   const std::vector<RowOutput> chunked = base.run(rows, 8, 5);
@@ -104,7 +108,8 @@ TEST_CASE("several adapters and base rows in one batch: each row as alone, bit f
     CHECK(chunked[i].logits == alone.logits);
     CHECK(chunked[i].tokens == alone.tokens);
     const size_t stride = logits.size() / n_rows;
-    const float* const expected = i < n_rows ? logits.data() + i * stride : extra_logits.data() + (i - n_rows) * stride;
+    const float* const expected =
+        i < n_rows ? logits.data() + i * stride : extra_logits.data() + (i - n_rows) * stride;
     CHECK(distance(mixed[i], expected) <= kTolerance);
     if (i < n_rows) CHECK(mixed[i].tokens == about["greedy_tokens"][i].get<std::vector<int32_t>>());
   }

@@ -1,7 +1,6 @@
-// Every patched config of adapter_config_rules.json gets its verdict, with a reason of one line; broken adapters are
-// refused each with its own, and the base and other adapters serve on.
+// Every patched config of adapter_config_rules.json gets its verdict, with a reason of one line; broken
+// adapters are refused each with its own, and the base and other adapters serve on.
 #include <doctest/doctest.h>
-
 #include <unistd.h>
 
 #include <fstream>
@@ -37,7 +36,7 @@ const std::vector<int32_t> kPrompt = {5, 9, 200, 31, 77};
 }  // namespace
 
 TEST_CASE("every rule of adapter_config_rules.json") {
-  const Json rules = read_json_file(data("finetune/adapter_config_rules.json"));
+  const Json rules = read_json_file(test::data("finetune/adapter_config_rules.json"));
   const auto original = llama().load("finetune/" + rules["adapter"].get<std::string>());
   const auto expected = llama().run({{kPrompt, original}}).front().logits;
   for (const Json& rule : rules["rules"]) {
@@ -48,8 +47,10 @@ TEST_CASE("every rule of adapter_config_rules.json") {
     CAPTURE(message);
     CHECK(message.empty() == (rule["expect"] == "accept"));
     CHECK(message.find('\n') == std::string::npos);
-    if (!message.empty()) CHECK(message.starts_with("adapter '" + adapter.folder().filename().string() + "': "));
-    if (message.empty()) CHECK(llama().run({{kPrompt, llama().adapters().load(adapter.folder())}}).front().logits == expected);
+    if (!message.empty())
+      CHECK(message.starts_with("adapter '" + adapter.folder().filename().string() + "': "));
+    if (message.empty())
+      CHECK(llama().run({{kPrompt, llama().adapters().load(adapter.folder())}}).front().logits == expected);
   }
 }
 
@@ -61,28 +62,71 @@ TEST_CASE("broken adapters are refused, each for its own reason, and the base se
   const std::string q = "base_model.model.model.layers.0.self_attn.q_proj.";
   const std::vector<std::pair<const char*, Break>> breaks = {
       {"adapter_config.json: it is not in the folder", [](auto& a) { a.remove("adapter_config.json"); }},
-      {"adapter_model.safetensors: it is not in the folder", [](auto& a) { a.remove("adapter_model.safetensors"); }},
-      {"convert it", [](auto& a) { a.remove("adapter_model.safetensors"); a.write("adapter_model.bin", "PK"); }},
+      {"adapter_model.safetensors: it is not in the folder",
+       [](auto& a) { a.remove("adapter_model.safetensors"); }},
+      {"convert it",
+       [](auto& a) {
+         a.remove("adapter_model.safetensors");
+         a.write("adapter_model.bin", "PK");
+       }},
       {"adapter_config.json", [](auto& a) { a.write("adapter_config.json", "{\"peft_type\": "); }},
       {"an object is expected", [](auto& a) { a.write("adapter_config.json", "[]"); }},
       {"no plugin reads such an adapter (peft_type is \"IA3\"); there are: dora, lora",
-       [](auto& a) { a.patch({{"peft_type", "IA3"}}); }},
-      {"r is 0, expected a whole number from 1", [](auto& a) { a.patch({{"r", 0}}); }},
-      {"r is 1000000000", [](auto& a) { a.patch({{"r", 1'000'000'000}}); }},
-      {"lora_alpha is \"16\", expected a finite number", [](auto& a) { a.patch({{"lora_alpha", "16"}}); }},
+       [](auto& a) {
+         a.patch({{"peft_type", "IA3"}});
+       }},
+      {"r is 0, expected a whole number from 1",
+       [](auto& a) {
+         a.patch({{"r", 0}});
+       }},
+      {"r is 1000000000",
+       [](auto& a) {
+         a.patch({{"r", 1'000'000'000}});
+       }},
+      {"lora_alpha is \"16\", expected a finite number",
+       [](auto& a) {
+         a.patch({{"lora_alpha", "16"}});
+       }},
       {"not finite (nan) at element 3", [&](auto& a) { a.set(q + "lora_A.weight", 3, std::nanf("")); }},
       {"not finite (inf) at element 0", [&](auto& a) { a.set(q + "lora_B.weight", 0, INFINITY); }},
-      {"has the shape [64,8], expected [8,64]", [&](auto& a) { a.reshape(q + "lora_A.weight", {64, 8}); }},
-      {"has the shape [32,16], expected [64,8]", [&](auto& a) { a.reshape(q + "lora_B.weight", {32, 16}); }},
+      {"has the shape [64,8], expected [8,64]",
+       [&](auto& a) {
+         a.reshape(q + "lora_A.weight", {64, 8});
+       }},
+      {"has the shape [32,16], expected [64,8]",
+       [&](auto& a) {
+         a.reshape(q + "lora_B.weight", {32, 16});
+       }},
       {"lora_B.weight\" is missing", [&](auto& a) { a.drop(q + "lora_B.weight"); }},
-      {"is no module of this model", [&](auto& a) { a.rename(q + "lora_A.weight", "base_model.model.vision.q_proj.lora_A.weight"); }},
-      {"is not one that such an adapter has", [&](auto& a) { a.rename(q + "lora_A.weight", q + "lora_C.weight"); }},
-      {"takes too many steps", [](auto& a) { a.patch({{"target_modules", "((a|.)*)*x[qv]_proj"}}); }},
-      {"no regular expression", [](auto& a) { a.patch({{"exclude_modules", "[a-"}}); }},
-      {"not read alike everywhere", [](auto& a) { a.patch({{"target_modules", ".*[[:alpha:]]_proj"}}); }},
-      {"target_modules names 'model.layers.0.self_attn'", [](auto& a) { a.patch({{"target_modules", {"q_proj", "v_proj", "self_attn"}}}); }},
-      {"which is neither a linear nor an embedding", [](auto& a) { a.patch({{"target_modules", {"q_proj", "v_proj", "input_layernorm"}}}); }},
-      {"the key \"r\" occurs twice", [](auto& a) { a.write("adapter_config.json", R"({"peft_type": "LORA", "r": 8, "target_modules": ["q_proj"], "r": 9})"); }},
+      {"is no module of this model",
+       [&](auto& a) { a.rename(q + "lora_A.weight", "base_model.model.vision.q_proj.lora_A.weight"); }},
+      {"is not one that such an adapter has",
+       [&](auto& a) { a.rename(q + "lora_A.weight", q + "lora_C.weight"); }},
+      {"takes too many steps",
+       [](auto& a) {
+         a.patch({{"target_modules", "((a|.)*)*x[qv]_proj"}});
+       }},
+      {"no regular expression",
+       [](auto& a) {
+         a.patch({{"exclude_modules", "[a-"}});
+       }},
+      {"not read alike everywhere",
+       [](auto& a) {
+         a.patch({{"target_modules", ".*[[:alpha:]]_proj"}});
+       }},
+      {"target_modules names 'model.layers.0.self_attn'",
+       [](auto& a) {
+         a.patch({{"target_modules", {"q_proj", "v_proj", "self_attn"}}});
+       }},
+      {"which is neither a linear nor an embedding",
+       [](auto& a) {
+         a.patch({{"target_modules", {"q_proj", "v_proj", "input_layernorm"}}});
+       }},
+      {"the key \"r\" occurs twice",
+       [](auto& a) {
+         a.write("adapter_config.json",
+                 R"({"peft_type": "LORA", "r": 8, "target_modules": ["q_proj"], "r": 9})");
+       }},
   };
   std::set<std::string> messages;
   for (const auto& [expected, break_it] : breaks) {

@@ -31,12 +31,15 @@ class TemporaryAdapter {
     std::filesystem::create_directories(folder_);
     for (const char* file : {"adapter_config.json", "adapter_model.safetensors"}) {
       std::filesystem::remove(folder_ / file);
-      std::filesystem::copy_file(data(source) / file, folder_ / file);
-      std::filesystem::permissions(folder_ / file, std::filesystem::perms::owner_write, std::filesystem::perm_options::add);
+      std::filesystem::copy_file(test::data(source) / file, folder_ / file);
+      std::filesystem::permissions(folder_ / file, std::filesystem::perms::owner_write,
+                                   std::filesystem::perm_options::add);
     }
   }
   void remove(const char* file) { std::filesystem::remove(folder_ / file); }
-  void write(const char* file, const std::string& text) { std::ofstream(folder_ / file, std::ios::trunc) << text; }
+  void write(const char* file, const std::string& text) {
+    std::ofstream(folder_ / file, std::ios::trunc) << text;
+  }
 
   // Sets keys of the config; "__absent__" takes one out.
   void patch(const Json& changes) {

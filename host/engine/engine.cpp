@@ -82,6 +82,8 @@ void Engine::check(const Request& request) const {
   checked_max_tokens(request);
   request.sampling.validate(runner_.vocab_size());
   check_tokens("prompt", request.prompt, runner_.vocab_size());
+  if (request.on_prompt_hidden && runner_.hidden_size() == 0)
+    throw_invalid("the model gives no hidden states");
   if (!request.stop_strings.empty() && request.decoder == nullptr)
     throw_invalid("stop: stop strings need a decoder that turns tokens into text");
 }
@@ -104,7 +106,7 @@ RequestId Engine::submit(Request request) {
   scheduled.id = scheduled.arrival = id;
   scheduled.priority = sequence->request.priority;
   scheduled.target = static_cast<int32_t>(sequence->prompt_length);
-  scheduled.all_outputs = static_cast<bool>(sequence->request.on_prompt_logits);
+  scheduled.all_outputs = sequence->wants_prompt_rows();
   sequences_.emplace(id, std::move(sequence));
   add_waiting(scheduler_, scheduled);
   return id;

@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <unordered_map>
 #include <vector>
 
@@ -124,9 +125,10 @@ class Engine {
   void fill_batch(Participant& participant);
   void run_batch();
   void publish_pages();
-  void take_outputs(const Participant& participant, std::span<const float> logits);
+  void run_step_program();
+  void take_outputs(const Participant& participant);
   bool choose_token(Sequence& sequence, std::span<const float> row);
-  void deliver_prompt_logits(const Participant& participant, std::span<const float> logits);
+  void deliver_prompt_rows(const Participant& participant);
   void count(const Participant& participant);
   void retire();
   void finish(Sequence& sequence);
@@ -146,6 +148,8 @@ class Engine {
   std::unique_ptr<Proposer> proposer_;
   std::vector<Sequence*> to_propose_;
   std::vector<Participant> participants_;
+  std::span<const float> logits_;  // of the step's output rows; empty when nobody wants them
+  std::span<const float> hidden_;
   std::vector<RequestId> retired_;
   std::vector<int32_t> page_marks_;  // [pages] the last count_shared_pages() that saw it
   int32_t page_mark_ = 0;

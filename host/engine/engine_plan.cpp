@@ -110,9 +110,9 @@ void Engine::admit(Sequence& sequence) {
   }
 }
 
-// Logits of every position need every position to be run.
+// Rows of every position need every position to be run.
 bool Engine::claims_kept(const Sequence& sequence) const {
-  return sequence.request.continue_from != 0 && !sequence.request.on_prompt_logits &&
+  return sequence.request.continue_from != 0 && !sequence.wants_prompt_rows() &&
          kept_.has(sequence.request.continue_from);
 }
 

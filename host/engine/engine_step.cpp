@@ -1,5 +1,6 @@
 // Engine::run_step and what it is made of.
 #include <algorithm>
+#include <cmath>
 #include <exception>
 #include <utility>
 
@@ -9,6 +10,16 @@
 
 namespace llmhost::engine {
 namespace {
+
+void require_finite_hidden(const PromptHidden& chunk) {
+  const auto bad = std::ranges::find_if(chunk.rows, [](float value) { return !std::isfinite(value); });
+  if (bad == chunk.rows.end()) return;
+  const auto width = static_cast<int64_t>(chunk.rows.size()) / chunk.n_rows;
+  throw_error(ErrorCode::kDataLoss,
+              "the hidden state of position {} holds {}: the weights are damaged or the numbers overflow; "
+              "check the checkpoint or use a wider dtype",
+              chunk.first_position + (bad - chunk.rows.begin()) / width, *bad);
+}
 
 // Marks the step as running, until it ends in whatever way.
 class StepMark {
@@ -74,8 +85,8 @@ void Engine::fill_batch(Participant& participant) {
   participant.first_row = batch_.n_outputs();
   const auto known = static_cast<int64_t>(sequence.tokens.size());
   for (int64_t position = begin; position < end; ++position) {
-    const bool to_deliver = sequence.request.on_prompt_logits && position < sequence.prompt_length &&
-                            position >= sequence.logits_delivered;
+    const bool to_deliver =
+        sequence.wants_prompt_rows() && position < sequence.prompt_length && position >= sequence.delivered;
     const int32_t token = position < known
                               ? sequence.tokens[static_cast<size_t>(position)]
                               : sequence.proposals.tokens()[static_cast<size_t>(position - known)];
@@ -85,10 +96,24 @@ void Engine::fill_batch(Participant& participant) {
   participant.n_proposed = static_cast<int32_t>(std::max<int64_t>(end - known, 0));
 }
 
+// The output head is run, and hidden states are read, only if somebody wants them.
+void Engine::run_step_program() {
+  const auto wants_logits = [](const Participant& one) { return one.sequence->wants_logits(); };
+  const auto wants_hidden = [](const Participant& one) {
+    return static_cast<bool>(one.sequence->request.on_prompt_hidden);
+  };
+  logits_ = hidden_ = {};
+  if (std::ranges::any_of(participants_, wants_logits) || runner_.hidden_size() == 0) {
+    logits_ = runner_.step(batch_);
+    if (std::ranges::any_of(participants_, wants_hidden)) hidden_ = runner_.hidden();
+  } else {
+    hidden_ = runner_.step_headless(batch_);
+  }
+}
+
 void Engine::run_batch() {
-  std::span<const float> logits;
   try {
-    logits = runner_.step(batch_);
+    run_step_program();
   } catch (const std::exception& error) {
     for (const Participant& participant : participants_) participant.sequence->fail(error);
     return;
@@ -97,7 +122,7 @@ void Engine::run_batch() {
   for (const Participant& participant : participants_) {
     count(participant);
     try {
-      take_outputs(participant, logits);
+      take_outputs(participant);
     } catch (const std::exception& error) {
       participant.sequence->fail(error);
     }
@@ -123,10 +148,10 @@ void Engine::count(const Participant& participant) {
   sequence.computed = std::min(sequence.computed + participant.n_tokens, known);
 }
 
-void Engine::take_outputs(const Participant& participant, std::span<const float> logits) {
+void Engine::take_outputs(const Participant& participant) {
   Sequence& sequence = *participant.sequence;
   if (sequence.finished) return;
-  deliver_prompt_logits(participant, logits);
+  deliver_prompt_rows(participant);
   if (sequence.finished || sequence.computed < static_cast<int64_t>(sequence.tokens.size())) return;
   if (sequence.n_output() >= sequence.max_tokens) {  // only when there is nothing to generate at all
     sequence.finish(FinishReason::kLength);
@@ -136,7 +161,7 @@ void Engine::take_outputs(const Participant& participant, std::span<const float>
   const auto vocab = static_cast<size_t>(runner_.vocab_size());
   const int32_t end = participant.first_row + participant.n_rows;
   for (int32_t row = end - 1 - participant.n_proposed; row < end; ++row)
-    if (!choose_token(sequence, logits.subspan(static_cast<size_t>(row) * vocab, vocab))) break;
+    if (!choose_token(sequence, logits_.subspan(static_cast<size_t>(row) * vocab, vocab))) break;
   // What was computed for proposals that did not hold is given up; their positions are computed again.
   sequence.pages.shrink_to(pages_for(sequence.computed, limits_.page_tokens), pages_);
 }
@@ -161,21 +186,33 @@ bool Engine::choose_token(Sequence& sequence, std::span<const float> row) {
   return is_hit && !sequence.finished;
 }
 
-void Engine::deliver_prompt_logits(const Participant& participant, std::span<const float> logits) {
+// Rows of the prompt that are due, from those of the sequence in this step. Its rows begin with the first
+// that is, or, where one row is wanted, end with it.
+void Engine::deliver_prompt_rows(const Participant& participant) {
   Sequence& sequence = *participant.sequence;
   const int64_t end = std::min(sequence.computed, sequence.prompt_length);
-  if (!sequence.request.on_prompt_logits || end <= sequence.logits_delivered) return;
-  const auto vocab = static_cast<size_t>(runner_.vocab_size());
-  PromptLogits chunk{};
-  chunk.request = sequence.id;
-  chunk.first_position = sequence.logits_delivered;
-  chunk.n_rows = end - sequence.logits_delivered;
-  chunk.rows = logits.subspan(static_cast<size_t>(participant.first_row) * vocab,
-                              static_cast<size_t>(chunk.n_rows) * vocab);
-  for (int64_t row = 0; row < chunk.n_rows; ++row)
-    require_finite(chunk.rows.subspan(static_cast<size_t>(row) * vocab, vocab), chunk.first_position + row);
-  sequence.logits_delivered = end;
-  sequence.request.on_prompt_logits(chunk);
+  const bool is_last = end == sequence.prompt_length;
+  if (end <= sequence.delivered || (!sequence.wants_prompt_rows() && !is_last)) return;
+  const int64_t first = sequence.wants_prompt_rows() ? sequence.delivered : end - 1;
+  const auto rows_from = [&](int64_t position, std::span<const float> all, int64_t width) {
+    const int64_t row = participant.first_row + position - first;
+    return all.subspan(static_cast<size_t>(row * width), static_cast<size_t>((end - position) * width));
+  };
+  sequence.delivered = end;
+  if (sequence.request.on_prompt_logits) {
+    const int64_t width = runner_.vocab_size();
+    const PromptLogits chunk{sequence.id, first, end - first, rows_from(first, logits_, width)};
+    for (int64_t row = 0; row < chunk.n_rows; ++row)
+      require_finite(chunk.rows.subspan(static_cast<size_t>(row * width), static_cast<size_t>(width)),
+                     first + row);
+    sequence.request.on_prompt_logits(chunk);
+  }
+  const bool is_last_only = sequence.request.hidden_of_last;
+  if (!sequence.request.on_prompt_hidden || (is_last_only && !is_last)) return;
+  const int64_t from = is_last_only ? end - 1 : first;
+  const PromptHidden chunk{sequence.id, from, end - from, rows_from(from, hidden_, runner_.hidden_size())};
+  require_finite_hidden(chunk);
+  sequence.request.on_prompt_hidden(chunk);
 }
 
 // Finished sequences leave: those of the step, then those that a callback cancelled.

@@ -52,6 +52,14 @@ struct PromptLogits {
   std::span<const float> rows;  // [n_rows, V], valid during the callback
 };
 
+// Hidden states of consecutive prompt positions, as they are before the output head.
+struct PromptHidden {
+  RequestId request;
+  int64_t first_position;
+  int64_t n_rows;
+  std::span<const float> rows;  // [n_rows, D], valid during the callback
+};
+
 struct Usage {
   int64_t prompt_tokens = 0;
   int64_t reused_tokens = 0;  // of the prompt, taken over from other requests' state
@@ -103,6 +111,9 @@ struct Request {
   std::function<bool(const TokenEvent&)> on_token;  // false: finish with kStop
   std::function<void(const PromptLogits&)>
       on_prompt_logits;  // logits of every prompt position, each once, ascending
+  // Hidden states of every prompt position, each once, ascending, or of the prompt's last alone.
+  std::function<void(const PromptHidden&)> on_prompt_hidden;
+  bool hidden_of_last = false;
   std::function<void(std::span<const float>)>
       on_token_logits;                      // [V], the row each token is about to be chosen from
   std::function<void(Result&&)> on_finish;  // null: Engine::take_result has it

@@ -89,22 +89,37 @@ int32_t RunnerOptions::n_pages() const {
 }
 
 ModelRunner::ModelRunner(const Device& device, const RunnerModel& model, const RunnerOptions& options)
-    : device_(device), options_(options), identity_(model.identity) {
-  const plugin::ControlScope scope(device_.instance(), "llmh_backend.compile");
+    : device_(device),
+      options_(options),
+      identity_(model.identity),
+      graph_(*model.graph),
+      weights_(model.weights.begin(), model.weights.end()),
+      arena_offsets_(model.arena_offsets.begin(), model.arena_offsets.end()) {
   options_.validate();
-  if (model.weights.size() != model.graph->n_tensors || model.arena_offsets.size() != model.graph->n_tensors)
+  if (weights_.size() != graph_.n_tensors || arena_offsets_.size() != graph_.n_tensors)
     throw_error(ErrorCode::kInternal, "runner: {} weights and {} offsets for a graph of {} tensors",
-                model.weights.size(), model.arena_offsets.size(), model.graph->n_tensors);
-  length_dependent_from_ = length_dependence(*model.graph);
-  reserve_state(model);
-  arena_ = DeviceBuffer(device_, model.arena_bytes, LLMH_BUFFER_ARENA, "activations");
-  find_logits(model);
-  compile(model);
+                weights_.size(), arena_offsets_.size(), graph_.n_tensors);
+  length_dependent_from_ = length_dependence(graph_);
+  allocate(model);
+  find_outputs();
+  program_ = compile(graph_);
 }
 
 ModelRunner::~ModelRunner() {
   const plugin::ControlScope scope(device_.instance(), "llmh_backend.release_program");
-  if (program_ != nullptr) device_.api().release_program(device_.instance(), program_);
+  for (llmh_program* program : {headless_, program_})
+    if (program != nullptr) device_.api().release_program(device_.instance(), program);
+}
+
+void ModelRunner::allocate(const RunnerModel& model) {
+  const plugin::ControlScope scope(device_.instance(), "llmh_backend.buffer_alloc");
+  reserve_state(model);
+  arena_ = DeviceBuffer(device_, model.arena_bytes, LLMH_BUFFER_ARENA, "activations");
+  const llmh_limits limits = options_.limits();
+  uint64_t scratch = 0;
+  plugin::check(device_.api().scratch_bytes(device_.instance(), &graph_, &limits, &scratch),
+                "size of the scratch");
+  scratch_ = DeviceBuffer(device_, scratch, LLMH_BUFFER_SCRATCH, "scratch");
 }
 
 void ModelRunner::reserve_state(const RunnerModel& model) {
@@ -129,62 +144,93 @@ void ModelRunner::reserve_state(const RunnerModel& model) {
   for (llmh_state_view& view : states_) view.range.buffer = state_.get();
 }
 
-void ModelRunner::find_logits(const RunnerModel& model) {
-  const llmh_graph& graph = *model.graph;
-  const auto* const end = graph.outputs + graph.n_outputs;
-  const auto* const found = std::find_if(
-      graph.outputs, end, [](const llmh_graph_output* output) { return output->kind == LLMH_OUTPUT_LOGITS; });
-  if (found == end) throw_invalid("model: its graph has no logits output");
-  const llmh_tensor_info& info = *graph.tensors[(*found)->tensor];
-  logits_offset_ = model.arena_offsets[static_cast<size_t>((*found)->tensor)];
-  if (info.dtype != LLMH_DTYPE_F32 || info.rank != 2 || info.dims[0].symbol != LLMH_DIM_OUTPUTS ||
-      info.dims[1].symbol != LLMH_DIM_CONST || logits_offset_ == UINT64_MAX)
-    throw_invalid("model: its logits are not f32 [R, V] made by a node");
-  vocab_size_ = info.dims[1].size;
-  const auto values = checked_product(static_cast<uint64_t>(options_.max_outputs),
-                                      static_cast<uint64_t>(vocab_size_), "logits");
-  const uint64_t bytes = checked_product(values, sizeof(float), "logits");
-  if (checked_sum(logits_offset_, bytes, "logits") > arena_.bytes())
-    throw_error(ErrorCode::kInternal, "runner: the logits end at byte {}, the arena has {}",
-                logits_offset_ + bytes, arena_.bytes());
-  if (const void* memory = arena_.map())
-    mapped_logits_ = reinterpret_cast<const float*>(static_cast<const std::byte*>(memory) + logits_offset_);
-  else
-    logits_.resize(static_cast<size_t>(values));
+void ModelRunner::find_outputs() {
+  for (const llmh_graph_output* output : std::span(graph_.outputs, graph_.n_outputs)) {
+    if (output->kind == LLMH_OUTPUT_LOGITS) logits_ = find_rows(*output, "logits");
+    if (output->kind != LLMH_OUTPUT_HIDDEN) continue;
+    hidden_ = find_rows(*output, "hidden states");
+    hidden_output_ = output;
+  }
+  if (logits_.width == 0) throw_invalid("model: its graph has no logits output");
 }
 
-void ModelRunner::compile(const RunnerModel& model) {
+ModelRunner::Rows ModelRunner::find_rows(const llmh_graph_output& output, const char* what) const {
+  const llmh_tensor_info& info = *graph_.tensors[output.tensor];
+  Rows rows;
+  rows.offset = arena_offsets_[static_cast<size_t>(output.tensor)];
+  if (info.dtype != LLMH_DTYPE_F32 || info.rank != 2 || info.dims[0].symbol != LLMH_DIM_OUTPUTS ||
+      info.dims[1].symbol != LLMH_DIM_CONST || info.dims[1].size < 1 || rows.offset == UINT64_MAX)
+    throw_invalid("model: its {} are not f32 [R, N] made by a node", what);
+  rows.width = info.dims[1].size;
+  const auto values =
+      checked_product(static_cast<uint64_t>(options_.max_outputs), static_cast<uint64_t>(rows.width), what);
+  const uint64_t bytes = checked_product(values, sizeof(float), what);
+  if (checked_sum(rows.offset, bytes, what) > arena_.bytes())
+    throw_error(ErrorCode::kInternal, "runner: the {} end at byte {}, the arena has {}", what,
+                rows.offset + bytes, arena_.bytes());
+  if (const void* memory = arena_.map())
+    rows.mapped = reinterpret_cast<const float*>(static_cast<const std::byte*>(memory) + rows.offset);
+  else
+    rows.copy.resize(static_cast<size_t>(values));
+  return rows;
+}
+
+llmh_program* ModelRunner::compile(const llmh_graph& graph) const {
+  const plugin::ControlScope scope(device_.instance(), "llmh_backend.compile");
   const llmh_limits limits = options_.limits();
-  uint64_t scratch = 0;
-  plugin::check(device_.api().scratch_bytes(device_.instance(), model.graph, &limits, &scratch),
-                "size of the scratch");
-  scratch_ = DeviceBuffer(device_, scratch, LLMH_BUFFER_SCRATCH, "scratch");
   std::vector<const llmh_state_view*> states;
   for (const llmh_state_view& state : states_) states.push_back(&state);
   llmh_compile_args args{};
   args.struct_size = sizeof(args);
   args.n_states = static_cast<uint32_t>(states.size());
-  args.graph = model.graph;
+  args.graph = &graph;
   args.limits = &limits;
-  args.weights = model.weights.data();
-  args.arena_offsets = model.arena_offsets.data();
+  args.weights = weights_.data();
+  args.arena_offsets = arena_offsets_.data();
   args.arena = arena_.whole();
   args.scratch = scratch_.whole();
   args.states = states.data();
-  plugin::check(device_.api().compile(device_.instance(), &args, &program_), "compiling the graph");
+  llmh_program* program = nullptr;
+  plugin::check(device_.api().compile(device_.instance(), &args, &program), "compiling the graph");
+  return program;
+}
+
+void ModelRunner::run(llmh_program* program, StepBatch& batch) {
+  const plugin::EngineScope scope(device_.instance(), "llmh_backend.run");
+  n_outputs_ = 0;
+  const llmh_step step = batch.step();
+  const int32_t code = device_.api().run(program, &step, call_.get());
+  if (code != LLMH_OK) call_.check(code, device_.plugin_id(), "running a step");
+  n_outputs_ = step.n_outputs;
+}
+
+std::span<const float> ModelRunner::read(Rows& rows, const char* what) const {
+  const size_t n = static_cast<size_t>(n_outputs_) * static_cast<size_t>(rows.width);
+  if (rows.mapped != nullptr) return {rows.mapped, n};
+  if (n > 0)
+    plugin::check(device_.api().buffer_read(device_.instance(), arena_.get(), rows.offset, rows.copy.data(),
+                                            n * sizeof(float)),
+                  fmt::format("reading the {}", what));
+  return {rows.copy.data(), n};
 }
 
 std::span<const float> ModelRunner::step(StepBatch& batch) {
-  const plugin::EngineScope scope(device_.instance(), "llmh_backend.run");
-  const llmh_step step = batch.step();
-  const int32_t code = device_.api().run(program_, &step, call_.get());
-  if (code != LLMH_OK) call_.check(code, device_.plugin_id(), "running a step");
-  const size_t n = static_cast<size_t>(step.n_outputs) * static_cast<size_t>(vocab_size_);
-  if (mapped_logits_ != nullptr) return {mapped_logits_, n};
-  plugin::check(device_.api().buffer_read(device_.instance(), arena_.get(), logits_offset_, logits_.data(),
-                                          n * sizeof(float)),
-                "reading the logits");
-  return {logits_.data(), n};
+  run(program_, batch);
+  return read(logits_, "logits");
+}
+
+std::span<const float> ModelRunner::step_headless(StepBatch& batch) {
+  if (headless_ == nullptr) {
+    if (hidden_output_ == nullptr) throw_invalid("the model gives no hidden states");
+    headless_graph_ = std::make_unique<HeadlessGraph>(graph_, *hidden_output_);
+    headless_ = compile(headless_graph_->view());
+  }
+  run(headless_, batch);
+  return hidden();
+}
+
+std::span<const float> ModelRunner::hidden() {
+  return read(hidden_, "hidden states");
 }
 
 }  // namespace llmhost::engine

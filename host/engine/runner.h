@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "engine/device.h"
+#include "engine/headless_graph.h"
 #include "engine/step_batch.h"
 #include "llmhost/backend.h"
 #include "plugin/status.h"
@@ -37,7 +38,7 @@ struct RunnerOptions {
 
 // What is run.
 struct RunnerModel {
-  const llmh_graph* graph = nullptr;      // every node is one the device supports
+  const llmh_graph* graph = nullptr;      // every node is one the device supports; must outlive the runner
   std::span<llmh_weight* const> weights;  // [n_tensors], null where the tensor is no weight
   std::span<const llmh_state_spec> states;
   std::span<const uint64_t> arena_offsets;  // [n_tensors], UINT64_MAX where the tensor is no activation
@@ -55,7 +56,7 @@ class ModelRunner {
   const RunnerOptions& options() const { return options_; }
   const Device& device() const { return device_; }
   const void* model_identity() const { return identity_; }
-  int64_t vocab_size() const { return vocab_size_; }
+  int64_t vocab_size() const { return logits_.width; }
   // From this many positions on, what a position holds depends on the length of the prompt it was computed
   // for (rotary scalings that go by the length); INT64_MAX: never. State is reused for another prompt below
   // it only.
@@ -65,14 +66,33 @@ class ModelRunner {
   uint64_t arena_bytes() const { return arena_.bytes(); }
   uint64_t scratch_bytes() const { return scratch_.bytes(); }
 
+  int64_t hidden_size() const { return hidden_.width; }  // 0: the model gives no hidden states
+
   // Runs the tokens and gives the logits, [n_outputs, vocab_size] row by row, valid until the next step.
   // Throws what the backend reports.
   std::span<const float> step(StepBatch& batch);
+  // The same but for the output head, which is not run; gives the hidden states, [n_outputs, hidden_size].
+  // The first call of a runner allocates.
+  std::span<const float> step_headless(StepBatch& batch);
+  // The hidden states of the last step's output rows, valid until the next step.
+  std::span<const float> hidden();
 
  private:
+  // An output of the graph, f32 [R, width] in the arena.
+  struct Rows {
+    int64_t width = 0;
+    uint64_t offset = 0;
+    const float* mapped = nullptr;  // null: copied
+    std::vector<float> copy;        // [max_outputs, width]
+  };
+
+  void allocate(const RunnerModel& model);
   void reserve_state(const RunnerModel& model);
-  void find_logits(const RunnerModel& model);
-  void compile(const RunnerModel& model);
+  Rows find_rows(const llmh_graph_output& output, const char* what) const;
+  void find_outputs();
+  llmh_program* compile(const llmh_graph& graph) const;
+  void run(llmh_program* program, StepBatch& batch);
+  std::span<const float> read(Rows& rows, const char* what) const;
 
   const Device& device_;
   RunnerOptions options_;
@@ -81,13 +101,18 @@ class ModelRunner {
   DeviceBuffer state_;
   DeviceBuffer arena_;
   DeviceBuffer scratch_;
+  const llmh_graph& graph_;
+  std::vector<llmh_weight*> weights_;
+  std::vector<uint64_t> arena_offsets_;
   llmh_program* program_ = nullptr;
+  const llmh_graph_output* hidden_output_ = nullptr;
+  std::unique_ptr<HeadlessGraph> headless_graph_;  // made when it is first asked for, and its program
+  llmh_program* headless_ = nullptr;
   plugin::Call call_;
-  int64_t vocab_size_ = 0;
   int64_t length_dependent_from_ = INT64_MAX;
-  uint64_t logits_offset_ = 0;            // in arena_
-  const float* mapped_logits_ = nullptr;  // null: copied into logits_
-  std::vector<float> logits_;             // [max_outputs, V]
+  int32_t n_outputs_ = 0;  // of the last step
+  Rows logits_;
+  Rows hidden_;
 };
 
 }  // namespace llmhost::engine

@@ -50,7 +50,11 @@ bool Sequence::is_stop_token(int32_t token) const {
 
 int64_t Sequence::reusable_tokens() const {
   const int64_t all_but_last = static_cast<int64_t>(tokens.size()) - 1;
-  return request.on_prompt_logits ? std::min(all_but_last, logits_delivered) : all_but_last;
+  return wants_prompt_rows() ? std::min(all_but_last, delivered) : all_but_last;
+}
+
+bool Sequence::wants_prompt_rows() const {
+  return request.on_prompt_logits || (request.on_prompt_hidden && !request.hidden_of_last);
 }
 
 bool Sequence::wants_proposals() const {

@@ -22,6 +22,9 @@ struct Sequence {
   void start(int32_t page_tokens);
 
   int64_t n_output() const { return static_cast<int64_t>(tokens.size()) - prompt_length; }
+  // Whether rows of every prompt position are to be delivered.
+  bool wants_prompt_rows() const;
+  bool wants_logits() const { return request.on_prompt_logits || max_tokens > 0; }
   bool is_stop_token(int32_t token) const;
   // Tokens of its text whose state may be taken over from elsewhere: the logits of the last are needed, and
   // those of the prompt that are to be delivered.
@@ -40,9 +43,9 @@ struct Sequence {
   int64_t prompt_length;
   int64_t max_tokens;
   uint64_t seed;
-  std::vector<int32_t> tokens;   // prompt and output
-  int64_t computed = 0;          // tokens in the state
-  int64_t logits_delivered = 0;  // prompt positions given to on_prompt_logits
+  std::vector<int32_t> tokens;  // prompt and output
+  int64_t computed = 0;         // tokens in the state
+  int64_t delivered = 0;        // prompt positions given to on_prompt_logits and on_prompt_hidden
   PageTable pages;
   PrefixChain prefix;
   bool started = false;

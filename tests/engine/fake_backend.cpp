@@ -34,7 +34,8 @@ struct Program {
   Instance* instance = nullptr;
   llmh_limits limits{};
   llmh_range arena{};
-  uint64_t logits_offset = 0;
+  int64_t logits_offset = -1;  // in the arena; -1: not asked for
+  int64_t hidden_offset = -1;
   std::vector<llmh_state_view> states;
 };
 
@@ -142,7 +143,11 @@ llmh_status* compile(llmh_instance* instance, const llmh_compile_args* args, llm
   program->instance = of(instance);
   program->limits = llmh::copy_struct(*args->limits);
   program->arena = args->arena;
-  program->logits_offset = args->arena.offset + args->arena_offsets[args->graph->outputs[0]->tensor];
+  for (uint32_t i = 0; i < args->graph->n_outputs; ++i) {
+    const llmh_graph_output& output = *args->graph->outputs[i];
+    const auto offset = static_cast<int64_t>(args->arena.offset + args->arena_offsets[output.tensor]);
+    (output.kind == LLMH_OUTPUT_LOGITS ? program->logits_offset : program->hidden_offset) = offset;
+  }
   for (uint32_t i = 0; i < args->n_states; ++i)
     program->states.push_back(llmh::copy_struct(*args->states[i]));
   *out = reinterpret_cast<llmh_program*>(program);
@@ -169,6 +174,10 @@ uint64_t entry_of(int32_t token, int32_t position, int32_t rope_length, int32_t 
 float logit_of(uint64_t hash, int32_t v) {
   if (v == kPoisonToken || v == kFailToken) return -100;
   return static_cast<float>(mix_bits(hash + static_cast<uint64_t>(v)) >> 40) * 0x1p-24F * 8 - 4;
+}
+
+float hidden_of(uint64_t hash, int32_t i) {
+  return logit_of(~hash, i);
 }
 
 // The place of a position in the state of slot `index`, or null when the step names no such page.
@@ -226,7 +235,11 @@ int32_t run(llmh_program* handle, const llmh_step* step, llmh_call* call) {
       std::memcpy(target, &stored, sizeof(stored));
     }
   }
-  auto* logits = reinterpret_cast<float*>(of(program.arena.buffer)->bytes.data() + program.logits_offset);
+  uint8_t* arena = of(program.arena.buffer)->bytes.data();
+  float* logits =
+      program.logits_offset < 0 ? nullptr : reinterpret_cast<float*>(arena + program.logits_offset);
+  float* hidden =
+      program.hidden_offset < 0 ? nullptr : reinterpret_cast<float*>(arena + program.hidden_offset);
   for (int32_t r = 0; r < step->n_outputs; ++r) {
     const int32_t t = step->output_rows[r];
     uint64_t hash = 0;
@@ -238,8 +251,12 @@ int32_t run(llmh_program* handle, const llmh_step* step, llmh_call* call) {
       if (keys != ~values) return failure(call, "the slots' states do not belong together");
       hash = mix_bits(hash ^ keys);
     }
+    const bool is_poisoned = step->token_ids[t] == kPoisonToken;
+    for (int32_t i = 0; hidden != nullptr && i < kFakeHidden; ++i) *hidden++ = hidden_of(hash, i);
+    if (hidden != nullptr && is_poisoned) hidden[-1] = std::numeric_limits<float>::quiet_NaN();
+    if (logits == nullptr) continue;
     for (int32_t v = 0; v < kFakeVocab; ++v) *logits++ = logit_of(hash, v);
-    if (step->token_ids[t] == kPoisonToken) logits[-1] = std::numeric_limits<float>::quiet_NaN();
+    if (is_poisoned) logits[-1] = std::numeric_limits<float>::quiet_NaN();
   }
   return LLMH_OK;
 }
@@ -277,7 +294,9 @@ FakeModel::FakeModel(const engine::RunnerOptions& options, const FakeOptions& fa
   logits_.rank = 2;
   logits_.dims[0] = {1, LLMH_DIM_OUTPUTS, 0};
   logits_.dims[1] = {kFakeVocab, LLMH_DIM_CONST, 0};
-  tensors_ = {&logits_};
+  hidden_ = logits_;
+  hidden_.dims[1].size = kFakeHidden;
+  tensors_ = {&logits_, &hidden_};
   angles_.struct_size = sizeof(angles_);
   angles_.scaling = LLMH_ROPE_SCALING_DYNAMIC;
   angles_.original_context = static_cast<float>(fake.scaling_from);
@@ -287,14 +306,15 @@ FakeModel::FakeModel(const engine::RunnerOptions& options, const FakeOptions& fa
   node_.attrs_size = sizeof(angles_);
   nodes_ = {&node_};
   output_ = {sizeof(output_), LLMH_OUTPUT_LOGITS, 0};
-  outputs_ = {&output_};
+  hidden_output_ = {sizeof(hidden_output_), LLMH_OUTPUT_HIDDEN, 1};
+  outputs_ = {&output_, &hidden_output_};
   graph_.struct_size = sizeof(graph_);
-  graph_.n_tensors = 1;
+  graph_.n_tensors = 2;
   graph_.tensors = tensors_.data();
   graph_.nodes = nodes_.data();
   graph_.n_nodes = fake.scaling_from == INT32_MAX ? 0 : 1;
   graph_.outputs = outputs_.data();
-  graph_.n_outputs = 1;
+  graph_.n_outputs = 2;
   engine::DeviceOptions device_options;
   device_options.options = {{"host_visible", fake.host_visible ? "1" : "0"},
                             {"scaling_from", std::to_string(fake.scaling_from)}};
@@ -305,28 +325,45 @@ FakeModel::FakeModel(const engine::RunnerOptions& options, const FakeOptions& fa
     specs[static_cast<size_t>(slot)].kind = LLMH_STATE_PAGED_KV;
     specs[static_cast<size_t>(slot)].slot = slot;
   }
-  const std::vector<llmh_weight*> weights(1, nullptr);
-  const std::vector<uint64_t> offsets(1, 64);
+  const std::vector<llmh_weight*> weights(2, nullptr);
+  const uint64_t logits_bytes = static_cast<uint64_t>(options.max_outputs) * kFakeVocab * sizeof(float);
+  const std::vector<uint64_t> offsets = {64, 64 + logits_bytes};
   engine::RunnerModel model;
   model.graph = &graph_;
   model.weights = weights;
   model.states = specs;
   model.arena_offsets = offsets;
-  model.arena_bytes = 64 + static_cast<uint64_t>(options.max_outputs) * kFakeVocab * sizeof(float);
+  model.arena_bytes = offsets[1] + static_cast<uint64_t>(options.max_outputs) * kFakeHidden * sizeof(float);
   runner_ = std::make_unique<engine::ModelRunner>(*device_, model, options);
 }
 
-std::vector<float> fake_logits(const std::vector<int32_t>& tokens, int64_t prompt_length,
-                               int32_t scaling_from) {
+namespace {
+
+uint64_t hash_of(const std::vector<int32_t>& tokens, int64_t prompt_length, int32_t scaling_from) {
   uint64_t hash = 0;
   for (size_t i = 0; i < tokens.size(); ++i) {
     const auto position = static_cast<int32_t>(i);
     const int32_t rope_length = std::max(static_cast<int32_t>(prompt_length), position + 1);
     hash = mix_bits(hash ^ entry_of(tokens[i], position, rope_length, scaling_from));
   }
+  return hash;
+}
+
+}  // namespace
+
+std::vector<float> fake_logits(const std::vector<int32_t>& tokens, int64_t prompt_length,
+                               int32_t scaling_from) {
+  const uint64_t hash = hash_of(tokens, prompt_length, scaling_from);
   std::vector<float> logits;
   for (int32_t v = 0; v < kFakeVocab; ++v) logits.push_back(logit_of(hash, v));
   return logits;
+}
+
+std::vector<float> fake_hidden(const std::vector<int32_t>& tokens, int64_t prompt_length) {
+  const uint64_t hash = hash_of(tokens, prompt_length, INT32_MAX);
+  std::vector<float> hidden;
+  for (int32_t i = 0; i < kFakeHidden; ++i) hidden.push_back(hidden_of(hash, i));
+  return hidden;
 }
 
 std::vector<int32_t> fake_greedy(std::vector<int32_t> prompt, int64_t n, int32_t scaling_from) {

@@ -15,6 +15,7 @@
 namespace llmhost::test {
 
 constexpr int32_t kFakeVocab = 97;
+constexpr int32_t kFakeHidden = 5;
 constexpr int32_t kPoisonToken = 90;  // its logits hold a NaN
 constexpr int32_t kFailToken = 91;    // the step that runs it fails
 
@@ -39,7 +40,9 @@ class FakeModel {
   llmh_tensor_info logits_{};
   std::vector<const llmh_tensor_info*> tensors_;
   std::vector<const llmh_node*> nodes_;
+  llmh_tensor_info hidden_{};
   llmh_graph_output output_{};
+  llmh_graph_output hidden_output_{};
   std::vector<const llmh_graph_output*> outputs_;
   llmh_graph graph_{};
   std::unique_ptr<engine::Device> device_;
@@ -51,5 +54,7 @@ std::vector<int32_t> fake_greedy(std::vector<int32_t> prompt, int64_t n, int32_t
 // Its logits after the last of these tokens.
 std::vector<float> fake_logits(const std::vector<int32_t>& tokens, int64_t prompt_length,
                                int32_t scaling_from = INT32_MAX);
+// And its hidden state there.
+std::vector<float> fake_hidden(const std::vector<int32_t>& tokens, int64_t prompt_length);
 
 }  // namespace llmhost::test

@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "core/config.h"
@@ -28,11 +29,13 @@ inline plugin::Registry& built_plugins() {
 
 class StoryModel {
  public:
-  explicit StoryModel(const engine::RunnerOptions& options, int32_t threads = 1, const char* file = "") {
+  explicit StoryModel(const engine::RunnerOptions& options, int32_t threads = 1, const char* file = "",
+                      const std::string& folder = "models/stories260K", const char* precision = "auto") {
     Settings settings(engine::settings_schema());
     settings.set("engine.threads", std::to_string(threads));
     settings.set("backend.name", "cpu");
-    model_ = model::load_model(data("models/stories260K") / file, built_plugins());
+    settings.set("engine.precision", precision);
+    model_ = model::load_model(test::data(folder) / file, built_plugins());
     host_ = std::make_unique<engine::HostDevice>(built_plugins(), settings, engine::RunUse::kGeneration);
     stack_ = std::make_unique<engine::ModelStack>(*model_, host_->device(), options);
   }

@@ -27,6 +27,12 @@ uint64_t fresh_seed() {
   return (uint64_t{device()} << 32) | device();
 }
 
+// What is computed with an adapter is another state, whatever the scope of the request says.
+CacheScope scope_with(const CacheScope& scope, std::string_view adapter_digest) {
+  const Hash128 hash = siphash128({scope.high, scope.low}, std::as_bytes(std::span(adapter_digest)));
+  return {hash.high, hash.low, scope.tenant, scope.enabled};
+}
+
 void check_tokens(const char* what, std::span<const int32_t> tokens, int64_t vocab_size) {
   for (const int32_t token : tokens)
     if (token < 0 || token >= vocab_size)
@@ -96,6 +102,8 @@ RequestId Engine::submit(Request request) {
   if (n_waiting() >= options_.max_waiting)
     throw_error(ErrorCode::kResourceExhausted, "{} requests are waiting already; try again later",
                 n_waiting());
+  if (request.adapter != nullptr)
+    request.cache_scope = scope_with(request.cache_scope, request.adapter->digest());
   const uint64_t seed = request.sampling.seed ? *request.sampling.seed : fresh_seed();
   const RequestId id = ++last_id_;
   auto sequence = std::make_unique<Sequence>(id, std::move(request), max_tokens, seed);

@@ -220,13 +220,16 @@ void Engine::retire() {
   retired_.clear();
   for (const Participant& participant : participants_)
     if (participant.sequence->finished) retired_.push_back(participant.sequence->id);
-  retired_.insert(retired_.end(), cancelled_.begin(), cancelled_.end());
-  cancelled_.clear();
-  // on_finish may submit and cancel; what it cancels leaves with the next step.
-  for (const RequestId id : retired_) {
-    const auto found = sequences_.find(id);
-    if (found != sequences_.end()) finish(*found->second);
-  }
+  // on_finish may submit and cancel.
+  do {
+    retired_.insert(retired_.end(), cancelled_.begin(), cancelled_.end());
+    cancelled_.clear();
+    for (const RequestId id : retired_) {
+      const auto found = sequences_.find(id);
+      if (found != sequences_.end()) finish(*found->second);
+    }
+    retired_.clear();
+  } while (!cancelled_.empty());
 }
 
 }  // namespace llmhost::engine

@@ -99,7 +99,7 @@ struct Request {
   // takes no proposals of speculation.
   std::unique_ptr<TokenConstraint> constraint;
 
-  // With whom state of the same tokens is shared.
+  // With whom state of the same tokens is shared; never between adapters, whatever it says.
   CacheScope cache_scope;
   // Keep the state when it is finished, for a later request's continue_from (until the memory is needed).
   bool keep_state = false;

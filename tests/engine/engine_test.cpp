@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <chrono>
 #include <map>
 #include <random>
 #include <string>
@@ -361,6 +362,83 @@ TEST_CASE("the end of a request may cancel others, and may not run a step") {
   CHECK(engine.take_result(victim)->reason == FinishReason::kCancelled);
   CHECK(engine.idle());
   CHECK(engine.free_pages() == engine.n_pages());
+}
+
+TEST_CASE("a request hears once that it has its turn, before its first token") {
+  RunnerOptions options = small_runner();
+  options.state_tokens = 64;
+  FakeModel model(options);
+  Engine engine(model.runner());
+  std::map<RequestId, int> starts;
+  std::vector<RequestId> ids;
+  for (int i = 0; i < 6; ++i) {
+    Request request = greedy({i, 1, 2}, 30);
+    request.on_start = [&](RequestId id) { ++starts[id]; };
+    request.on_token = [&](const TokenEvent& event) { return starts[event.request] == 1; };
+    ids.push_back(engine.submit(std::move(request)));
+  }
+  CHECK(starts.empty());
+  engine.run_step();
+  CHECK(starts == std::map<RequestId, int>{{ids[0], 1}, {ids[1], 1}, {ids[2], 1}, {ids[3], 1}});
+  engine.run_all();
+  CHECK(engine.stats().preemptions > 0);
+  for (const RequestId id : ids) {
+    CHECK(starts[id] == 1);
+    CHECK(engine.take_result(id)->reason == FinishReason::kLength);
+  }
+}
+
+TEST_CASE("at the start of its turn a request may be cancelled, and may fail") {
+  FakeModel model(small_runner());
+  Engine engine(model.runner());
+  Request cancelled = greedy({1}, 10);
+  cancelled.on_start = [&](RequestId id) { CHECK(engine.cancel(id)); };
+  const RequestId first = engine.submit(std::move(cancelled));
+  Request failing = greedy({2}, 10);
+  failing.on_start = [](RequestId) { throw_invalid("the client is gone"); };
+  const RequestId second = engine.submit(std::move(failing));
+  engine.run_step();
+  CHECK(engine.idle());
+  CHECK(engine.take_result(first)->reason == FinishReason::kCancelled);
+  CHECK(engine.take_result(second)->error == "the client is gone");
+  CHECK(engine.free_pages() == engine.n_pages());
+}
+
+TEST_CASE("10000 requests wait: submitting, cancelling and stepping stay quick, and waiting takes no room") {
+  using Clock = std::chrono::steady_clock;
+  RunnerOptions options = small_runner();
+  options.max_context = 1 << 20;
+  options.state_tokens = 1 << 20;
+  FakeModel model(options);
+  EngineOptions engine_options;
+  engine_options.prefix_cache.pages = PrefixCacheOptions::kAllPages;
+  Engine engine(model.runner(), engine_options);
+  const auto begin = Clock::now();
+  std::vector<RequestId> ids;
+  for (int i = 0; i < 10'000; ++i) {
+    Request request = greedy({i % 90, 1, 2}, Request::kToEndOfContext);
+    request.sampling.repetition_penalty = 1.1F;  // its counts would be megabytes for each
+    ids.push_back(engine.submit(std::move(request)));
+  }
+  const auto submitted = Clock::now();
+  for (int i = 0; i < 100; ++i) engine.run_step();
+  const auto stepped = Clock::now();
+  for (size_t i = 0; i < ids.size(); i += 2) CHECK(engine.cancel(ids[i]));
+  for (size_t i = ids.size(); i-- > 0;)
+    if (i % 2 == 1) CHECK(engine.cancel(ids[i]));
+  const auto cancelled = Clock::now();
+  CHECK(engine.idle());
+  const auto microseconds = [](auto duration, double n) {
+    return std::chrono::duration<double, std::micro>(duration).count() / n;
+  };
+  const double submit = microseconds(submitted - begin, 10'000);
+  const double step = microseconds(stepped - submitted, 100);
+  const double cancel = microseconds(cancelled - stepped, 10'000);
+  MESSAGE("us a submit: " << submit << ", step: " << step << ", cancel: " << cancel);
+  // A hundred times what a quiet machine takes.
+  CHECK(submit < 1000);
+  CHECK(step < 20'000);
+  CHECK(cancel < 5000);
 }
 
 TEST_CASE("a NaN ends its own request, with the position; the others go on") {

@@ -134,6 +134,13 @@ void Answer::wake() {
   waker_->wake(sink_);
 }
 
+// With the lock held. Reaches the connection also while it waits for the client and takes nothing.
+void Answer::break_off() {
+  is_broken_ = true;
+  is_queued_ = false;
+  wake();
+}
+
 void Answer::send(Response response) {
   const std::lock_guard lock(mutex_);
   if (phase_ != Phase::kWaiting) return;
@@ -155,12 +162,14 @@ bool Answer::write(std::string_view bytes) {
   const std::lock_guard lock(mutex_);
   if (phase_ != Phase::kStreaming || is_gone_) return false;
   if (bytes.empty()) return true;
-  if (out_.size() + in_flight_ + bytes.size() > form_.max_queued)
-    is_slow_client_ = is_gone_ = is_broken_ = true;
-  else
-    append_chunk(bytes);
+  if (out_.size() + in_flight_ + bytes.size() > form_.max_queued) {
+    is_slow_client_ = is_gone_ = true;
+    break_off();
+    return false;
+  }
+  append_chunk(bytes);
   wake();
-  return !is_gone_;
+  return true;
 }
 
 void Answer::finish() {
@@ -178,10 +187,10 @@ void Answer::abandon() {
     const Response response = to_response({500, {}, "the request was given up by the server"}, request().id);
     append_head(response.status, response.content_type, {}, &response.body);
     phase_ = Phase::kDone;
+    wake();
   } else {
-    is_broken_ = true;
+    break_off();
   }
-  wake();
 }
 
 void Answer::on_close(std::function<void()> callback) {
@@ -224,10 +233,7 @@ void Answer::run_callbacks(std::unique_lock<std::mutex> lock) {
 void Answer::client_left() {
   std::unique_lock lock(mutex_);
   is_gone_ = true;
-  if (phase_ == Phase::kStreaming) {
-    is_broken_ = true;
-    wake();
-  }
+  if (phase_ == Phase::kStreaming) break_off();
   run_callbacks(std::move(lock));
 }
 

@@ -73,6 +73,7 @@ class Answer final : public Exchange, public std::enable_shared_from_this<Answer
   // Nothing can be sent any more.
   void client_gone();
   void release_slot() { admission_.slot.release(); }
+  bool is_broken() const { return is_broken_; }
   bool keep_alive() const { return form_.keep_alive; }
   bool is_slow_client() const { return is_slow_client_; }
   int status() const { return status_; }  // 0: not begun
@@ -86,6 +87,7 @@ class Answer final : public Exchange, public std::enable_shared_from_this<Answer
                    const std::string* body);
   void append_chunk(std::string_view bytes);
   void wake();
+  void break_off();
   void run_callbacks(std::unique_lock<std::mutex> lock);
 
   Admission admission_;
@@ -96,12 +98,13 @@ class Answer final : public Exchange, public std::enable_shared_from_this<Answer
   mutable std::mutex mutex_;
   Phase phase_ = Phase::kWaiting;
   bool is_gone_ = false;  // the client, or it is too slow
-  bool is_broken_ = false;
-  bool is_slow_client_ = false;
+
   bool has_called_back_ = false;
   bool is_queued_ = false;  // at the waker
   std::string out_;
   std::vector<std::function<void()>> callbacks_;
+  std::atomic<bool> is_broken_{false};
+  std::atomic<bool> is_slow_client_{false};
   std::atomic<size_t> in_flight_{0};  // taken, not yet with the kernel
   std::atomic<int> status_{0};
 };

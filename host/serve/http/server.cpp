@@ -91,7 +91,8 @@ class Connection final : public AnswerSink, public std::enable_shared_from_this<
 
   asio::awaitable<bool> serve_one(bool is_first);
   asio::awaitable<bool> read_body(Parser& parser, BodyBytes& bytes);
-  asio::awaitable<bool> refuse(HttpError error, bool keep_alive, bool reads_on);
+  asio::awaitable<bool> refuse(const HttpError& error);
+  std::optional<HttpError> read_failure(const error_code& ec);
   asio::awaitable<bool> answer(Admission admission, const Parser* parser, bool keep_alive);
   asio::awaitable<void> linger();
   RequestHead head_of(const Parser& parser) const;
@@ -172,15 +173,14 @@ asio::awaitable<bool> Connection::serve_one(bool is_first) {
   parser.body_limit(std::numeric_limits<uint64_t>::max());  // check_framing knows better what to say
   co_await http::async_read_header(socket_, buffer_, parser, asio::redirect_error(asio::use_awaitable, ec));
   begun_ = Clock::now();
-  if (has_timed_out_) co_return co_await refuse({408, "timeout", "the header took too long"}, false, true);
-  if (is_malformed(ec)) co_return co_await refuse(read_error(ec, options), false, true);
-  if (ec) co_return false;
+  auto failure = read_failure(ec);
+  if (!failure && ec) co_return false;
 
+  RequestHead head = head_of(parser);
+  if (!failure) failure = check_framing(head, {options.max_header_fields, options.max_body_bytes});
+  if (failure) co_return co_await refuse(*failure);
   const bool has_body = parser.chunked() || parser.content_length().value_or(0) > 0;
   const bool keep_alive = parser.keep_alive();
-  RequestHead head = head_of(parser);
-  if (auto error = check_framing(head, {options.max_header_fields, options.max_body_bytes}))
-    co_return co_await refuse(std::move(*error), false, true);
   Admission admission = state_.gate->admit(std::move(head), new_request_id());
   if (admission.route == nullptr) {
     must_linger_ = has_body;
@@ -202,7 +202,7 @@ asio::awaitable<bool> Connection::read_body(Parser& parser, BodyBytes& bytes) {
   error_code ec;
   set_deadline(Phase::kRead, options.body_time);
   const HttpError too_much{503, "overloaded", "too many large requests at once", {}, kRetrySeconds};
-  if (!bytes.add(parser.content_length().value_or(0))) co_return co_await refuse(too_much, false, true);
+  if (!bytes.add(parser.content_length().value_or(0))) co_return co_await refuse(too_much);
   if (parser.get().count(http::field::expect) > 0 && parser.get().version() >= 11 && buffer_.size() == 0) {
     static constexpr std::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
     co_await asio::async_write(socket_, asio::buffer(kContinue),
@@ -223,22 +223,27 @@ asio::awaitable<bool> Connection::read_body(Parser& parser, BodyBytes& bytes) {
   parser.on_chunk_header(on_chunk);
   parser.body_limit(options.max_body_bytes);
   co_await http::async_read(socket_, buffer_, parser, asio::redirect_error(asio::use_awaitable, ec));
-  if (has_timed_out_) co_return co_await refuse({408, "timeout", "the body took too long"}, false, true);
-  if (refusal) co_return co_await refuse(std::move(*refusal), false, true);
-  if (!ec) co_return true;
-  if (!is_malformed(ec)) co_return false;
-  co_return co_await refuse(read_error(ec, options), false, true);
+  if (!refusal) refusal = read_failure(ec);
+  if (refusal) co_return co_await refuse(*refusal);
+  co_return !ec;
 }
 
-asio::awaitable<bool> Connection::refuse(HttpError error, bool keep_alive, bool reads_on) {
+// What to tell a client about a read that failed; nothing when it went.
+std::optional<HttpError> Connection::read_failure(const error_code& ec) {
+  if (std::exchange(has_timed_out_, false))
+    return HttpError{408, "timeout", "the request took too long to come"};
+  if (is_malformed(ec)) return read_error(ec, state_.options);
+  return std::nullopt;
+}
+
+// The error is a reference: GCC 12 destroys what is made within a co_await expression twice.
+asio::awaitable<bool> Connection::refuse(const HttpError& error) {
   Admission admission;
   admission.request.id = new_request_id();
-  admission.answer_headers = {{"x-request-id", admission.request.id}};
+  admission.answer_headers.emplace_back("x-request-id", admission.request.id);
   admission.refusal = to_response(error, admission.request.id);
-  must_linger_ = reads_on;
-  has_timed_out_ = false;
-  co_await answer(std::move(admission), nullptr, keep_alive);
-  co_return false;
+  must_linger_ = true;
+  co_return co_await answer(std::move(admission), nullptr, false);
 }
 
 // Runs the handler (or sends the refusal, without a parser) until the last byte is sent. True: another
@@ -305,6 +310,7 @@ void Connection::on_input() {
 }
 
 void Connection::on_ready() {
+  if (answer_ != nullptr && answer_->is_broken()) return finish_answer(false);
   bool has_taken = false;
   while (answer_ != nullptr && !waits_to_write_) {
     if (sent_of_it_ == unsent_.size()) {
@@ -508,7 +514,7 @@ void Server::Impl::accept() {
 void Server::Impl::tick() {
   timer_.expires_after(kTick);
   timer_.async_wait([this](const error_code& ec) {
-    if (ec) return;
+    if (ec || !acceptor_.is_open()) return;  // stopped
     const auto now = Clock::now();
     for (const auto& connection : all()) connection->tick(now);
     tick();

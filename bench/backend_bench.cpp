@@ -36,6 +36,23 @@ std::unique_ptr<std::byte[]> random_bytes(size_t n) {
   return data;
 }
 
+// LLMH_USE_* of each tensor, which decides how a weight is laid out.
+std::vector<uint32_t> uses_of(const graph::Graph& graph) {
+  std::vector<uint32_t> uses(graph.tensor_count(), 0);
+  for (uint32_t n = 0; n < graph.node_count(); ++n) {
+    const llmh_node& node = graph.node(n);
+    const bool is_product =
+        node.op == LLMH_OP_LINEAR || node.op == LLMH_OP_LORA_LINEAR || node.op == LLMH_OP_MATMUL;
+    const bool is_lookup = node.op == LLMH_OP_EMBEDDING || node.op == LLMH_OP_GATHER;
+    for (uint32_t i = 0; i < node.n_inputs; ++i)
+      if (node.inputs[i] != LLMH_NO_TENSOR)
+        uses[static_cast<size_t>(node.inputs[i])] |= is_product && i == 1  ? LLMH_USE_LINEAR
+                                                     : is_lookup && i == 0 ? LLMH_USE_TABLE
+                                                                           : LLMH_USE_VECTOR;
+  }
+  return uses;
+}
+
 }  // namespace
 
 double now_seconds() {
@@ -82,6 +99,7 @@ Model::~Model() {
 
 void Model::load_weights(const graph::Graph& graph) {
   weights_.resize(graph.tensor_count(), nullptr);
+  const auto uses = uses_of(graph);
   for (uint32_t i = 0; i < graph.tensor_count(); ++i) {
     const llmh_tensor_info& info = graph.tensor(static_cast<llmh_tensor>(i));
     if (info.role != LLMH_TENSOR_WEIGHT) continue;
@@ -91,6 +109,7 @@ void Model::load_weights(const graph::Graph& graph) {
     source.rank = info.rank;
     for (int32_t d = 0; d < info.rank; ++d) source.shape[d] = info.dims[d].size;
     source.name = info.name;
+    source.uses = uses[i];
     source.bytes = graph::byte_count(info.dtype, graph::dims_of(info), {});
     memory_.push_back(random_bytes(source.bytes));
     source.data = memory_.back().get();

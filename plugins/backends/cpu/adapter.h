@@ -11,7 +11,7 @@ namespace llmhost::cpu {
 
 // One site. Matrices are f32, or with LLMH_PRECISION_NATIVE of 16 bits: bf16 where that is exact for all
 // their values, else f16 or bf16, whichever errs less.
-struct SiteDelta {
+struct alignas(64) SiteDelta {
   int32_t kind = 0;  // LLMH_MODULE_*; 0: the adapter has nothing here
   int32_t rank = 0;
   int64_t in_features = 0;
@@ -40,6 +40,10 @@ struct llmh_adapter {
   // Null where the adapter changes nothing.
   const llmhost::cpu::SiteDelta* find(int32_t site) const {
     return site <= n_sites && sites[site - 1].kind != 0 ? &sites[site - 1] : nullptr;
+  }
+  // Into a cache, for find.
+  void fetch(int32_t site) const {
+    if (site <= n_sites) __builtin_prefetch(sites + site - 1);
   }
 };
 

@@ -64,7 +64,8 @@ struct DenseKernels {
 //     y[n] = g[n] (y[n] - bias[n] + scale (sum over k of u[k] B[n, k] + b_bias[n])) + (new_bias or bias)[n]
 // with k ascending in one accumulator; without row_scale and new_bias the bias stays in y. The same row gives
 // the same numbers whatever the others are, and however columns are cut into units.
-enum { kLowRankColumns = 16 };
+// What the first kLowRankAhead bytes of B are, the caller may fetch before.
+enum { kLowRankColumns = 16, kLowRankAhead = 2048 };
 struct LowRankTile {
   const uint8_t* b;        // units of 16 columns, one after another: [rank][16], the last one padded
   const float* u;          // rows of [rank]

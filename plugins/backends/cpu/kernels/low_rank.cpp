@@ -2,6 +2,7 @@
 // product.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/low_rank.cpp"
+#include "hwy/cache_control.h"
 #include "hwy/foreach_target.h"  // must come before highway.h
 #include "hwy/highway.h"
 #include "kernels/dense_tile-inl.h"
@@ -13,13 +14,12 @@ namespace {
 
 constexpr int kUnit = kLowRankColumns;
 constexpr int kUnitVectors = kUnit / kLanes;
-// Columns of a tile of one row, so that additions to one accumulator do not wait for each other.
-constexpr int kWideUnits = kUnitVectors >= 4 ? 1 : 4 / kUnitVectors;
-// Rows of a tile: 16 accumulators where there are 32 registers, 8 where there are 16.
-#if HWY_TARGET == HWY_AVX3 || HWY_ARCH_ARM_A64
+// Rows and units of columns of a tile: 16 accumulators where there are 32 registers, 8 where there are 16.
+// One row reads B unit after unit, as one stream; the units do not wait for each other.
+#if HWY_TARGET == HWY_AVX3
 constexpr int kTallRows = 4;
-constexpr int kTallUnits = kWideUnits;
-#elif HWY_TARGET == HWY_AVX2
+constexpr int kTallUnits = 4;
+#elif HWY_TARGET == HWY_AVX2 || HWY_ARCH_ARM_A64
 constexpr int kTallRows = 4;
 constexpr int kTallUnits = 1;
 #else
@@ -89,9 +89,8 @@ template <class Stored, int kUnits>
 HWY_INLINE int64_t expand_units(const LowRankTile& tile, int64_t column) {
   for (; column + (kUnits - 1) * kUnit < tile.columns; column += kUnits * kUnit) {
     int64_t row = 0;
-    if constexpr (kUnits <= kTallUnits)
-      for (; row + kTallRows <= tile.n_rows; row += kTallRows)
-        expand_tile<Stored, kTallRows, kUnits>(tile, row, column);
+    for (; row + kTallRows <= tile.n_rows; row += kTallRows)
+      expand_tile<Stored, kTallRows, kUnits>(tile, row, column);
     for (; row < tile.n_rows; ++row) expand_tile<Stored, 1, kUnits>(tile, row, column);
   }
   return column;
@@ -99,10 +98,20 @@ HWY_INLINE int64_t expand_units(const LowRankTile& tile, int64_t column) {
 
 template <class Stored>
 void expand(const LowRankTile& tile) {
-  int64_t column = 0;
-  if (tile.n_rows < kTallRows || kTallUnits == kWideUnits)
-    column = expand_units<Stored, kWideUnits>(tile, column);
-  expand_units<Stored, 1>(tile, column);
+  if (tile.n_rows >= kTallRows) {
+    int64_t column = 0;
+    if constexpr (kTallUnits > 1) column = expand_units<Stored, kTallUnits>(tile, column);
+    expand_units<Stored, 1>(tile, column);
+    return;
+  }
+  const int64_t unit_bytes = tile.rank * kUnit * Stored::kBytes;
+  const int64_t bytes = (tile.columns + kUnit - 1) / kUnit * unit_bytes;
+  for (int64_t column = 0; column < tile.columns; column += kUnit) {
+    const int64_t ahead = column / kUnit * unit_bytes + kLowRankAhead;
+    for (int64_t line = ahead; line < std::min(ahead + unit_bytes, bytes); line += 64)
+      hwy::Prefetch(tile.b + line);
+    for (int64_t row = 0; row < tile.n_rows; ++row) expand_tile<Stored, 1, 1>(tile, row, column);
+  }
 }
 
 LowRankKernels low_rank_table() {

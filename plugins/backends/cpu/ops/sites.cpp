@@ -96,6 +96,16 @@ void expand_rows(const RunContext& context, const Call& call, const SiteDelta& d
   run(tile);
 }
 
+// The processor's own prefetching does not know where the next adapter lies.
+void fetch_b(const llmh_adapter& adapter, int32_t site, int64_t begin, int64_t end) {
+  const SiteDelta* delta = adapter.find(site);
+  if (delta == nullptr || delta->rank == 0) return;
+  const int64_t column_bytes = delta->rank * element_bytes(delta->b_dtype);
+  const uint8_t* first = delta->b + begin * column_bytes;
+  const int64_t bytes = std::min<int64_t>((end - begin) * column_bytes, kLowRankAhead);
+  for (int64_t line = 0; line < bytes; line += 64) __builtin_prefetch(first + line);
+}
+
 // --- Checks
 
 void check_rows(const int32_t* rows, int32_t n, int32_t most) {
@@ -165,10 +175,17 @@ void shrink(const RunContext& context, std::span<const Call* const> products) {
 }
 
 void expand(const RunContext& context, const Call& call, int64_t begin, int64_t end) {
-  for_each_change(context, call.site.number, call.inputs[0].row_symbol,
-                  [&](const SiteDelta& delta, std::span<const int32_t> rows) {
-                    expand_rows(context, call, delta, rows, begin, end);
-                  });
+  const llmh_step& step = context.step;
+  const int32_t site = call.site.number;
+  for (int32_t i = 0; i < step.n_adapter_segments; ++i) {
+    if (i + 2 < step.n_adapter_segments) step.adapter_segments[i + 2].adapter->fetch(site);
+    if (i + 1 < step.n_adapter_segments) fetch_b(*step.adapter_segments[i + 1].adapter, site, begin, end);
+    const llmh_adapter_segment& segment = step.adapter_segments[i];
+    const SiteDelta* delta = segment.adapter->find(site);
+    if (delta == nullptr) continue;
+    const auto rows = rows_of(context, segment, call.inputs[0].row_symbol);
+    if (!rows.empty()) expand_rows(context, call, *delta, rows, begin, end);
+  }
 }
 
 void check_segments(const llmh_step& step, const llmh_limits& limits, std::span<const Call> calls,

@@ -110,88 +110,6 @@ std::vector<Edge> cut_edges(std::vector<Edge>& edges, const TargetOf& target_of)
   return out;
 }
 
-// States from which one that accepts is reached.
-std::vector<bool> live_states(const Automaton& automaton) {
-  const size_t n = automaton.states.size();
-  std::vector<std::vector<int32_t>> sources(n);
-  std::vector<bool> live(n, false);
-  std::vector<int32_t> todo;
-  for (size_t i = 0; i < n; ++i) {
-    const Automaton::State& state = automaton.states[i];
-    for (const Edge& edge : state.edges)
-      sources[static_cast<size_t>(edge.target)].push_back(static_cast<int32_t>(i));
-    for (const Call& call : state.calls)
-      sources[static_cast<size_t>(call.target)].push_back(static_cast<int32_t>(i));
-    if (state.accepts) {
-      live[i] = true;
-      todo.push_back(static_cast<int32_t>(i));
-    }
-  }
-  while (!todo.empty()) {
-    const auto state = static_cast<size_t>(todo.back());
-    todo.pop_back();
-    for (const int32_t source : sources[state])
-      if (!live[static_cast<size_t>(source)]) {
-        live[static_cast<size_t>(source)] = true;
-        todo.push_back(source);
-      }
-  }
-  return live;
-}
-
-// The automaton with states replaced by their class, from the start on; dead states have class kNone.
-Automaton merge(const Automaton& automaton, const std::vector<int32_t>& class_of) {
-  Automaton out;
-  if (automaton.states.empty() || class_of[0] == kNone) return out;
-  std::vector<int32_t> number(automaton.states.size(), kNone);  // of a class
-  std::vector<size_t> one_of;                                   // a state of each numbered class
-  const auto number_of = [&](int32_t state) {
-    const int32_t its_class = class_of[static_cast<size_t>(state)];
-    if (its_class == kNone) return kNone;
-    int32_t& n = number[static_cast<size_t>(its_class)];
-    if (n == kNone) {
-      n = static_cast<int32_t>(one_of.size());
-      one_of.push_back(static_cast<size_t>(state));
-    }
-    return n;
-  };
-  number_of(0);
-  for (size_t i = 0; i < one_of.size(); ++i) {
-    const Automaton::State& from = automaton.states[one_of[i]];
-    Automaton::State to;
-    to.accepts = from.accepts;
-    for (const Edge& edge : from.edges)
-      if (const int32_t target = number_of(edge.target); target != kNone)
-        push_edge(to.edges, edge.first, edge.last, target);
-    for (const Call& call : from.calls)
-      if (const int32_t target = number_of(call.target); target != kNone)
-        to.calls.push_back({call.rule, target});
-    out.states.push_back(std::move(to));
-  }
-  return out;
-}
-
-// What tells states apart in one round: their class and the classes that their edges lead to.
-std::vector<int32_t> signature(const Automaton::State& state, int32_t own,
-                               const std::vector<int32_t>& class_of) {
-  std::vector<Edge> edges;
-  for (const Edge& edge : state.edges)
-    if (const int32_t target = class_of[static_cast<size_t>(edge.target)]; target != kNone)
-      push_edge(edges, edge.first, edge.last, target);
-  std::vector<int32_t> out{own};
-  for (const Edge& edge : edges) {
-    out.push_back(edge.first << 8 | edge.last);
-    out.push_back(edge.target);
-  }
-  out.push_back(kNone);
-  for (const Call& call : state.calls)
-    if (const int32_t target = class_of[static_cast<size_t>(call.target)]; target != kNone) {
-      out.push_back(call.rule);
-      out.push_back(target);
-    }
-  return out;
-}
-
 }  // namespace
 
 bool Automaton::matches(std::string_view bytes) const {
@@ -241,35 +159,6 @@ Automaton determinise(const Nfa& nfa, int32_t start, int32_t accept) {
     out.states.push_back(std::move(state));
   }
   return minimise(out, nfa.budget());
-}
-
-Automaton minimise(const Automaton& automaton, Budget& budget) {
-  const size_t n = automaton.states.size();
-  const std::vector<bool> live = live_states(automaton);
-  std::vector<int32_t> class_of(n);
-  for (size_t i = 0; i < n; ++i) class_of[i] = !live[i] ? kNone : automaton.states[i].accepts ? 1 : 0;
-  size_t n_classes = 0;
-  // A long chain takes a round for each of its states: then nothing is merged.
-  constexpr size_t kMostWork = 200'000;
-  for (size_t rounds = kMostWork / std::max<size_t>(n, 1);; --rounds) {
-    if (rounds == 0) {
-      for (size_t i = 0; i < n; ++i) class_of[i] = live[i] ? static_cast<int32_t>(i) : kNone;
-      break;
-    }
-    std::unordered_map<std::vector<int32_t>, int32_t, VectorHash> classes;
-    std::vector<int32_t> next(n, kNone);
-    for (size_t i = 0; i < n; ++i) {
-      if (class_of[i] == kNone) continue;
-      budget.work(1 + automaton.states[i].edges.size());
-      const auto number = static_cast<int32_t>(classes.size());
-      next[i] =
-          classes.try_emplace(signature(automaton.states[i], class_of[i], class_of), number).first->second;
-    }
-    class_of = std::move(next);
-    if (classes.size() == n_classes) break;
-    n_classes = classes.size();
-  }
-  return merge(automaton, class_of);
 }
 
 namespace {

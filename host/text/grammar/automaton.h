@@ -74,7 +74,7 @@ class Nfa {
   Budget& budget_;
 };
 
-// A deterministic automaton of what leads from `start` to `accept`.
+// The smallest deterministic automaton of what leads from `start` to `accept`.
 Automaton determinise(const Nfa& nfa, int32_t start, int32_t accept);
 
 // Of automata without calls.
@@ -84,7 +84,7 @@ Automaton difference(const Automaton& a, const Automaton& b, Budget& budget);
 // The same language without the empty text.
 Automaton without_empty(const Automaton& automaton);
 
-// Merges states with the same future, unless that takes long, drops those that lead nowhere, numbers in order
+// Merges states with the same future, drops those that lead nowhere, numbers in order
 // of first visit.
 Automaton minimise(const Automaton& automaton, Budget& budget);
 

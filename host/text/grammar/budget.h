@@ -1,9 +1,9 @@
-// What compiling one grammar may cost. Everything that grows spends from it, so that a hostile source ends
-// with an error instead of the machine's memory.
+// What compiling one grammar may cost, on one thread. Everything that grows spends from it, so that a hostile
+// source ends with an error instead of the machine's memory.
 #pragma once
 
-#include <chrono>
 #include <cstddef>
+#include <cstdint>
 
 #include "text/grammar/grammar.h"
 
@@ -33,7 +33,7 @@ class Budget {
   void look_at_clock();
 
   GrammarLimits limits_;
-  std::chrono::steady_clock::time_point end_;
+  int64_t end_;  // of this thread's processor time, in nanoseconds
   size_t spent_ = 0;
   size_t steps_ = 0;
 };

@@ -21,7 +21,7 @@ int32_t FragmentWriter::write(const Expression& expression, int32_t from) {
       return nfa_.add_bytes(from, expression.bytes);
     case Kind::kCharacter: {
       const int32_t to = nfa_.add_state();
-      add_characters(nfa_, from, expression.set, to);
+      write_characters(expression.set, from, to);
       return to;
     }
     case Kind::kSequence:
@@ -40,6 +40,20 @@ int32_t FragmentWriter::write(const Expression& expression, int32_t from) {
     }
   }
   return from;
+}
+
+void FragmentWriter::write_characters(const CodeSet& set, int32_t from, int32_t to) {
+  constexpr size_t kManyRanges = 16;
+  if (set.ranges().size() < kManyRanges) {
+    add_characters(nfa_, from, set, to);
+    return;
+  }
+  // Most of the bytes of many ranges end alike.
+  Nfa own(nfa_.budget());
+  const int32_t begin = own.add_state();
+  const int32_t end = own.add_state();
+  add_characters(own, begin, set, end);
+  write_automaton(determinise(own, begin, end), from, to);
 }
 
 void FragmentWriter::write_automaton(const Automaton& automaton, int32_t from, int32_t to) {

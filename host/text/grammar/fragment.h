@@ -28,6 +28,7 @@ class FragmentWriter {
   int32_t write_alternatives(const Expression& expression, int32_t from);
   int32_t write_repeat(const Expression& expression, int32_t from);
   int32_t write_rule(int32_t rule, int32_t from);
+  void write_characters(const CodeSet& set, int32_t from, int32_t to);
   void write_automaton(const Automaton& automaton, int32_t from, int32_t to);
 
   Nfa& nfa_;

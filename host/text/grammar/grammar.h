@@ -40,7 +40,7 @@ struct GrammarSpec {
 struct GrammarLimits {
   size_t max_source_bytes = size_t{1} << 20;
   size_t max_states = 200'000;     // of all automata made on the way
-  int64_t max_milliseconds = 150;  // to compile
+  int64_t max_milliseconds = 150;  // of processor time, to compile
 };
 
 // A compiled grammar. Constant.

@@ -126,8 +126,9 @@ Expr SchemaReader::other_members(const Conjunction& schemas, const Shape& shape)
   if (!shape.properties.empty() || !shape.property_names.empty()) {
     Automaton texts = to_automaton(repeat(any_character(), 0, Expression::kNoLimit), budget_);
     for (const Schema allowed : shape.property_names) {
-      if (!allowed->is_object()) continue;
       document_.check(allowed);
+      if (*allowed == false) return nullptr;
+      if (!allowed->is_object()) continue;
       for (const auto& [key, value] : allowed->items())
         if (key != "pattern" && key != "minLength" && key != "maxLength" && key != "format" && key != "type")
           document_.fail(schemas[0],

@@ -21,6 +21,7 @@
 #include "serve/http/server.h"
 #include "serve/models/host_loader.h"
 #include "serve/models/on_demand_pool.h"
+#include "serve/page/page_routes.h"
 #include "serve/pool_routes.h"
 
 namespace llmhost::serve {
@@ -92,6 +93,7 @@ class ServerApp {
         metrics_(std::make_shared<Metrics>()),
         router_(std::make_shared<Router>()),
         pool_(std::make_unique<OnDemandPool>(config, std::make_unique<HostLoader>(config.settings))) {
+    add_page_routes(*router_);
     add_pool_routes(*router_, *pool_, *metrics_, [this] { return is_draining_.load(); });
     server_ = std::make_unique<Server>(server_options(config), router_, access_, metrics_);
   }

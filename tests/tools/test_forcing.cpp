@@ -3,6 +3,7 @@
 
 #include "core/error.h"
 #include "core/json.h"
+#include "text/grammar/grammar.h"
 #include "text/tools/tool_forcing.h"
 #include "text/tools/tool_messages.h"
 #include "text/tools/tool_parser.h"
@@ -85,6 +86,18 @@ TEST_CASE("reasoning that the prompt begins is ended") {
   const ParsedReply reply = read(forced, {kTwo[1]}, options.prompt_tail, R"({"name":"g","arguments":{}})");
   CHECK(reply.calls.size() == 1);
   CHECK(reply.reasoning == "");
+}
+
+TEST_CASE("the schemas are grammars that can be compiled, whatever a tool refers to") {
+  for (const std::string& name : tool_format_names()) {
+    CAPTURE(name);
+    for (const size_t count : {size_t{1}, size_t{2}}) {
+      const std::vector<ToolDefinition> tools(kTwo.begin(), kTwo.begin() + static_cast<std::ptrdiff_t>(count));
+      const ForcedCalls forced = force_calls(named_tool_format(name), tools, {});
+      CAPTURE(forced.schema);
+      CHECK_NOTHROW(compile_grammar({GrammarKind::kJsonSchema, forced.schema}));
+    }
+  }
 }
 
 TEST_CASE("damaged schemas are refused") {

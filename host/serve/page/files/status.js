@@ -9,16 +9,23 @@ const PARTS = [["weights", "Weights"], ["state", "Context (keys and values)"], [
 let timer = null;
 let last = null;
 
-// A server without /status (or a key without its scope) still has its models.
+const listed = async () => ((await getJson("/v1/models")).data ?? []).filter((entry) => !entry.parent);
+
+// A server without /status (or a key without its scope) still has its models. What /status leaves out of a
+// model is taken from there, too.
 async function ask() {
-  try {
-    return await getJson("/status");
-  } catch (error) {
-    if (![403, 404].includes(error.status)) throw error;
-    const answer = await getJson("/v1/models");
-    const models = (answer.data ?? []).filter((entry) => !entry.parent);
-    return {models: models.map((model) => ({...model, memory: {total: model.memory_bytes}}))};
+  const [status, entries] = await Promise.allSettled([getJson("/status"), listed()]);
+  if (status.status === "rejected") {
+    if (![403, 404].includes(status.reason.status) || entries.status === "rejected") throw status.reason;
+    return {models: entries.value.map((model) => ({...model, memory: {total: model.memory_bytes}}))};
   }
+  const known = new Map((entries.value ?? []).map((entry) => [entry.id, entry]));
+  for (const model of status.value.models ?? []) {
+    const entry = known.get(model.id) ?? {};
+    model.context_length ??= entry.context_length;
+    if (!model.adapters?.length) model.adapters = entry.adapters ?? [];
+  }
+  return status.value;
 }
 
 const figure = (name, value) => make("div", {}, make("dt", {}, name), make("dd", {}, value));

@@ -1,7 +1,6 @@
 #include "engine/engine.h"
 
 #include <algorithm>
-#include <random>
 
 #include "core/error.h"
 #include "core/log.h"
@@ -22,9 +21,9 @@ SchedulerLimits scheduler_limits(const RunnerOptions& runner, const EngineOption
   return limits;
 }
 
-uint64_t fresh_seed() {
-  std::random_device device;
-  return (uint64_t{device()} << 32) | device();
+// Of a request without one: nobody can tell it beforehand.
+uint64_t fresh_seed(const Hash128& key, RequestId id) {
+  return siphash128(key, std::as_bytes(std::span(&id, 1))).low;
 }
 
 // What is computed with an adapter is another state, whatever the scope of the request says.
@@ -104,7 +103,7 @@ RequestId Engine::submit(Request request) {
                 n_waiting());
   if (request.adapter != nullptr)
     request.cache_scope = scope_with(request.cache_scope, request.adapter->digest());
-  const uint64_t seed = request.sampling.seed ? *request.sampling.seed : fresh_seed();
+  const uint64_t seed = request.sampling.seed ? *request.sampling.seed : fresh_seed(seed_key_, last_id_ + 1);
   const RequestId id = ++last_id_;
   auto sequence = std::make_unique<Sequence>(id, std::move(request), max_tokens, seed);
   // What is computed for prompts so long depends on their length.

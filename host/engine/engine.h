@@ -158,6 +158,7 @@ class Engine {
   std::unordered_map<RequestId, Result> results_;
   EngineStats stats_;
   RequestId last_id_ = 0;
+  Hash128 seed_key_ = random_key();  // of seeds that requests do not give
   int32_t step_tokens_;
   bool in_step_ = false;
 };

@@ -4,7 +4,6 @@
 #include <array>
 #include <bit>
 #include <cmath>
-#include <random>
 
 #include "core/error.h"
 
@@ -12,11 +11,6 @@ namespace llmhost::engine {
 namespace {
 
 constexpr int32_t kNone = PageAllocator::kNone;
-
-uint64_t random_bits() {
-  std::random_device device;
-  return (uint64_t{device()} << 32) | device();
-}
 
 }  // namespace
 
@@ -29,7 +23,7 @@ void PrefixCacheOptions::validate() const {
 }
 
 PrefixCache::PrefixCache(PageAllocator& allocator, int32_t page_tokens, const PrefixCacheOptions& options)
-    : allocator_(allocator), page_tokens_(page_tokens), hash_key_{random_bits(), random_bits()} {
+    : allocator_(allocator), page_tokens_(page_tokens), hash_key_(random_key()) {
   options.validate();
   const int32_t n_pages = allocator.n_pages();
   most_ = options.pages == PrefixCacheOptions::kAllPages ? n_pages : std::min(options.pages, n_pages);

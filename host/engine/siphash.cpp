@@ -2,6 +2,7 @@
 
 #include <bit>
 #include <cstring>
+#include <random>
 
 namespace llmhost::engine {
 namespace {
@@ -36,6 +37,12 @@ struct State {
 };
 
 }  // namespace
+
+Hash128 random_key() {
+  std::random_device device;
+  const auto bits = [&device] { return (uint64_t{device()} << 32) | device(); };
+  return {bits(), bits()};
+}
 
 Hash128 siphash128(const Hash128& key, std::span<const std::byte> bytes) {
   State state{key.low ^ 0x736f6d6570736575U, key.high ^ 0x646f72616e646f6dU ^ 0xeeU,

@@ -14,6 +14,8 @@ struct Hash128 {
   bool operator==(const Hash128&) const = default;
 };
 
+Hash128 random_key();  // from the system; slow
+
 Hash128 siphash128(const Hash128& key, std::span<const std::byte> bytes);
 
 }  // namespace llmhost::engine

@@ -407,8 +407,7 @@ TEST_CASE("at the start of its turn a request may be cancelled, and may fail") {
 TEST_CASE("10000 requests wait: submitting, cancelling and stepping stay quick, and waiting takes no room") {
   using Clock = std::chrono::steady_clock;
   RunnerOptions options = small_runner();
-  options.max_context = 1 << 20;
-  options.state_tokens = 1 << 20;
+  options.max_context = options.state_tokens = 1 << 17;
   FakeModel model(options);
   EngineOptions engine_options;
   engine_options.prefix_cache.pages = PrefixCacheOptions::kAllPages;

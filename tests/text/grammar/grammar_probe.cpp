@@ -69,6 +69,25 @@ std::string sample(const std::shared_ptr<const text::Grammar>& grammar,
   return "";
 }
 
+// For each beginning of a text, the bytes that may come next, 256 for the end.
+Json bytes_after_each(const std::shared_ptr<const text::Grammar>& grammar,
+                      const std::shared_ptr<const text::TokenVocabulary>& vocabulary,
+                      const std::string& text) {
+  Json out = Json::array();
+  const auto matcher = text::make_matcher(grammar, vocabulary, {});
+  for (size_t i = 0; i <= text.size(); ++i) {
+    Mask mask(static_cast<size_t>(vocabulary->size()) / 64 + 1);
+    matcher->allowed(mask);
+    Json bytes = Json::array();
+    for (size_t byte = 0; byte < 256; ++byte)
+      if ((mask[byte / 64] >> (byte % 64) & 1) != 0) bytes.push_back(byte);
+    if (matcher->may_end()) bytes.push_back(256);
+    out.push_back(std::move(bytes));
+    if (i < text.size() && !matcher->try_accept_text(text.substr(i, 1))) break;
+  }
+  return out;
+}
+
 Json answer(const Json& question, const std::shared_ptr<const text::TokenVocabulary>& vocabulary) {
   Json out;
   const auto begin = std::chrono::steady_clock::now();
@@ -87,6 +106,7 @@ Json answer(const Json& question, const std::shared_ptr<const text::TokenVocabul
     out["accepted"].push_back(matcher->try_accept_text(instance.get_ref<const std::string&>()) &&
                               matcher->may_end());
   }
+  if (question.contains("follow")) out["bytes"] = bytes_after_each(grammar, vocabulary, question["follow"]);
   return out;
 }
 

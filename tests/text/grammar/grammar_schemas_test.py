@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""JSON schemas through grammar_probe, beside the jsonschema package.
+"""Grammars through grammar_probe, beside the jsonschema and llguidance packages.
 
-Arguments: the probe, the part (random or suite). The random part makes schemas and checks that every text that a
+Arguments: the probe, the part (random, suite or oracle). The random part makes schemas and checks that every text that a
 random walk through the masks writes is valid. The suite part takes the cases of json-schema-test-suite: what the
 package calls valid must be accepted (spelled as the documentation says), what it calls invalid must not, and a
-schema that is refused must be refused for a keyword by its name. Exits with 77 where a package is missing.
+schema that is refused must be refused for a keyword by its name. The oracle part
+compares masks with the llguidance package. Exits with 77 where a package is missing.
 """
 import json
 import os
@@ -200,6 +201,52 @@ def check_suite(probe, files):
     assert n_schemas > 70
 
 
+REGEXES = ["[a-z]+", "a{2,5}b?", "(foo|bar|foobar)*baz", "[0-9]{3}-[0-9]{4}", "[^a-z\\n]{1,3}x", "(a|ab)(c|bcd)(d*)", "[\\x20-\\x7e]*!",
+           "(x+y?)+z", "a[^\\n]c|é+ü", "[A-Z][a-z]{0,8}( [A-Z][a-z]{0,8}){1,3}", "-?(0|[1-9][0-9]*)(\\.[0-9]+)?", "(ab?){3,6}c",
+           "\\(([0-9]|\\))*\\)", "[Ѐ-ӿ]{2,}", "(|a|aa)(b|)c", "([0-9]{1,3}\\.){3}[0-9]{1,3}"]
+GRAMMARS = ['root ::= "(" root* ")"', 'root ::= [a-c]+ ("," [a-c]+)*', 'root ::= e\ne ::= t ("+" t)*\nt ::= [0-9]+ | "(" e ")"',
+            'root ::= "a" root "b" | "ab"', 'root ::= ws "x" ws "y"? ws\nws ::= [ ]?', 'root ::= l{2,4}\nl ::= [^x] "x"?']
+
+
+def check_oracle(probe):
+    """After each byte of random texts the bytes that may come next are those of llguidance."""
+    import llguidance
+
+    class Bytes:
+        eos_token_id = 256
+        bos_token_id = None
+        tokens = [bytes([i]) for i in range(256)] + [b"<end>"]
+        special_token_ids = [256]
+        def __call__(self, text):
+            return list(text if isinstance(text, bytes) else text.encode())
+
+    tokenizer = llguidance.LLTokenizer(llguidance.TokenizerWrapper(Bytes()))
+    n_masks = 0
+    for kind, source in [("regex", regex) for regex in REGEXES] + [("ebnf", grammar) for grammar in GRAMMARS]:
+        oracle = (llguidance.LLMatcher.grammar_from_regex(source) if kind == "regex" else
+                  llguidance.LLMatcher.grammar_from_lark(llguidance.gbnf_to_lark.any_to_lark(source)))
+        for text in probe.ask(kind=kind, text=source, samples=12, seed=1)["samples"]:
+            text = text.encode()[:60]
+            while True:
+                try:
+                    follow = text.decode()
+                    break
+                except UnicodeDecodeError:
+                    text = text[:-1]
+            ours = probe.ask(kind=kind, text=source, follow=follow)["bytes"]
+            matcher = llguidance.LLMatcher(tokenizer, oracle)
+            assert not matcher.is_error(), matcher.get_error()
+            for i, expected in enumerate(ours):
+                mask = matcher.compute_bitmask()
+                theirs = [token for token in range(257) if mask[token // 8] >> token % 8 & 1]
+                assert theirs == expected, (source, text[:i], theirs, expected)
+                n_masks += 1
+                if i < len(text):
+                    assert matcher.consume_token(text[i])
+    print(f"oracle: {n_masks} masks equal")
+    assert n_masks > 1000
+
+
 def main():
     probe = Probe(sys.argv[1])
     if sys.argv[2] == "suite":
@@ -208,6 +255,13 @@ def main():
             return 77
         optional = [SUITE / "optional" / name for name in ("bignum.json", "ecmascript-regex.json", "float-overflow.json")]
         check_suite(probe, sorted(SUITE.glob("*.json")) + [path for path in optional if path.exists()])
+        return 0
+    if sys.argv[2] == "oracle":
+        try:
+            check_oracle(probe)
+        except ImportError:
+            print("skipped: the llguidance package is missing")
+            return 77
         return 0
     try:
         import jsonschema

@@ -83,7 +83,8 @@ fs::path below(const fs::path& root, const fs::path& path) {
 }  // namespace
 
 int AdapterFolder::open(const fs::path& relative, int flags) const {
-  flags |= O_CLOEXEC | O_NONBLOCK;  // a pipe in the place of a file must not hold anybody up
+  flags |= O_CLOEXEC;
+  if ((flags & O_PATH) == 0) flags |= O_NONBLOCK;  // a pipe in the place of a file must not hold anybody up
   if (!is_confined_) return ::open((root_ / relative).c_str(), flags);
   const Descriptor root(::open(root_.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
   if (root.get() < 0) return -1;

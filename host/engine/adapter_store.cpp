@@ -98,13 +98,14 @@ void AdapterStore::get_merged(const AdapterMerge& merge, Callback callback) {
 }
 
 std::shared_ptr<const Adapter> AdapterStore::load(const std::string& name) {
-  std::promise<std::shared_ptr<const Adapter>> promise;
-  auto result = promise.get_future();
-  get(name, [&](std::shared_ptr<const Adapter> adapter, const std::exception_ptr& error) {
+  using Promise = std::promise<std::shared_ptr<const Adapter>>;
+  const auto promise = std::make_shared<Promise>();  // whoever sets it may still be at it when the value is there
+  auto result = promise->get_future();
+  get(name, [promise](std::shared_ptr<const Adapter> adapter, const std::exception_ptr& error) {
     if (error != nullptr)
-      promise.set_exception(error);
+      promise->set_exception(error);
     else
-      promise.set_value(std::move(adapter));
+      promise->set_value(std::move(adapter));
   });
   return result.get();
 }

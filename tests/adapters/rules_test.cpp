@@ -101,7 +101,7 @@ TEST_CASE("broken adapters are refused, each for its own reason, and the base se
       {"is no module of this model",
        [&](auto& a) { a.rename(q + "lora_A.weight", "base_model.model.vision.q_proj.lora_A.weight"); }},
       {"is not one that such an adapter has",
-       [&](auto& a) { a.rename(q + "lora_A.weight", q + "lora_C.weight"); }},
+       [&](auto& a) { a.rename(q + "lora_A.weight", q + "lora_A.scale"); }},
       {"takes too many steps",
        [](auto& a) {
          a.patch({{"target_modules", "((a|.)*)*x[qv]_proj"}});

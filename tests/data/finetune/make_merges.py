@@ -16,11 +16,13 @@ ADAPTERS = ["lora/llama_qv", "lora/llama_all", "lora/llama_rslora"]
 CASES = [
     {"name": "linear", "type": "linear", "weights": [0.7, 0.4, 0.25]},
     {"name": "linear_negative", "type": "linear", "weights": [0.7, -0.4, 0.5]},
-    {"name": "ties_total", "type": "ties", "weights": [1.0, 0.8, 0.6], "density": 0.5, "sign": "total"},
-    {"name": "ties_frequency", "type": "ties", "weights": [0.5, 1.5, 1.0], "density": 0.3, "sign": "frequency"},
+    {"name": "ties_total", "type": "ties", "weights": [1.0, 0.0, 0.6], "density": 0.82, "sign": "total"},
+    {"name": "ties_frequency", "type": "ties", "weights": [0.5, 0.0, 1.5], "density": 0.83, "sign": "frequency"},
     {"name": "dare_linear_dense", "type": "dare_linear", "weights": [0.5, 0.5, 0.5], "density": 1.0},
     {"name": "dare_ties_dense", "type": "dare_ties", "weights": [0.5, 0.5, 0.5], "density": 1.0, "sign": "total"},
 ]
+# A weight of 0 leaves the adapter out. The densities of TIES are those at which no two values of these adapters are
+# equal at the limit, where the library's choice is not defined.
 IDS = [5, 9, 200, 31, 77, 8, 120, 45, 3]
 
 
@@ -36,7 +38,9 @@ def main():
         extra = {"density": case["density"]} if "density" in case else {}
         if "sign" in case:
             extra["majority_sign_method"] = case["sign"]
-        model.add_weighted_adapter(["a0", "a1", "a2"], case["weights"], case["name"], combination_type=case["type"], **extra)
+        taken = [(f"a{i}", weight) for i, weight in enumerate(case["weights"]) if weight != 0]
+        names, weights = map(list, zip(*taken))
+        model.add_weighted_adapter(names, weights, case["name"], combination_type=case["type"], **extra)
         model.set_adapter(case["name"])
         with torch.no_grad():
             tensors[case["name"]] = model(torch.tensor([IDS])).logits[0].contiguous()

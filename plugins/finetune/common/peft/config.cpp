@@ -218,7 +218,8 @@ void check_combinations(const AdapterConfig& config) {
 }  // namespace
 
 AdapterConfig parse_config(std::string_view text) {
-  const OrderedJson json = parse_json(text, kConfigFile);
+  const OrderedJson json =
+      parse_json(text, kConfigFile, EqualKeys::kTaken);  // read() refuses it with the reason
   if (!json.is_object()) refuse("it is " + shown(json) + ", expected an object");
   const auto type = json.find("peft_type");
   if (type == json.end()) refuse("peft_type is missing, expected \"LORA\"");
@@ -235,7 +236,7 @@ AdapterConfig parse_config(std::string_view text) {
 Kind kind_of(std::string_view text) {
   OrderedJson json;
   try {
-    json = parse_json(text, kConfigFile);
+    json = parse_json(text, kConfigFile, EqualKeys::kTaken);  // read() refuses it with the reason
   } catch (const llmh::Error&) {
     return Kind::kOther;
   }

@@ -14,7 +14,7 @@ constexpr size_t kMaxShown = 80;
 
 }  // namespace
 
-OrderedJson parse_json(std::string_view text, std::string_view source) {
+OrderedJson parse_json(std::string_view text, std::string_view source, EqualKeys equal_keys) {
   const auto refuse = [source](const std::string& what) {
     throw llmh::Error(LLMH_INVALID_ARGUMENT, std::string(source) + ": " + what);
   };
@@ -24,6 +24,7 @@ OrderedJson parse_json(std::string_view text, std::string_view source) {
       keys;  // of the objects that are open; of two equal ones only one would count
   const auto look = [&](int depth, nlohmann::json::parse_event_t event, OrderedJson& value) {
     if (depth > kMaxDepth) refuse("it is nested deeper than " + std::to_string(kMaxDepth) + " levels");
+    if (equal_keys == EqualKeys::kTaken) return true;
     if (event == OrderedJson::parse_event_t::object_start) keys.emplace_back();
     if (event == OrderedJson::parse_event_t::object_end) keys.pop_back();
     if (event == OrderedJson::parse_event_t::key && !keys.back().insert(value.get<std::string>()).second)

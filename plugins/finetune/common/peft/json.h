@@ -1,4 +1,4 @@
-// JSON of adapter configs: keys in the order of the file, bounded, no key twice. Throws llmh::Error.
+// JSON of adapter configs: keys in the order of the file, bounded. Throws llmh::Error.
 #pragma once
 
 #include <nlohmann/json.hpp>
@@ -9,7 +9,9 @@ namespace peft {
 
 using OrderedJson = nlohmann::ordered_json;
 
-OrderedJson parse_json(std::string_view text, std::string_view source);
+enum class EqualKeys { kRefused, kTaken };
+OrderedJson parse_json(std::string_view text, std::string_view source,
+                       EqualKeys equal_keys = EqualKeys::kRefused);
 
 // The value for an error message, cut when it is long.
 std::string shown(const OrderedJson& value);

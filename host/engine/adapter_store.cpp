@@ -320,7 +320,9 @@ void AdapterStore::finish(const std::string& name, Loaded&& loaded) {
                    entry.info.digest);
     }
   }
-  for (const Callback& waiter : waiters) answer(waiter, loaded.adapter, loaded.error);
+  // The last one gets what is held here: when everybody has let go, nobody else holds it.
+  for (size_t i = 0; i + 1 < waiters.size(); ++i) answer(waiters[i], loaded.adapter, loaded.error);
+  if (!waiters.empty()) answer(waiters.back(), std::move(loaded.adapter), loaded.error);
 }
 
 bool AdapterStore::unload(const std::string& name) {

@@ -218,8 +218,7 @@ void check_combinations(const AdapterConfig& config) {
 }  // namespace
 
 AdapterConfig parse_config(std::string_view text) {
-  const OrderedJson json =
-      parse_json(text, kConfigFile, EqualKeys::kTaken);  // read() refuses it with the reason
+  const OrderedJson json = parse_json(text, kConfigFile);
   if (!json.is_object()) refuse("it is " + shown(json) + ", expected an object");
   const auto type = json.find("peft_type");
   if (type == json.end()) refuse("peft_type is missing, expected \"LORA\"");

@@ -7,6 +7,7 @@
 
 #include "core/error.h"
 #include "core/json.h"
+#include "engine/adapter_store.h"
 #include "serve/http/errors.h"
 #include "serve/http/metrics.h"
 #include "serve/http/router.h"
@@ -32,6 +33,18 @@ OrderedJson memory_json(const engine::MemoryPlan& plan, uint64_t held, uint64_t 
           {"total", held}};
 }
 
+OrderedJson adapters_json(ServedModel& model) {
+  OrderedJson rows = OrderedJson::array();
+  if (const engine::AdapterStore* store = model.adapters())
+    for (const engine::AdapterInfo& adapter : store->list())
+      rows.push_back({{"id", adapter.name},
+                      {"state", engine::to_text(adapter.state)},
+                      {"bytes", adapter.bytes},
+                      {"requests", adapter.uses},
+                      {"in_use", adapter.is_in_use}});
+  return rows;
+}
+
 OrderedJson model_json(const ModelStatus& status) {
   OrderedJson row{{"id", status.id}, {"state", to_text(status.state)}, {"pinned", status.pinned}};
   if (status.state == ModelState::kQueued || status.state == ModelState::kLoading)
@@ -47,7 +60,7 @@ OrderedJson model_json(const ModelStatus& status) {
   row["context_length"] = card.context_length;
   row["digest"] = card.digest;
   row["memory"] = memory_json(card.memory, status.planned_bytes, load.adapter_bytes);
-  row["adapters"] = OrderedJson::array();
+  row["adapters"] = adapters_json(*status.model);
   return row;
 }
 

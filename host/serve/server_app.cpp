@@ -15,10 +15,14 @@
 
 #include "core/error.h"
 #include "core/log.h"
+#include "serve/api/api.h"
 #include "serve/http/access.h"
 #include "serve/http/metrics.h"
 #include "serve/http/router.h"
 #include "serve/http/server.h"
+#include "serve/mcp/http_transport.h"
+#include "serve/mcp/inner_call.h"
+#include "serve/mcp/mcp_server.h"
 #include "serve/models/host_loader.h"
 #include "serve/models/on_demand_pool.h"
 #include "serve/page/page_routes.h"
@@ -55,12 +59,13 @@ class Signals {
   sigset_t before_{};
 };
 
+size_t bytes_of(const Settings& settings, const char* key) {
+  return static_cast<size_t>(
+      parse_bytes(settings.get_string(key), fmt::format("{}: {}", settings.at(key).where, key)));
+}
+
 ServerOptions server_options(const ServeConfig& config) {
   const Settings& settings = config.settings;
-  const auto bytes = [&](const char* key) {
-    return static_cast<size_t>(
-        parse_bytes(settings.get_string(key), fmt::format("{}: {}", settings.at(key).where, key)));
-  };
   const auto seconds = [&](const char* key) { return std::chrono::seconds(settings.get_int(key)); };
   ServerOptions options;
   options.host = settings.get_string("server.host");
@@ -68,13 +73,23 @@ ServerOptions server_options(const ServeConfig& config) {
   options.unix_socket = config.socket;
   options.worker_threads = static_cast<int>(settings.get_int("server.workers"));
   options.max_connections = static_cast<size_t>(settings.get_int("server.max_connections"));
-  if (const size_t most = bytes("server.max_body"); most > 0) options.max_body_bytes = most;
-  if (const size_t most = bytes("server.max_queued_output"); most > 0) options.max_queued_bytes = most;
+  if (const size_t most = bytes_of(settings, "server.max_body"); most > 0) options.max_body_bytes = most;
+  if (const size_t most = bytes_of(settings, "server.max_queued_output"); most > 0) options.max_queued_bytes = most;
   options.header_time = seconds("server.header_timeout");
   options.body_time = seconds("server.body_timeout");
   options.idle_time = seconds("server.idle_timeout");
   options.allowed_hosts = settings.get_list("access.allowed_hosts");
   options.allowed_origins = settings.get_list("access.allowed_origins");
+  return options;
+}
+
+ApiOptions api_options(const ServeConfig& config) {
+  const Settings& settings = config.settings;
+  ApiOptions options;
+  options.compat = settings.get_string("api.compat") == "lenient" ? Compat::kLenient : Compat::kStrict;
+  options.default_model = settings.get_string("api.default_model");
+  options.version = LLMHOST_VERSION;
+  if (const size_t most = bytes_of(settings, "api.grammar_cache"); most > 0) options.grammar_cache_bytes = most;
   return options;
 }
 
@@ -95,6 +110,8 @@ class ServerApp {
         pool_(std::make_unique<OnDemandPool>(config, std::make_unique<HostLoader>(config.settings))) {
     add_page_routes(*router_);
     add_pool_routes(*router_, *pool_, *metrics_, [this] { return is_draining_.load(); });
+    add_api_routes(*router_, *pool_, *metrics_, api_options(config));
+    add_mcp();
     server_ = std::make_unique<Server>(server_options(config), router_, access_, metrics_);
   }
 
@@ -123,6 +140,14 @@ class ServerApp {
   }
 
  private:
+  void add_mcp() {
+    const auto endpoint = [router = router_.get()](const mcp::EndpointCall& call, const Caller& caller,
+                                                   std::function<void(Response)> answered) {
+      return mcp::call_route(*router, call, caller, std::move(answered));
+    };
+    mcp::add_mcp_routes(*router_, std::make_shared<mcp::McpServer>(endpoint, LLMHOST_VERSION));
+  }
+
   static double seconds_since(Clock::time_point start) {
     return std::chrono::duration<double>(Clock::now() - start).count();
   }

@@ -92,7 +92,7 @@ TEST_CASE("the command line is stronger than the file, for every model") {
 TEST_CASE("what is wrong is told with its line and the nearest name") {
   check_error("modles:\n  - path: x\n", "serve.yaml:1:1: ", "did you mean 'models'");
   check_error("server:\n  prot: 1\n", "serve.yaml:2:3: ", "did you mean 'server.port'");
-  check_error("models:\n  - path: x\n    alias: [y]\n", "serve.yaml:3:5: ", "did you mean 'aliases'");
+  check_error("models:\n  - path: x\n    aliasses: [y]\n", "serve.yaml:3:5: ", "did you mean 'aliases'");
   check_error("models:\n  - path: x\n    engine: {contxt: 5}\n",
               "serve.yaml:3:14: ", "did you mean 'engine.context'");
   check_error("models:\n  - path: x\n    engine: {context: -5}\n", "serve.yaml:3:", "expected an integer");

@@ -12,6 +12,7 @@
 #include <thread>
 
 #include "core/error.h"
+#include "core/log.h"
 #include "serve/models/model_roots.h"
 #include "serve/models/on_demand_pool.h"
 
@@ -124,6 +125,7 @@ ModelConfig model(const std::string& id, bool pinned = false, bool preload = fal
 // Five models of ten bytes, room for 25.
 struct Fixture {
   Fixture() : config{Settings(serve_schema()), {}, {}, {}, {}} {
+    spdlog::set_level(spdlog::level::off);
     for (const char* id : {"a", "b", "c", "d", "e"}) {
       config.models.push_back(model(id));
       machine.sizes[id] = 10;
@@ -280,15 +282,14 @@ TEST_CASE("a held model is not unloaded; its release makes room") {
 TEST_CASE("a model in constant use gives way in time") {
   Fixture f;
   f.start();
-  f.config.models.clear();
   std::atomic<bool> is_done{false};
   std::vector<std::thread> users;
-  for (const char* id : {"a", "b"})
-    users.emplace_back([&f, &is_done, id] {
-      std::shared_ptr<ServedModel> held;
+  for (int i = 0; i < 6; ++i)
+    users.emplace_back([&f, &is_done, i] {
+      std::this_thread::sleep_for(i * 1ms);
       while (!is_done) {
-        held = f.get(id);  // the next before the last is given back
-        std::this_thread::sleep_for(2ms);
+        const auto held = f.get(i % 2 == 0 ? "a" : "b");
+        std::this_thread::sleep_for(3ms);
       }
     });
   std::this_thread::sleep_for(30ms);

@@ -26,6 +26,10 @@ constexpr uint64_t kTextBytes = uint64_t{4} << 20;
 constexpr uint64_t kTokenBytes = 512;
 // Of the room, for the state of all sequences together, when the settings say nothing.
 constexpr uint64_t kStateShare = 4;
+constexpr uint64_t kAdapterMemory = uint64_t{256} << 20;  // of all adapters of a model
+// Of the progress: the files are open, the text is read.
+constexpr double kOpenedShare = 0.1;
+constexpr double kTextShare = 0.2;
 
 uint64_t held_bytes(const engine::MemoryPlan& plan, const llmh_model_info& info, int32_t replicas) {
   const auto n = static_cast<uint64_t>(replicas);
@@ -44,7 +48,10 @@ class PlannedHostModel final : public PlannedModel {
  private:
   void choose_limits(uint64_t room);
   void plan(const graph::Graph& lowered);
+  bool takes_adapters() const { return !config_.adapters.roots.empty(); }
+  uint64_t adapter_memory() const;
   ModelCard make_card() const;
+  void open_adapters();
 
   ModelConfig config_;
   HostModelParts parts_;
@@ -65,16 +72,20 @@ PlannedHostModel::PlannedHostModel(const ModelConfig& config,
     return text::load_tokenizer(path);
   });
   parts_.loaded = model::load_model(config.path, *parts_.registry, engine::load_options(config.settings));
-  Replica first;
-  first.host =
+  parts_.host =
       std::make_unique<engine::HostDevice>(*parts_.registry, config.settings, engine::RunUse::kGeneration);
-  parts_.replicas.push_back(std::move(first));
+  parts_.pooling = engine::read_pooling(parts_.loaded->checkpoint().folder());
   choose_limits(room);
 }
 
+uint64_t PlannedHostModel::adapter_memory() const {
+  if (!takes_adapters()) return 0;
+  return config_.adapters.memory > 0 ? config_.adapters.memory : kAdapterMemory;
+}
+
 void PlannedHostModel::plan(const graph::Graph& lowered) {
-  plan_ = engine::plan_memory(*parts_.loaded, lowered, parts_.replicas.front().host->device(), limits_);
-  bytes_ = held_bytes(plan_, parts_.loaded->info(), config_.replicas);
+  plan_ = engine::plan_memory(*parts_.loaded, lowered, parts_.host->device(), limits_);
+  bytes_ = held_bytes(plan_, parts_.loaded->info(), config_.replicas) + adapter_memory();
 }
 
 // Without a setting, the state holds all sequences at their longest, or what a share of the room is for.
@@ -85,7 +96,10 @@ void PlannedHostModel::choose_limits(uint64_t room) {
   limits_.max_tokens = std::max(limits_.max_tokens, limits_.max_sequences);
   limits_.state_tokens = settings.get_int("engine.state_tokens");
   if (limits_.state_tokens > 0) limits_.state_tokens = std::max(limits_.state_tokens, limits_.max_context);
-  const graph::Graph lowered = engine::lower_graph(*parts_.loaded, parts_.replicas.front().host->device());
+  std::vector<graph::AdapterSite> sites;
+  if (takes_adapters()) limits_.max_adapter_rank = config_.adapters.max_rank;
+  const graph::Graph lowered =
+      engine::lower_graph(*parts_.loaded, parts_.host->device(), takes_adapters() ? &sites : nullptr);
   plan(lowered);
   const uint64_t share = room / kStateShare / static_cast<uint64_t>(config_.replicas);
   if (limits_.state_tokens > 0 || plan_.state <= share) return;
@@ -108,31 +122,45 @@ ModelCard PlannedHostModel::make_card() const {
           .count();
   card.n_replicas = config_.replicas;
   card.has_chat_template = parts_.text->has_template();
+  card.takes_adapters = takes_adapters();
   card.arch = parts_.loaded->arch_id();
+  if (const text::ToolFormat* format = parts_.text->tool_format()) card.tool_format = format->name;
   card.memory = plan_;
   return card;
 }
 
+void PlannedHostModel::open_adapters() {
+  if (!takes_adapters()) return;
+  engine::AdapterHostOptions of_one;
+  of_one.max_bytes = adapter_memory();
+  parts_.adapter_host =
+      std::make_unique<engine::AdapterHost>(*parts_.replicas.front().stack, *parts_.registry, of_one);
+  engine::AdapterStoreOptions options;
+  options.roots = config_.adapters.roots;
+  options.memory = adapter_memory();
+  options.max_loaded = static_cast<int32_t>(config_.adapters.max_loaded);
+  options.requires_digest = config_.adapters.only_pinned;
+  for (const auto& [name, digest] : config_.adapters.digests) options.allowed_digests[name] = {digest};
+  parts_.adapters = std::make_unique<engine::AdapterStore>(*parts_.adapter_host, std::move(options));
+}
+
 RunningModel PlannedHostModel::load(const Progress& progress) {
-  progress(0.1);
+  progress(kOpenedShare);
   parts_.text =
       std::make_shared<const ModelText>(parts_.loaded->checkpoint(), config_.settings, tokenizer_.get());
   parts_.card = make_card();
-  progress(0.2);
+  progress(kTextShare);
   EngineThreadOptions options;
   options.engine.prefill_chunk = static_cast<int32_t>(config_.settings.get_int("engine.prefill_chunk"));
+  options.engine.prefix_cache.pages = engine::PrefixCacheOptions::kAllPages;
   for (int32_t i = 0; i < config_.replicas; ++i) {
-    if (i > 0) {
-      Replica further;
-      further.host = std::make_unique<engine::HostDevice>(*parts_.registry, config_.settings,
-                                                          engine::RunUse::kGeneration);
-      parts_.replicas.push_back(std::move(further));
-    }
-    Replica& replica = parts_.replicas.back();
-    replica.stack = std::make_unique<engine::ModelStack>(*parts_.loaded, replica.host->device(), limits_);
+    Replica replica;
+    replica.stack = std::make_unique<engine::ModelStack>(*parts_.loaded, parts_.host->device(), limits_);
     replica.thread = std::make_unique<EngineThread>(replica.stack->runner(), options, nullptr, turn_);
-    progress(0.2 + 0.8 * (i + 1) / config_.replicas);
+    parts_.replicas.push_back(std::move(replica));
+    progress(kTextShare + (1 - kTextShare) * (i + 1) / config_.replicas);
   }
+  open_adapters();
   for (const std::string& warning : parts_.loaded->warnings()) spdlog::warn("{}: {}", config_.id, warning);
   const auto model = std::make_shared<HostModel>(std::move(parts_));
   return {model, [model] { model->stop(); }};

@@ -1,11 +1,29 @@
 #include "serve/models/host_model.h"
 
+#include <cstring>
+#include <span>
 #include <utility>
 
-#include "core/error.h"
+#include "core/sha256.h"
 #include "serve/models/model_text.h"
+#include "text/grammar/grammar.h"
 
 namespace llmhost::serve {
+namespace {
+
+void add(const engine::EngineStats& stats, engine::EngineStats& sum) {
+  sum.steps += stats.steps;
+  sum.prompt_tokens += stats.prompt_tokens;
+  sum.output_tokens += stats.output_tokens;
+  sum.preemptions += stats.preemptions;
+  sum.proposed += stats.proposed;
+  sum.accepted += stats.accepted;
+  sum.prefix_hits += stats.prefix_hits;
+  sum.prefix_misses += stats.prefix_misses;
+  sum.prefix_evictions += stats.prefix_evictions;
+}
+
+}  // namespace
 
 HostModel::HostModel(HostModelParts parts) : parts_(std::move(parts)) {}
 
@@ -23,13 +41,9 @@ ModelLoad HostModel::load() const {
     const EngineLoad load = replica.thread->load();
     sum.running += load.running;
     sum.waiting += load.waiting;
-    sum.stats.steps += load.stats.steps;
-    sum.stats.prompt_tokens += load.stats.prompt_tokens;
-    sum.stats.output_tokens += load.stats.output_tokens;
-    sum.stats.preemptions += load.stats.preemptions;
-    sum.stats.proposed += load.stats.proposed;
-    sum.stats.accepted += load.stats.accepted;
+    add(load.stats, sum.stats);
   }
+  if (parts_.adapters != nullptr) sum.adapter_bytes = parts_.adapters->used_bytes();
   return sum;
 }
 
@@ -50,22 +64,22 @@ engine::SamplingParams HostModel::default_sampling() const {
 }
 
 const text::ToolFormat* HostModel::tool_format() const {
-  return nullptr;
+  return parts_.text->tool_format();
+}
+const engine::PoolingOptions& HostModel::pooling() const {
+  return parts_.pooling;
+}
+engine::AdapterStore* HostModel::adapters() {
+  return parts_.adapters.get();
 }
 
 std::shared_ptr<const text::TokenVocabulary> HostModel::grammar_vocabulary() const {
-  throw_error(ErrorCode::kUnimplemented, "grammars are not there yet");
+  const std::scoped_lock lock(mutex_);
+  if (vocabulary_ == nullptr) vocabulary_ = std::make_shared<const text::TokenVocabulary>(tokenizer());
+  return vocabulary_;
 }
 
-const engine::PoolingOptions& HostModel::pooling() const {
-  throw_error(ErrorCode::kUnimplemented, "embeddings are not there yet");
-}
-
-engine::AdapterStore* HostModel::adapters() {
-  return nullptr;
-}
-
-size_t HostModel::choose_replica(const engine::Request&) const {
+size_t HostModel::choose_replica() const {
   size_t best = 0;
   int32_t least = INT32_MAX;
   for (size_t i = 0; i < parts_.replicas.size(); ++i) {
@@ -77,8 +91,26 @@ size_t HostModel::choose_replica(const engine::Request&) const {
   return best;
 }
 
-ServedModel::Ticket HostModel::submit(engine::Request request, uint64_t, std::string_view) {
-  const size_t replica = choose_replica(request);
+// A hash of everything but the tokens that state depends on, or that separates who may profit by it.
+engine::CacheScope HostModel::cache_scope(const engine::Request& request, uint64_t tenant,
+                                          std::string_view salt) const {
+  engine::CacheScope scope;
+  scope.enabled = request.cache_scope.enabled;
+  scope.tenant = tenant;
+  Sha256 sum;
+  sum.add(parts_.card.digest);
+  sum.add(request.adapter != nullptr ? std::string_view(request.adapter->digest()) : std::string_view("-"));
+  sum.add(std::as_bytes(std::span(&tenant, 1)));
+  sum.add(salt);
+  const Sha256Digest digest = sum.digest();
+  std::memcpy(&scope.high, digest.data(), sizeof(scope.high));
+  std::memcpy(&scope.low, digest.data() + sizeof(scope.high), sizeof(scope.low));
+  return scope;
+}
+
+ServedModel::Ticket HostModel::submit(engine::Request request, uint64_t tenant, std::string_view salt) {
+  request.cache_scope = cache_scope(request, tenant, salt);
+  const size_t replica = choose_replica();
   return {static_cast<int32_t>(replica), parts_.replicas[replica].thread->submit(std::move(request))};
 }
 

@@ -1,8 +1,7 @@
-// A model of this process: tokenizer and template once, and for each replica a device, the weights on it and
-// an engine on a thread.
+// A model of this process: its text and its adapters once, and for each replica the weights on the device and an
+// engine on a thread. All replicas use one opened device, so that an adapter fits each of them.
 #pragma once
 
-#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <mutex>
@@ -11,7 +10,9 @@
 #include <vector>
 
 #include "core/config.h"
+#include "engine/adapter_store.h"
 #include "engine/model_stack.h"
+#include "engine/pooling.h"
 #include "model/loader.h"
 #include "plugin/registry.h"
 #include "serve/models/configuration.h"
@@ -20,22 +21,24 @@
 
 namespace llmhost::serve {
 
-// Tokenizer, chat template, defaults: what needs no weights. Immutable.
 class ModelText;
 
 // One copy of the weights and who runs it.
 struct Replica {
-  std::unique_ptr<engine::HostDevice> host;
   std::unique_ptr<engine::ModelStack> stack;
   std::unique_ptr<EngineThread> thread;
 };
 
-// What a HostModel is made of.
+// What a HostModel is made of, in the order in which each stands on those before.
 struct HostModelParts {
   std::shared_ptr<const plugin::Registry> registry;
   std::unique_ptr<model::LoadedModel> loaded;
   std::shared_ptr<const ModelText> text;
+  engine::PoolingOptions pooling;
+  std::unique_ptr<engine::HostDevice> host;
   std::vector<Replica> replicas;
+  std::unique_ptr<engine::AdapterHost> adapter_host;
+  std::unique_ptr<engine::AdapterStore> adapters;  // null: the model takes none
   ModelCard card;
 };
 
@@ -61,9 +64,12 @@ class HostModel final : public ServedModel {
   void cancel(const Ticket& ticket) override;
 
  private:
-  size_t choose_replica(const engine::Request& request) const;
+  size_t choose_replica() const;
+  engine::CacheScope cache_scope(const engine::Request& request, uint64_t tenant, std::string_view salt) const;
 
   HostModelParts parts_;
+  mutable std::mutex mutex_;
+  mutable std::shared_ptr<const text::TokenVocabulary> vocabulary_;  // made when it is asked for
 };
 
 }  // namespace llmhost::serve

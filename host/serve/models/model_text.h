@@ -15,6 +15,7 @@
 #include "model/checkpoint.h"
 #include "text/template/template.h"
 #include "text/tokenizer.h"
+#include "text/tools/tool_format.h"
 
 namespace llmhost::serve {
 
@@ -31,6 +32,8 @@ class ModelText {
   std::vector<int32_t> encode(std::string_view text, bool is_rendered) const;
   const std::vector<int32_t>& stop_tokens() const { return stop_tokens_; }
   const engine::SamplingParams& default_sampling() const { return sampling_; }
+  // How the model writes calls and reasoning; null: nothing is known.
+  const text::ToolFormat* tool_format() const { return tool_format_ ? &*tool_format_ : nullptr; }
 
  private:
   void read_templates(const model::Checkpoint& checkpoint, const Settings& settings);
@@ -41,6 +44,7 @@ class ModelText {
   std::optional<text::jinja::Template> template_;
   std::optional<text::jinja::Template> tool_template_;  // used where there are tools
   std::optional<text::jinja::TemplateError> template_fault_;
+  std::optional<text::ToolFormat> tool_format_;
   OrderedJson special_tokens_;
   std::vector<int32_t> stop_tokens_;
   engine::SamplingParams sampling_;

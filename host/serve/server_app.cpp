@@ -74,7 +74,8 @@ ServerOptions server_options(const ServeConfig& config) {
   options.worker_threads = static_cast<int>(settings.get_int("server.workers"));
   options.max_connections = static_cast<size_t>(settings.get_int("server.max_connections"));
   if (const size_t most = bytes_of(settings, "server.max_body"); most > 0) options.max_body_bytes = most;
-  if (const size_t most = bytes_of(settings, "server.max_queued_output"); most > 0) options.max_queued_bytes = most;
+  if (const size_t most = bytes_of(settings, "server.max_queued_output"); most > 0)
+    options.max_queued_bytes = most;
   options.header_time = seconds("server.header_timeout");
   options.body_time = seconds("server.body_timeout");
   options.idle_time = seconds("server.idle_timeout");
@@ -89,7 +90,8 @@ ApiOptions api_options(const ServeConfig& config) {
   options.compat = settings.get_string("api.compat") == "lenient" ? Compat::kLenient : Compat::kStrict;
   options.default_model = settings.get_string("api.default_model");
   options.version = LLMHOST_VERSION;
-  if (const size_t most = bytes_of(settings, "api.grammar_cache"); most > 0) options.grammar_cache_bytes = most;
+  if (const size_t most = bytes_of(settings, "api.grammar_cache"); most > 0)
+    options.grammar_cache_bytes = most;
   return options;
 }
 
@@ -111,6 +113,7 @@ class ServerApp {
     add_page_routes(*router_);
     add_pool_routes(*router_, *pool_, *metrics_, [this] { return is_draining_.load(); });
     add_api_routes(*router_, *pool_, *metrics_, api_options(config));
+    add_page_routes(*router_);
     add_mcp();
     server_ = std::make_unique<Server>(server_options(config), router_, access_, metrics_);
   }

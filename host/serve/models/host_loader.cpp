@@ -43,6 +43,7 @@ class PlannedHostModel final : public PlannedModel {
                    std::shared_ptr<DeviceTurn> turn, uint64_t room);
 
   uint64_t bytes() const override { return bytes_; }
+  engine::MemoryPlan memory() const override { return plan_; }
   RunningModel load(const Progress& progress) override;
 
  private:

@@ -1,5 +1,5 @@
-// A model of this process: its text and its adapters once, and for each replica the weights on the device and an
-// engine on a thread. All replicas use one opened device, so that an adapter fits each of them.
+// A model of this process: its text and its adapters once, and for each replica the weights on the device and
+// an engine on a thread. All replicas use one opened device, so that an adapter fits each of them.
 #pragma once
 
 #include <cstdint>
@@ -65,7 +65,8 @@ class HostModel final : public ServedModel {
 
  private:
   size_t choose_replica() const;
-  engine::CacheScope cache_scope(const engine::Request& request, uint64_t tenant, std::string_view salt) const;
+  engine::CacheScope cache_scope(const engine::Request& request, uint64_t tenant,
+                                 std::string_view salt) const;
 
   HostModelParts parts_;
   mutable std::mutex mutex_;

@@ -37,7 +37,8 @@ void ModelText::read_templates(const model::Checkpoint& checkpoint, const Settin
   const bool is_own = settings.get_string("model.chat_template").empty();
   const auto for_tools = is_own ? find_tool_template(checkpoint) : std::nullopt;
   text::ToolFormat format = text::find_tool_format(for_tools ? for_tools->text : source->text);
-  const bool is_known = format.has_calls() || !format.reasoning_open.empty() || !format.channels.starts.empty();
+  const bool is_known =
+      format.has_calls() || !format.reasoning_open.empty() || !format.channels.starts.empty();
   if (is_known) tool_format_ = std::move(format);
   try {
     template_ = text::jinja::Template::parse(source->text, "chat_template");

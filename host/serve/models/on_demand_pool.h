@@ -10,6 +10,8 @@
 #include <chrono>
 #include <cstdint>
 #include <exception>
+#include <filesystem>
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -20,6 +22,8 @@
 #include "serve/models/model_pool.h"
 
 namespace llmhost::serve {
+
+class PoolCore;
 
 class OnDemandPool final : public ModelPool {
  public:
@@ -44,12 +48,25 @@ class OnDemandPool final : public ModelPool {
   void load(std::string_view id) override;
   void unload(std::string_view id) override;
 
+  // What a model would take if it were loaded with these limits; 0: its own.
+  struct Limits {
+    int64_t context = 0;
+    int64_t sequences = 0;
+  };
+  struct Needs {
+    uint64_t bytes = 0;  // all together
+    engine::MemoryPlan plan;
+  };
+  // Calls `planned` once, from the loading thread, which has to open the model for it. Throws kNotFound, or
+  // kResourceExhausted when too many ask.
+  using Planned = std::function<void(const Needs& needs, const std::exception_ptr& error)>;
+  void estimate(std::string_view id, const Limits& limits, Planned planned);
+
   // Why a model that is to be there from the start is not; null: nothing went wrong so far.
   std::exception_ptr preload_failure() const;
 
  private:
-  class Core;
-  std::shared_ptr<Core> core_;  // leases of models keep it
+  std::shared_ptr<PoolCore> core_;  // leases of models keep it
 };
 
 // `message` for strangers: the model's path replaced by its name, other absolute paths by their last part.

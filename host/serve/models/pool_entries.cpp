@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "core/error.h"
 #include "serve/models/model_roots.h"
 
 namespace llmhost::serve {
@@ -10,6 +11,10 @@ namespace {
 constexpr std::chrono::seconds kScanEvery{1};
 
 }  // namespace
+
+std::exception_ptr pool_error(ErrorCode code, const std::string& message) {
+  return std::make_exception_ptr(Error(code, message));
+}
 
 PoolEntries::PoolEntries(const ServeConfig& config) : settings_(config.settings), roots_(config.pool.roots) {
   for (const ModelConfig& model : config.models) entries_.emplace_back(model);

@@ -26,6 +26,8 @@ struct PoolWaiter {
   PoolClock::time_point deadline;
 };
 
+std::exception_ptr pool_error(ErrorCode code, const std::string& message);
+
 // One model. Its place in memory is its identity: entries are never removed.
 struct PoolEntry {
   explicit PoolEntry(ModelConfig of_model) : config(std::move(of_model)) {}

@@ -3,66 +3,19 @@
 #include <chrono>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <utility>
 
-#include "core/error.h"
 #include "core/json.h"
-#include "engine/adapter_store.h"
-#include "serve/http/errors.h"
 #include "serve/http/metrics.h"
 #include "serve/http/router.h"
 #include "serve/models/model_pool.h"
+#include "serve/status_json.h"
 
 namespace llmhost::serve {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-
-Response json_response(const OrderedJson& body, int status = 200) {
-  Response response;
-  response.status = status;
-  response.body = body.dump(-1, ' ', false, OrderedJson::error_handler_t::replace);
-  return response;
-}
-
-OrderedJson memory_json(const engine::MemoryPlan& plan, uint64_t held, uint64_t adapters) {
-  return {{"weights", plan.weights_mapped + plan.weights_copied + plan.weights_prepared},
-          {"state", plan.state},
-          {"adapters", adapters},
-          {"arena", plan.arena + plan.scratch + plan.sampler},
-          {"total", held}};
-}
-
-OrderedJson adapters_json(ServedModel& model) {
-  OrderedJson rows = OrderedJson::array();
-  if (const engine::AdapterStore* store = model.adapters())
-    for (const engine::AdapterInfo& adapter : store->list())
-      rows.push_back({{"id", adapter.name},
-                      {"state", engine::to_text(adapter.state)},
-                      {"bytes", adapter.bytes},
-                      {"requests", adapter.uses},
-                      {"in_use", adapter.is_in_use}});
-  return rows;
-}
-
-OrderedJson model_json(const ModelStatus& status) {
-  OrderedJson row{{"id", status.id}, {"state", to_text(status.state)}, {"pinned", status.pinned}};
-  if (status.state == ModelState::kQueued || status.state == ModelState::kLoading)
-    row["progress"] = status.progress;
-  if (!status.error.empty()) row["error"] = status.error;
-  if (status.planned_bytes > 0) row["planned_bytes"] = status.planned_bytes;
-  if (status.model == nullptr) return row;
-  const ModelCard& card = status.model->card();
-  const ModelLoad load = status.model->load();
-  row["replicas"] = card.n_replicas;
-  row["running"] = load.running;
-  row["waiting"] = load.waiting;
-  row["context_length"] = card.context_length;
-  row["digest"] = card.digest;
-  row["memory"] = memory_json(card.memory, status.planned_bytes, load.adapter_bytes);
-  row["adapters"] = adapters_json(*status.model);
-  return row;
-}
 
 class PoolRoutes : public std::enable_shared_from_this<PoolRoutes> {
  public:
@@ -71,31 +24,30 @@ class PoolRoutes : public std::enable_shared_from_this<PoolRoutes> {
 
   void add_to(Router& router) {
     const auto self = shared_from_this();
-    router.add({"GET", "/health", Scope::kPublic,
-                [](const auto& exchange) {
-                  exchange->send(json_response({{"status", "ok"}}));
-                },
-                "The process answers", true});
-    router.add(
-        {"GET", "/ready", Scope::kPublic, [self](const auto& exchange) { exchange->send(self->ready()); },
-         "All models that are to be there from the start are loaded, and the server takes requests", true});
-    router.add({"GET", "/metrics", Scope::kAdmin,
-                [self](const auto& exchange) { exchange->send(self->metrics()); },
-                "Counters in Prometheus' text format", true});
-    router.add({"GET", "/status", Scope::kInfer,
-                [self](const auto& exchange) { exchange->send(json_response(self->status())); },
-                "Models, memory, requests, adapters", true});
-    add_admin(router, "/v1/models/load", "Begin to load a model: {\"model\"}",
-              [self](const std::string& id) { self->pool_.load(id); });
-    add_admin(router, "/v1/models/unload", "Unload a model when its requests have finished: {\"model\"}",
-              [self](const std::string& id) { self->pool_.unload(id); });
+    const auto health = [](const auto& exchange) { exchange->send(json_response({{"status", "ok"}})); };
+    const auto ready = [self](const auto& exchange) { exchange->send(self->ready()); };
+    const auto metrics = [self](const auto& exchange) { exchange->send(self->metrics()); };
+    const auto status = [self](const auto& exchange) {
+      const double uptime = std::chrono::duration<double>(Clock::now() - self->start_).count();
+      exchange->send(json_response(status_json(self->pool_, exchange->request().caller, uptime)));
+    };
+    router.add({"GET", "/health", Scope::kPublic, health, "The process answers", true});
+    router.add({"GET", "/ready", Scope::kPublic, ready,
+                "All models that are to be there from the start are loaded, and the server takes requests",
+                true});
+    router.add({"GET", "/metrics", Scope::kInfer, metrics, "Counters in Prometheus' text format", true});
+    router.add({"GET", "/status", Scope::kInfer, status, "Models, memory, requests, adapters", true});
+  }
+
+  // Values that are looked up when they are asked for.
+  void watch() {
+    metrics_.before_text([self = shared_from_this()] { self->update(); });
   }
 
  private:
   Response ready() const {
     const char* state = is_draining_() ? "draining" : pool_.is_ready() ? "ready" : "loading";
-    const bool is_ready = std::string_view(state) == "ready";
-    return json_response({{"status", state}}, is_ready ? 200 : 503);
+    return json_response({{"status", state}}, std::string_view(state) == "ready" ? 200 : 503);
   }
 
   Response metrics() const {
@@ -105,49 +57,31 @@ class PoolRoutes : public std::enable_shared_from_this<PoolRoutes> {
     return response;
   }
 
-  OrderedJson status() const {
-    OrderedJson models = OrderedJson::array();
-    int64_t running = 0;
-    int64_t waiting = 0;
-    for (const ModelStatus& model : pool_.list()) {
-      models.push_back(model_json(model));
-      if (model.model == nullptr) continue;
-      const ModelLoad load = model.model->load();
-      running += load.running;
-      waiting += load.waiting;
+  void update() const {
+    metrics_.gauge("models_memory_budget_bytes", "Memory for models")
+        .set(static_cast<double>(pool_.memory_budget()));
+    metrics_.gauge("models_memory_bytes", "Memory that models hold")
+        .set(static_cast<double>(pool_.memory_used()));
+    for (const ModelStatus& status : pool_.list()) {
+      const MetricLabels labels{{"model", status.id}};
+      metrics_.gauge("model_loaded", "Whether the model is loaded", labels)
+          .set(status.model != nullptr ? 1 : 0);
+      const ModelLoad load = status.model != nullptr ? status.model->load() : ModelLoad{};
+      set("model_running_requests", "Requests in the model's batch", labels, load.running);
+      set("model_waiting_requests", "Requests that wait for a place in the batch", labels, load.waiting);
+      set("model_adapter_bytes", "Memory that adapters hold", labels,
+          static_cast<double>(load.adapter_bytes));
+      const auto hits = static_cast<double>(load.stats.prefix_hits);
+      set("model_prefix_pages_found", "Pages of prompts that the prefix cache had, since loading", labels,
+          hits);
+      const auto misses = static_cast<double>(load.stats.prefix_misses);
+      set("model_prefix_pages_computed", "Pages of prompts that it did not have, since loading", labels,
+          misses);
     }
-    const double uptime = std::chrono::duration<double>(Clock::now() - start_).count();
-    return {{"models", std::move(models)},
-            {"memory", {{"budget", pool_.memory_budget()}, {"used", pool_.memory_used()}}},
-            {"uptime_s", uptime},
-            {"requests", {{"running", running}, {"waiting", waiting}, {"total", running + waiting}}}};
   }
 
-  using Action = std::function<void(const std::string& model)>;
-
-  static void add_admin(Router& router, std::string pattern, std::string doc, Action action) {
-    router.add({"POST", std::move(pattern), Scope::kAdmin,
-                [action = std::move(action)](const auto& exchange) { answer_admin(*exchange, action); },
-                std::move(doc)});
-  }
-
-  static void answer_admin(Exchange& exchange, const Action& action) {
-    try {
-      const Json body = parse_json(exchange.request().body, "the request's body");
-      const auto name = body.is_object() ? body.find("model") : body.end();
-      if (!body.is_object() || body.size() != 1 || name == body.end() || !name->is_string())
-        throw_invalid("expected an object with the model's name: {{\"model\": \"…\"}}");
-      action(name->get<std::string>());
-      exchange.send(json_response({{"status", "ok"}}));
-    } catch (const Error& error) {
-      HttpError answer;
-      answer.status = error.code() == ErrorCode::kNotFound             ? 404
-                      : error.code() == ErrorCode::kFailedPrecondition ? 409
-                                                                       : 400;
-      answer.code = answer.status == 404 ? "model_not_found" : "";
-      answer.message = error.what();
-      send_error(exchange, answer);
-    }
+  void set(std::string_view name, std::string_view help, const MetricLabels& labels, double value) const {
+    metrics_.gauge(name, help, labels).set(value);
   }
 
   ModelPool& pool_;
@@ -159,7 +93,9 @@ class PoolRoutes : public std::enable_shared_from_this<PoolRoutes> {
 }  // namespace
 
 void add_pool_routes(Router& router, ModelPool& pool, Metrics& metrics, std::function<bool()> is_draining) {
-  std::make_shared<PoolRoutes>(pool, metrics, std::move(is_draining))->add_to(router);
+  const auto routes = std::make_shared<PoolRoutes>(pool, metrics, std::move(is_draining));
+  routes->add_to(router);
+  routes->watch();
 }
 
 }  // namespace llmhost::serve

@@ -1,5 +1,4 @@
-// Routes about the server itself and its models: health, readiness, metrics, status, and what admins load and
-// unload.
+// Routes about the server itself: health, readiness, metrics, status.
 #pragma once
 
 #include <functional>

@@ -15,6 +15,7 @@
 
 #include "core/error.h"
 #include "core/log.h"
+#include "serve/admin_routes.h"
 #include "serve/api/api.h"
 #include "serve/http/access.h"
 #include "serve/http/metrics.h"
@@ -112,6 +113,7 @@ class ServerApp {
         pool_(std::make_unique<OnDemandPool>(config, std::make_unique<HostLoader>(config.settings))) {
     add_page_routes(*router_);
     add_pool_routes(*router_, *pool_, *metrics_, [this] { return is_draining_.load(); });
+    add_admin_routes(*router_, *pool_);
     add_api_routes(*router_, *pool_, *metrics_, api_options(config));
     add_page_routes(*router_);
     add_mcp();

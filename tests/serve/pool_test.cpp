@@ -78,6 +78,7 @@ class FakePlanned final : public PlannedModel {
  public:
   FakePlanned(Machine& machine, std::string id) : machine_(machine), id_(std::move(id)) {}
   uint64_t bytes() const override { return machine_.sizes.at(id_); }
+  uint64_t adapter_bytes() const override { return 0; }
   engine::MemoryPlan memory() const override { return {}; }
   RunningModel load(const Progress& progress) override {
     progress(0.5);

@@ -43,6 +43,7 @@ class PlannedHostModel final : public PlannedModel {
                    std::shared_ptr<DeviceTurn> turn, uint64_t room);
 
   uint64_t bytes() const override { return bytes_; }
+  uint64_t adapter_bytes() const override { return adapter_memory(); }
   engine::MemoryPlan memory() const override { return plan_; }
   RunningModel load(const Progress& progress) override;
 

@@ -25,6 +25,7 @@ class PlannedModel {
   virtual ~PlannedModel() = default;
   // What it will hold, all replicas and the room for adapters together.
   virtual uint64_t bytes() const = 0;
+  virtual uint64_t adapter_bytes() const = 0;     // of them kept for adapters
   virtual engine::MemoryPlan memory() const = 0;  // of one replica
   // Once.
   virtual RunningModel load(const Progress& progress) = 0;

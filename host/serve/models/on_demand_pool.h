@@ -54,7 +54,8 @@ class OnDemandPool final : public ModelPool {
     int64_t sequences = 0;
   };
   struct Needs {
-    uint64_t bytes = 0;  // all together
+    uint64_t bytes = 0;          // all together
+    uint64_t adapter_bytes = 0;  // of them for adapters
     engine::MemoryPlan plan;
   };
   // Calls `planned` once, from the loading thread, which has to open the model for it. Throws kNotFound, or

@@ -31,7 +31,7 @@ void PoolCore::run_estimate(Lock& lock) {
   std::exception_ptr error;
   try {
     const std::unique_ptr<PlannedModel> planned = loader_->plan(estimate.config, budget_);
-    needs = {planned->bytes(), planned->memory()};
+    needs = {planned->bytes(), planned->adapter_bytes(), planned->memory()};
   } catch (const std::exception& thrown) {
     const auto* known = dynamic_cast<const Error*>(&thrown);
     error = pool_error(known != nullptr ? known->code() : ErrorCode::kInternal,

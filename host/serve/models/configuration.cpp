@@ -6,6 +6,7 @@
 #include <cctype>
 #include <charconv>
 #include <set>
+#include <tuple>
 #include <utility>
 
 #include "core/error.h"
@@ -275,7 +276,23 @@ void add_model(ServeConfig& config, const std::string& path, const std::vector<s
   config.models.push_back(std::move(model));
 }
 
+namespace {
+
+// What commands that run one prompt have and a server has not: told, not ignored.
+void check_settings(const Settings& settings) {
+  for (const auto& [key, off, instead] :
+       {std::tuple("engine.speculation.mode", "off", "a server does not guess ahead"),
+        std::tuple("model.adapter", "", "requests name their adapter, of a folder in adapters.roots")})
+    if (settings.get_string(key) != off)
+      throw UsageError(fmt::format("{}: {} is {}; {}", settings.at(key).where, key,
+                                   quote_name(settings.get_string(key)), instead));
+}
+
+}  // namespace
+
 void check_configuration(const ServeConfig& config) {
+  check_settings(config.settings);
+  for (const ModelConfig& model : config.models) check_settings(model.settings);
   if (config.models.empty() && config.pool.roots.empty())
     throw UsageError("serve: there is no model; name one with --model, or a file with --config");
   std::set<std::string> names;

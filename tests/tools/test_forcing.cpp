@@ -1,6 +1,8 @@
 // Replies that must be calls: what the schema allows, between prefill and suffix, is read as the call it is.
 #include <doctest/doctest.h>
 
+#include <algorithm>
+
 #include "core/error.h"
 #include "core/json.h"
 #include "text/grammar/grammar.h"
@@ -92,11 +94,26 @@ TEST_CASE("the schemas are grammars that can be compiled, whatever a tool refers
   for (const std::string& name : tool_format_names()) {
     CAPTURE(name);
     for (const size_t count : {size_t{1}, size_t{2}}) {
-      const std::vector<ToolDefinition> tools(kTwo.begin(), kTwo.begin() + static_cast<std::ptrdiff_t>(count));
+      const std::vector<ToolDefinition> tools(kTwo.begin(),
+                                              kTwo.begin() + static_cast<std::ptrdiff_t>(count));
       const ForcedCalls forced = force_calls(named_tool_format(name), tools, {});
       CAPTURE(forced.schema);
       CHECK_NOTHROW(compile_grammar({GrammarKind::kJsonSchema, forced.schema}));
     }
+  }
+}
+
+TEST_CASE("the tokens that marks are made of are named") {
+  const std::vector<std::pair<std::string, std::string>> tokens = {
+      {"function-call-role", "<|role_sep|>"}, {"markup-tool-calls", "｜DSML｜"},
+      {"open-close-tokens", "<|open|>"},      {"recipient-tokens", "<|from|>"},
+      {"call-braces", "<|tool_call>"},        {"bracket-named", "[ARGS]"},
+      {"marked-tree", "]<]minimax[>["},       {"harmony", "<|start|>"},
+      {"begin-sep", "<｜tool▁sep｜>"}};
+  for (const auto& [family, token] : tokens) {
+    CAPTURE(family);
+    const std::vector<std::string> marks = named_tool_format(family).marks();
+    CHECK(std::count(marks.begin(), marks.end(), token) == 1);
   }
 }
 

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <map>
+#include <utility>
 
 #include "core/error.h"
 #include "core/registry_files.h"
@@ -170,6 +171,19 @@ bool reads_variable(std::string_view text, std::string_view word) {
   return false;
 }
 
+// Marks are made of tokens and text: what stands between the brackets that tokens are written in.
+void add_tokens_of(const std::string& mark, std::vector<std::string>& tokens) {
+  constexpr std::pair<std::string_view, std::string_view> kBrackets[] = {
+      {"<", ">"}, {"[", "]"}, {"｜", "｜"}};
+  for (const auto& [open, close] : kBrackets)
+    for (size_t from = mark.find(open); from != std::string::npos;
+         from = mark.find(open, from + open.size())) {
+      const size_t to = mark.find(close, from + open.size());
+      if (to == std::string::npos) break;
+      tokens.push_back(mark.substr(from, to + close.size() - from));
+    }
+}
+
 }  // namespace
 
 std::vector<std::string> ToolFormat::marks() const {
@@ -181,6 +195,10 @@ std::vector<std::string> ToolFormat::marks() const {
     all.push_back(*mark);
   for (const auto* marks : {&name_ends, &drops, &channels.starts, &channels.ends})
     all.insert(all.end(), marks->begin(), marks->end());
+  const size_t whole = all.size();
+  for (size_t i = 0; i < whole; ++i) add_tokens_of(std::string(all[i]), all);
+  std::sort(all.begin(), all.end());
+  all.erase(std::unique(all.begin(), all.end()), all.end());
   std::erase(all, std::string());
   return all;
 }

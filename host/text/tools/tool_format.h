@@ -73,7 +73,8 @@ struct ToolFormat {
   ChannelForm channels;                         // used where starts is not empty
 
   bool has_calls() const { return layout != ToolLayout::kNone; }
-  // Every mark above: special tokens among them must be kept in the text that a parser is given.
+  // Every mark above, and the tokens that marks are made of: special tokens among them must be kept in the
+  // text that a parser is given.
   std::vector<std::string> marks() const;
 };
 

@@ -115,7 +115,6 @@ class ServerApp {
     add_pool_routes(*router_, *pool_, *metrics_, [this] { return is_draining_.load(); });
     add_admin_routes(*router_, *pool_);
     add_api_routes(*router_, *pool_, *metrics_, api_options(config));
-    add_page_routes(*router_);
     add_mcp();
     server_ = std::make_unique<Server>(server_options(config), router_, access_, metrics_);
   }

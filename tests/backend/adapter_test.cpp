@@ -6,6 +6,7 @@
 #include <random>
 
 #include "backend_fixture.h"
+#include "engine/count_allocations.h"
 #include "graph/reference.h"
 #include "plugin/status.h"
 
@@ -348,6 +349,19 @@ TEST_CASE("rows without an adapter, and steps without segments, have the bits of
       CHECK(with.run(kMixed) != expected);
     }
   }
+}
+
+TEST_CASE("a step with adapters allocates nothing" * doctest::skip(kThreadTagsChecked)) {
+  const SiteGraph graph(true, LLMH_DTYPE_Q8_0);
+  Setup cpu(cpu_backend(), graph, {}, 2, LLMH_PRECISION_NATIVE);
+  const AdapterStep step(kMixed, cpu.handles);
+  char text[256];
+  llmh_call call{sizeof(llmh_call), sizeof text, 0, 0, text, nullptr};
+  const auto run = [&] { return cpu_backend().run(cpu.model().program(), &step.arrays.step, &call); };
+  REQUIRE(run() == LLMH_OK);
+  const int64_t before = allocations_so_far();
+  for (int i = 0; i < 10; ++i) run();
+  CHECK(allocations_so_far() == before);
 }
 
 TEST_CASE("adapter_bytes is what prepare_adapter allocates, without data; 16 bits are half") {

@@ -165,21 +165,27 @@ void check_fit(const llmh_adapter& adapter, std::span<const Call> calls) {
 
 }  // namespace
 
+// The A of one adapter's modules lie one after another: they are read as one stream.
 void shrink(const RunContext& context, std::span<const Call* const> products) {
-  for (const Call* call : products)
-    if (call->site.number != 0)
-      for_each_change(context, call->site.number, call->inputs[0].row_symbol,
-                      [&](const SiteDelta& delta, std::span<const int32_t> rows) {
-                        shrink_rows(context, *call, delta, rows);
-                      });
+  const llmh_step& step = context.step;
+  const int32_t symbol = products[0]->inputs[0].row_symbol;
+  for (int32_t i = 0; i < step.n_adapter_segments; ++i) {
+    const auto rows = rows_of(context, step.adapter_segments[i], symbol);
+    if (rows.empty()) continue;
+    const llmh_adapter& adapter = *step.adapter_segments[i].adapter;
+    for (const Call* call : products) {
+      const SiteDelta* delta = call->site.number == 0 ? nullptr : adapter.find(call->site.number);
+      if (delta != nullptr) shrink_rows(context, *call, *delta, rows);
+    }
+  }
 }
 
 void expand(const RunContext& context, const Call& call, int64_t begin, int64_t end) {
   const llmh_step& step = context.step;
   const int32_t site = call.site.number;
   for (int32_t i = 0; i < step.n_adapter_segments; ++i) {
-    if (i + 2 < step.n_adapter_segments) step.adapter_segments[i + 2].adapter->fetch(site);
-    if (i + 1 < step.n_adapter_segments) fetch_b(*step.adapter_segments[i + 1].adapter, site, begin, end);
+    if (i + 4 < step.n_adapter_segments) step.adapter_segments[i + 4].adapter->fetch(site);
+    if (i + 2 < step.n_adapter_segments) fetch_b(*step.adapter_segments[i + 2].adapter, site, begin, end);
     const llmh_adapter_segment& segment = step.adapter_segments[i];
     const SiteDelta* delta = segment.adapter->find(site);
     if (delta == nullptr) continue;

@@ -11,8 +11,9 @@
 
 namespace llmhost::cpu {
 
+// An odd number of cache lines, so that rows of small ranks do not meet in the same places of a cache.
 inline int64_t low_rank_stride(const llmh_limits& limits) {
-  return (int64_t{limits.max_adapter_rank} + 15) / 16 * 16;
+  return ((int64_t{limits.max_adapter_rank} + 15) / 16 | 1) * 16;
 }
 // Of one product, in bytes.
 inline uint64_t low_rank_bytes(int64_t rows, const llmh_limits& limits) {

@@ -31,6 +31,8 @@ std::map<std::string, std::string, std::less<>> patterns() {
           {"time", clock + zone},
           {"date-time", date + "T" + clock + zone},
           {"duration", "P(?:" + date_parts + time_parts + "?|" + time_parts + "|[0-9]+W)"},
+          {"byte", "(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?"},
+          {"password", "[\\s\\S]*"},
           {"uuid", "[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}"},
           {"email", atom + "(?:\\." + atom + ")?@" + host},
           {"hostname", host},

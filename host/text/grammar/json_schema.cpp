@@ -106,6 +106,7 @@ void SchemaReader::split(Way way, size_t next_union, std::vector<Conjunction>& w
   if (next_union == way.unions.size()) {
     normalise(way.schemas);
     budget_.spend();
+    budget_.work(ways.size());
     if (std::find(ways.begin(), ways.end(), way.schemas) == ways.end())
       ways.push_back(std::move(way.schemas));
     return;

@@ -69,7 +69,7 @@ class SchemaDocument {
   bool holds_number(const OrderedJson& value, const OrderedJson& schema) const;
   bool holds_string(const OrderedJson& value, Schema schema);
   bool holds_array(const OrderedJson& value, const OrderedJson& schema, int depth);
-  bool holds_object(const OrderedJson& value, const OrderedJson& schema, int depth);
+  bool holds_object(const OrderedJson& value, Schema schema, int depth);
   bool holds_combined(const OrderedJson& value, const OrderedJson& schema, int depth);
   const OrderedJson* values_of(Schema schema) const;  // its enum
   bool objects_disjoint(const OrderedJson& a, const OrderedJson& b, int depth);
@@ -107,7 +107,15 @@ struct Shape {
     bool is_required = false;
   };
   std::vector<Property> properties;
-  Conjunction other_properties;
+  // Names that are none of these: by the patterns that they match, those of each schema apart. A schema none
+  // of whose patterns matches has its additionalProperties.
+  struct NamePattern {
+    const Automaton* names;
+    size_t owner;  // in others
+    Schema schema;
+  };
+  std::vector<NamePattern> name_patterns;
+  std::vector<Schema> others;  // additionalProperties of each schema; null: anything
   Conjunction property_names;
   int64_t min_properties = 0;
   int64_t max_properties = -1;
@@ -144,6 +152,7 @@ class SchemaReader {
   Expr write_array(const Shape& shape);
   Expr write_object(const Conjunction& schemas, const Shape& shape);
   Expr other_members(const Conjunction& schemas, const Shape& shape);
+  std::optional<Automaton> other_names(const Conjunction& schemas, const Shape& shape);
   Automaton members(const Conjunction& schemas, const Shape& shape, const Expr& others);
 
   SchemaDocument document_;

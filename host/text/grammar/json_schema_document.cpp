@@ -48,6 +48,7 @@ constexpr Keyword kKeywords[] = {
     {"properties", Form::kSchemaMap, kObject},
     {"required", Form::kStrings, kObject},
     {"additionalProperties", Form::kSchema, kObject},
+    {"patternProperties", Form::kSchemaMap, kObject},
     {"propertyNames", Form::kSchema, kObject},
     {"minProperties", Form::kCount, kObject},
     {"maxProperties", Form::kCount, kObject},

@@ -113,7 +113,7 @@ bool SchemaDocument::holds(const OrderedJson& value, Schema schema, int depth) {
   if ((type & kNumbers) != 0 && !holds_number(value, *schema)) return false;
   if (type == kString && !holds_string(value, schema)) return false;
   if (type == kArray && !holds_array(value, *schema, depth)) return false;
-  if (type == kObject && !holds_object(value, *schema, depth)) return false;
+  if (type == kObject && !holds_object(value, schema, depth)) return false;
   return holds_combined(value, *schema, depth);
 }
 
@@ -166,7 +166,8 @@ bool SchemaDocument::holds_array(const OrderedJson& value, const OrderedJson& sc
   return true;
 }
 
-bool SchemaDocument::holds_object(const OrderedJson& value, const OrderedJson& schema, int depth) {
+bool SchemaDocument::holds_object(const OrderedJson& value, Schema source, int depth) {
+  const OrderedJson& schema = *source;
   const auto n = static_cast<double>(value.size());
   if (n < number_or(schema, "minProperties", 0) || n > number_or(schema, "maxProperties", INFINITY))
     return false;
@@ -176,10 +177,17 @@ bool SchemaDocument::holds_object(const OrderedJson& value, const OrderedJson& s
   const OrderedJson* properties = find(schema, "properties");
   const OrderedJson* others = find(schema, "additionalProperties");
   const OrderedJson* names = find(schema, "propertyNames");
+  const OrderedJson* patterns = find(schema, "patternProperties");
   for (const auto& [key, member] : value.items()) {
-    const bool is_known = properties != nullptr && properties->contains(key);
-    const OrderedJson* its = is_known ? &(*properties)[key] : others;
-    if (its != nullptr && !holds(member, its, depth + 1)) return false;
+    bool is_known = properties != nullptr && properties->contains(key);
+    if (is_known && !holds(member, &(*properties)[key], depth + 1)) return false;
+    if (patterns != nullptr)
+      for (const auto& [pattern, its] : patterns->items()) {
+        if (!pattern_texts(source, pattern).matches(key)) continue;
+        is_known = true;
+        if (!holds(member, &its, depth + 1)) return false;
+      }
+    if (!is_known && others != nullptr && !holds(member, others, depth + 1)) return false;
     if (names != nullptr && !holds(OrderedJson(key), names, depth + 1)) return false;
   }
   return true;
@@ -222,6 +230,7 @@ bool SchemaDocument::objects_disjoint(const OrderedJson& a, const OrderedJson& b
   const auto schema_of = [&](const OrderedJson& schema, const std::string& name) {
     const OrderedJson* properties = find(schema, "properties");
     if (properties != nullptr && properties->contains(name)) return &(*properties)[name];
+    if (schema.contains("patternProperties")) return &everything;
     const OrderedJson* others = find(schema, "additionalProperties");
     return others != nullptr ? others : &everything;
   };

@@ -109,8 +109,11 @@ void merge_properties(SchemaDocument& document, const Conjunction& schemas, Shap
   for (const Schema schema : schemas) {
     if (const OrderedJson* properties = find(*schema, "properties"))
       for (const auto& [name, value] : properties->items()) add_name(name);
-    if (const OrderedJson* others = find(*schema, "additionalProperties"))
-      shape.other_properties.push_back(others);
+    shape.others.push_back(find(*schema, "additionalProperties"));
+    if (const OrderedJson* patterns = find(*schema, "patternProperties"))
+      for (const auto& [pattern, its] : patterns->items())
+        shape.name_patterns.push_back(
+            {&document.pattern_texts(schema, pattern), shape.others.size() - 1, &its});
     if (const OrderedJson* allowed = find(*schema, "propertyNames")) shape.property_names.push_back(allowed);
   }
   for (const Schema schema : schemas)
@@ -124,17 +127,32 @@ void merge_properties(SchemaDocument& document, const Conjunction& schemas, Shap
     bool is_allowed = true;
     for (const Schema allowed : shape.property_names)
       is_allowed = is_allowed && document.holds(OrderedJson(name), allowed);
-    for (const Schema schema : schemas) {
-      const OrderedJson* properties = find(*schema, "properties");
-      const OrderedJson* its = properties != nullptr && properties->contains(name)
-                                   ? &(*properties)[name]
-                                   : find(*schema, "additionalProperties");
-      if (its != nullptr) property.schemas.push_back(its);
+    for (size_t owner = 0; owner < schemas.size(); ++owner) {
+      const OrderedJson* properties = find(*schemas[owner], "properties");
+      bool is_known = properties != nullptr && properties->contains(name);
+      if (is_known) property.schemas.push_back(&(*properties)[name]);
+      for (const Shape::NamePattern& pattern : shape.name_patterns) {
+        if (pattern.owner != owner || !pattern.names->matches(name)) continue;
+        property.schemas.push_back(pattern.schema);
+        is_known = true;
+      }
+      if (!is_known && shape.others[owner] != nullptr) property.schemas.push_back(shape.others[owner]);
     }
     static const OrderedJson kNever = false;
     if (!is_allowed) property.schemas = {&kNever};
     document.budget().work(schemas.size());
     shape.properties.push_back(std::move(property));
+  }
+}
+
+// Some generators of schemas give integers a format as well.
+void add_format(Schema schema, const std::string& name, Shape& shape) {
+  if ((shape.types & kString) != 0) {
+    shape.formats.emplace_back(schema, name);
+  } else if (name == "int32") {
+    add_bounds(OrderedJson{{"minimum", INT32_MIN}, {"maximum", INT32_MAX}}, shape.range);
+  } else if (name == "int64") {
+    add_bounds(OrderedJson{{"minimum", -9e18}, {"maximum", 9e18}}, shape.range);
   }
 }
 
@@ -152,7 +170,7 @@ Shape merge(SchemaDocument& document, const Conjunction& schemas) {
     if (const OrderedJson* pattern = find(*schema, "pattern"))
       shape.patterns.emplace_back(schema, pattern->get<std::string>());
     if (const OrderedJson* format = find(*schema, "format"))
-      shape.formats.emplace_back(schema, format->get<std::string>());
+      add_format(schema, format->get<std::string>(), shape);
     raise(shape.min_items, find(*schema, "minItems"));
     lower(shape.max_items, find(*schema, "maxItems"));
     raise(shape.min_properties, find(*schema, "minProperties"));

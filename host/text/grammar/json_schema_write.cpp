@@ -119,32 +119,64 @@ Expr SchemaReader::write_array(const Shape& shape) {
   return bracketed(json_, '[', std::move(rest), ']');
 }
 
-// A member whose name is none of the known ones; null when there are none.
-Expr SchemaReader::other_members(const Conjunction& schemas, const Shape& shape) {
-  if (is_never(shape.other_properties)) return nullptr;
-  Expr name = rule(json_.string);
-  if (!shape.properties.empty() || !shape.property_names.empty()) {
-    Automaton texts = to_automaton(repeat(any_character(), 0, Expression::kNoLimit), budget_);
-    for (const Schema allowed : shape.property_names) {
-      document_.check(allowed);
-      if (*allowed == false) return nullptr;
-      if (!allowed->is_object()) continue;
-      for (const auto& [key, value] : allowed->items())
-        if (key != "pattern" && key != "minLength" && key != "maxLength" && key != "format" && key != "type")
-          document_.fail(schemas[0],
-                         fmt::format("'propertyNames' with '{}' is not supported", key.substr(0, 60)));
-      if ((document_.types_of(allowed) & kString) == 0) return nullptr;
-      const Shape its = merge(document_, {allowed});
-      if (its.patterns.empty() && its.formats.empty() && its.min_length == 0 && its.max_length < 0) continue;
-      texts = intersection(texts, string_content(its), budget_);
-    }
-    std::vector<Expr> known;
-    for (const Shape::Property& property : shape.properties) known.push_back(bytes_of(property.name));
-    if (!known.empty())
-      texts = difference(texts, to_automaton(alternatives(std::move(known)), budget_), budget_);
-    name = sequence({bytes_of("\""), automaton_of(escaped(texts, budget_)), bytes_of("\"")});
+// What names that are not listed may be; nullopt: any JSON string.
+std::optional<Automaton> SchemaReader::other_names(const Conjunction& schemas, const Shape& shape) {
+  if (shape.properties.empty() && shape.property_names.empty() && shape.name_patterns.empty())
+    return std::nullopt;
+  Automaton texts = to_automaton(repeat(any_character(), 0, Expression::kNoLimit), budget_);
+  constexpr std::string_view kOfNames[] = {"pattern", "minLength", "maxLength", "format", "type"};
+  for (const Schema allowed : shape.property_names) {
+    document_.check(allowed);
+    if (*allowed == false) return Automaton{};
+    if (!allowed->is_object()) continue;
+    for (const auto& [key, value] : allowed->items())
+      if (std::find(std::begin(kOfNames), std::end(kOfNames), key) == std::end(kOfNames))
+        document_.fail(schemas[0],
+                       fmt::format("'propertyNames' with '{}' is not supported", key.substr(0, 60)));
+    if ((document_.types_of(allowed) & kString) == 0) return Automaton{};
+    const Shape its = merge(document_, {allowed});
+    if (its.patterns.empty() && its.formats.empty() && its.min_length == 0 && its.max_length < 0) continue;
+    texts = intersection(texts, string_content(its), budget_);
   }
-  return sequence({std::move(name), json_.colon(), rule(rule_for(shape.other_properties))});
+  std::vector<Expr> known;
+  for (const Shape::Property& property : shape.properties) known.push_back(bytes_of(property.name));
+  if (known.empty()) return texts;
+  return difference(texts, to_automaton(alternatives(std::move(known)), budget_), budget_);
+}
+
+// A member whose name is not listed; null when there are none. One way for each set of patterns that a name
+// may match.
+Expr SchemaReader::other_members(const Conjunction& schemas, const Shape& shape) {
+  constexpr size_t kMostPatterns = 6;
+  const size_t n_patterns = shape.name_patterns.size();
+  if (n_patterns > kMostPatterns)
+    document_.fail(schemas[0],
+                   fmt::format("more than {} 'patternProperties' are not supported", kMostPatterns));
+  const std::optional<Automaton> all = other_names(schemas, shape);
+  std::vector<Expr> ways;
+  for (size_t matched = 0; matched < size_t{1} << n_patterns; ++matched) {
+    Conjunction values;
+    std::vector<bool> has_match(shape.others.size(), false);
+    for (size_t i = 0; i < n_patterns; ++i) {
+      if ((matched >> i & 1) == 0) continue;
+      values.push_back(shape.name_patterns[i].schema);
+      has_match[shape.name_patterns[i].owner] = true;
+    }
+    for (size_t owner = 0; owner < shape.others.size(); ++owner)
+      if (!has_match[owner] && shape.others[owner] != nullptr) values.push_back(shape.others[owner]);
+    if (is_never(values)) continue;
+    Expr name = rule(json_.string);
+    if (all) {
+      Automaton names = *all;
+      for (size_t i = 0; i < n_patterns; ++i)
+        names = (matched >> i & 1) != 0 ? intersection(names, *shape.name_patterns[i].names, budget_)
+                                        : difference(names, *shape.name_patterns[i].names, budget_);
+      if (names.is_empty()) continue;
+      name = sequence({bytes_of("\""), automaton_of(escaped(names, budget_)), bytes_of("\"")});
+    }
+    ways.push_back(sequence({std::move(name), json_.colon(), rule(rule_for(values))}));
+  }
+  return ways.empty() ? nullptr : alternatives(std::move(ways));
 }
 
 Expr SchemaReader::write_object(const Conjunction& schemas, const Shape& shape) {

@@ -60,9 +60,13 @@ class RuleCompiler {
 
 void RuleCompiler::find_possible() {
   possible_.resize(set_.rules.size());
-  for (bool has_changed = true; has_changed;) {
+  // To and fro, as rules may be listed in either order.
+  bool has_changed = true;
+  for (bool is_forward = false; has_changed; is_forward = !is_forward) {
     has_changed = false;
-    for (size_t i = set_.rules.size(); i-- > 0;) {
+    const size_t n = set_.rules.size();
+    for (size_t turn = 0; turn < n; ++turn) {
+      const size_t i = is_forward ? turn : n - 1 - turn;
       budget_.work(16);
       const Possible now = possible(*set_.rules[i].expression, possible_);
       has_changed = has_changed || now != possible_[i];

@@ -53,7 +53,7 @@ factor ::= [0-9]+ | "(" expr ")")x",
 TEST_CASE("ebnf: nested calls come back however deep, with a bounded memory of positions") {
   const auto grammar = text::compile_grammar({kEbnf, "root ::= \"(\" root* \")\""});
   const auto matcher = text::make_matcher(grammar, test::byte_vocabulary(), {});
-  constexpr int kDepth = 50'000;
+  constexpr int kDepth = 100'000;
   for (int i = 0; i < kDepth; ++i) REQUIRE(matcher->try_accept_text("("));
   for (int i = 0; i < kDepth; ++i) {
     REQUIRE(!matcher->may_end());

@@ -80,6 +80,8 @@ def make_schema(rng, depth):
                "required": [name for name in names if rng.random() < 0.5]}
         if rng.random() < 0.6:
             out["additionalProperties"] = rng.choice([False, False, True, {"type": "integer"}])
+        if rng.random() < 0.3:
+            out["patternProperties"] = {rng.choice(["^[a-m]", "e$", "^.?$", "_"]): sub()}
         if rng.random() < 0.2:
             out["maxProperties"] = len(out["required"]) + rng.randint(0, 2)
         return out

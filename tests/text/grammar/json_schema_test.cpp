@@ -85,6 +85,18 @@ TEST_CASE("json schema: objects") {
         {"{}", "{\"a\":1,\"z\":1}"});
 }
 
+TEST_CASE("json schema: properties by patterns of their names") {
+  check(
+      R"({"type":"object","patternProperties":{"^n":{"type":"integer"},"s$":{"maximum":5}},"properties":{"nx":{"minimum":3}},"additionalProperties":false})",
+      {"{}", "{\"n\":7}", "{\"ns\":5}", "{\"xs\":\"\"}", "{\"nx\":4,\"n\":1}"},
+      {"{\"n\":\"\"}", "{\"ns\":6}", "{\"x\":1}", "{\"nx\":2}", "{\"nx\":\"\"}", "{\"nx\":4,\"nx\":4}"});
+  check(
+      R"({"allOf":[{"type":"object","patternProperties":{"a":{"type":"integer"}},"additionalProperties":{"type":"null"}},
+                     {"additionalProperties":{"maximum":9}}]})",
+      {"{\"a\":9,\"b\":null}"}, {"{\"a\":10}", "{\"b\":1}", "{\"a\":null}"});
+  check(R"({"type":"integer","format":"int32"})", {"2147483647", "-2147483648"}, {"2147483648"});
+}
+
 TEST_CASE("json schema: arrays") {
   check(R"({"type":"array","items":{"type":"integer"},"minItems":1,"maxItems":3})", {"[1]", "[1,2,3]"},
         {"[]", "[1,2,3,4]"});
@@ -128,8 +140,8 @@ TEST_CASE("json schema: what is not enforced is refused by name") {
     CHECK(error.find('\n') == std::string::npos);
   };
   for (const char* keyword :
-       {"patternProperties", "not", "if", "then", "else", "contains", "dependencies", "dependentRequired",
-        "dependentSchemas", "unevaluatedProperties", "$dynamicRef", "minContains", "nullable", "typo"})
+       {"not", "if", "then", "else", "contains", "dependencies", "dependentRequired", "dependentSchemas",
+        "unevaluatedProperties", "$dynamicRef", "minContains", "nullable", "typo"})
     refuses(std::string("{\"properties\":{\"a/b\":{\"") + keyword + "\":{}}}}",
             std::string("json_schema: #/properties/a~1b: keyword '") + keyword + "' is not supported");
   refuses(R"({"type":"array","uniqueItems":true})", "'uniqueItems'");

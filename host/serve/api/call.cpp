@@ -55,7 +55,7 @@ void with_adapter(const std::shared_ptr<Call>& call, ModelUse use, AdapterChoice
   if (store == nullptr)
     throw bad_field("model", fmt::format("the model '{}' takes no adapters", use.model->card().id),
                     "adapters_unsupported");
-  use.adapter_name = choice.name;
+  use.adapter_name = choice.merged.is_null() ? choice.name : "merged";
   auto ready = [call, use, next = std::move(next)](std::shared_ptr<const engine::Adapter> adapter,
                                                    const std::exception_ptr& error) mutable {
     if (error) return call->fail(adapter_fault(error, call->request().id));

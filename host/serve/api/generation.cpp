@@ -116,6 +116,7 @@ engine::Request Generation::make_request(size_t i) {
   request.stop_strings = options.stop;
   request.decoder = make_decoder(model->tokenizer(), plan_.format ? &*plan_.format : nullptr);
   request.constraint = make_constraint(*model, plan_.grammar, options.min_tokens, request.stop_tokens);
+  request.adapter = facts_.use.adapter;
   request.cache_scope.enabled = options.cache_prompt;
   const auto self = shared_from_this();
   request.on_token = [self, i](const engine::TokenEvent& event) { return self->on_token(i, event); };

@@ -35,7 +35,7 @@ std::string model_of(const std::string& name) {
   return best;
 }
 
-AdapterModel& model(const std::string& name, const std::string& backend) {
+AdapterModel& opened_model(const std::string& name, const std::string& backend) {
   static std::map<std::string, std::unique_ptr<AdapterModel>> opened;
   auto& entry = opened[backend + "/" + name];
   if (entry == nullptr) entry = std::make_unique<AdapterModel>("finetune/models/" + name, backend);
@@ -45,7 +45,7 @@ AdapterModel& model(const std::string& name, const std::string& backend) {
 void check_case(const std::string& name, const std::string& backend) {
   CAPTURE(name);
   CAPTURE(backend);
-  AdapterModel& base = model(model_of(name), backend);
+  AdapterModel& base = opened_model(model_of(name), backend);
   const auto adapter = base.load("finetune/" + name);
   const auto file = model::SafetensorsFile::open(test::data("finetune/" + name) / "expected.safetensors");
   const auto logits = tensor_values<float>(file, "logits");
@@ -62,13 +62,13 @@ void check_case(const std::string& name, const std::string& backend) {
 }  // namespace
 
 TEST_CASE("each adapter of the goldens") {
-  for (const std::string& backend : {"cpu", "reference"})
+  for (const char* backend : {"cpu", "reference"})
     for (const char* kind : {"lora", "dora"})
       for (const std::string& name : cases(kind)) check_case(name, backend);
 }
 
 TEST_CASE("several adapters and base rows in one batch: each row as alone, bit for bit, and as expected") {
-  AdapterModel& base = model("llama", "cpu");
+  AdapterModel& base = opened_model("llama", "cpu");
   const std::filesystem::path folder = test::data("finetune/serve/llama");
   const Json about = read_json_file(folder / "case.json");
   const auto file = model::SafetensorsFile::open(folder / "expected.safetensors");

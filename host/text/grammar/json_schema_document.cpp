@@ -270,6 +270,10 @@ void SchemaDocument::check(Schema schema) {
     const auto known = std::find_if(std::begin(kKeywords), std::end(kKeywords), is_it);
     if (only_ref && key != "$ref") continue;
     if (known == std::end(kKeywords)) {
+      if ((key == "$id" || key == "id") && schema != &root_ && value.is_string() &&
+          !value.get_ref<const std::string&>().starts_with("#"))
+        fail(schema,
+             fmt::format("'{}' is only supported at the root, as it changes what references mean", key));
       if (std::find(std::begin(kAnnotations), std::end(kAnnotations), key) != std::end(kAnnotations) ||
           key.starts_with("x-"))
         continue;

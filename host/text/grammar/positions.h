@@ -52,7 +52,7 @@ class Positions {
   int32_t keep_only(int32_t position);
 
  private:
-  static constexpr size_t kMostWork = 8'000'000;
+  static constexpr size_t kMostWork = 4'000'000;
   static constexpr size_t kPositionWork = 128;  // for a new one
   static constexpr size_t kMostItems = 4096;
   static constexpr int32_t kEndState = -1;

@@ -151,6 +151,7 @@ TEST_CASE("json schema: what is not enforced is refused by name") {
   refuses(R"({"type":"string","format":"phone"})", "'format' \"phone\"");
   refuses(R"({"$ref":"http://example.com/x"})", "'$ref'");
   refuses(R"({"$ref":"#/$defs/x"})", "leads nowhere");
+  refuses(R"({"properties":{"a":{"$id":"http://b/"}}})", "'$id' is only supported at the root");
   refuses(R"({"$ref":"#"})", "refers to itself");
   refuses(R"({"anyOf":[{"$ref":"#"},{"type":"null"}]})", "refers to itself");
   refuses(R"({"oneOf":[{"type":"integer"},{"type":"number"}]})",

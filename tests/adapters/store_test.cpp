@@ -82,7 +82,6 @@ TEST_CASE("adapters are known, loaded at first use, and unloaded; a request keep
   CHECK(info(store, "a").state == AdapterState::kEvicted);
   CHECK(store.used_bytes() == held->bytes());
   CHECK(logits(held) == before);
-  MESSAGE(held.use_count());
   held.reset();
   CHECK(store.used_bytes() == 0);
 }

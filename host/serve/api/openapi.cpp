@@ -10,7 +10,7 @@ namespace {
 constexpr auto kJson = ErrorStyle::kOpenAi;
 constexpr auto kPlain = ErrorStyle::kPlainText;
 
-constexpr std::array<ApiRoute, 15> kRoutes = {{
+constexpr std::array<ApiRoute, 16> kRoutes = {{
     {"POST", "/v1/chat/completions", chat_completions, kJson, kChatBody, AnswerShape::kChat,
      "Answers a conversation."},
     {"POST", "/v1/completions", completions, kJson, kCompletionBody, AnswerShape::kCompletion,
@@ -21,6 +21,8 @@ constexpr std::array<ApiRoute, 15> kRoutes = {{
      "An answer that is still remembered."},
     {"DELETE", "/v1/responses/{id}", delete_response, kJson, std::nullopt, AnswerShape::kDeleted,
      "Forgets an answer."},
+    {"POST", "/v1/embeddings", embeddings, kJson, kEmbeddingBody, AnswerShape::kEmbeddings,
+     "Texts as vectors."},
     {"GET", "/v1/models", list_models, kJson, std::nullopt, AnswerShape::kModels,
      "Models and adapters with their state."},
     {"GET", "/v1/models/{id*}", get_model, kJson, std::nullopt, AnswerShape::kModel, "One model or adapter."},

@@ -156,10 +156,10 @@ std::string describe(const Parameter& p) {
 std::string parameters_document() {
   std::string out =
       "# Fields of requests\n\n"
-      "Written by `llmhost serve --parameters` from the table that requests are checked against. A field "
-      "that "
-      "is not listed is answered with 400 and its name; with `compat: lenient` it is left out and listed in "
-      "the answer as `ignored`. `null` counts as not given.\n";
+      "Made from the table that requests are checked against. A field that is not listed is answered with "
+      "400 "
+      "and its name; with `api.compat: lenient` it is left out and listed in the answer as `ignored`. `null` "
+      "counts as not given.\n";
   for (const auto& [body, title] : kBodies) {
     out += fmt::format("\n## {}\n\n", title);
     append_rows(out, body);

@@ -47,6 +47,7 @@ std::unique_ptr<Command> make_doctor_command();
 std::unique_ptr<Command> make_fit_command();
 std::unique_ptr<Command> make_graph_command();
 std::unique_ptr<Command> make_logits_command();
+std::unique_ptr<Command> make_mcp_command();
 std::unique_ptr<Command> make_perplexity_command();
 std::unique_ptr<Command> make_plugins_command();
 std::unique_ptr<Command> make_run_command();

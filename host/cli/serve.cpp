@@ -3,7 +3,7 @@
 
 #include "cli/command.h"
 #include "cli/model_options.h"
-#include "core/error.h"
+#include "cli/serve_options.h"
 #include "serve/models/configuration.h"
 #include "serve/server_app.h"
 
@@ -18,28 +18,17 @@ class ServeCommand final : public Command {
   bool reads_config() const override { return true; }
 
   void declare(Options& options) override {
-    options.list("-m,--model", models_,
-                 "Model folder, safetensors or GGUF file (repeatable); more in --config");
-    options.list("--adapters", adapters_, "Folder with adapters for the models of --model (repeatable)");
+    served_.declare(options);
     options.setting("--host", "server.host");
     options.setting("-p,--port", "server.port");
     options.setting("--socket", "server.socket");
     options.setting("--api-key-file", "access.keys_file");
-    options.setting("--models", "pool.roots");
-    options.setting("--memory", "pool.memory");
-    options.setting("--context", "engine.context");
-    options.setting("--sequences", "engine.sequences");
-    options.setting("--chat-template", "model.chat_template");
     options.flag("--check", check_, "Read the configuration, say what is wrong with it, and end");
     declare_model_options(options);
   }
 
   int run(Context& context) override {
-    serve::ServeConfig config = serve::read_configuration(context.settings, context.config_file);
-    if (models_.empty() && !adapters_.empty())
-      throw UsageError("serve: --adapters needs --model; in a file adapters are named with their model");
-    for (const std::string& model : models_) serve::add_model(config, model, adapters_);
-    serve::check_configuration(config);
+    const serve::ServeConfig config = served_.read(context);
     if (check_) {
       fmt::print("{} model(s), {} folder(s) of models\n", config.models.size(), config.pool.roots.size());
       return 0;
@@ -48,8 +37,7 @@ class ServeCommand final : public Command {
   }
 
  private:
-  std::vector<std::string> models_;
-  std::vector<std::string> adapters_;
+  ServedModels served_;
   bool check_ = false;
 };
 

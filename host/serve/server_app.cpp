@@ -15,19 +15,13 @@
 
 #include "core/error.h"
 #include "core/log.h"
-#include "serve/admin_routes.h"
-#include "serve/api/api.h"
 #include "serve/http/access.h"
 #include "serve/http/metrics.h"
 #include "serve/http/router.h"
 #include "serve/http/server.h"
-#include "serve/mcp/http_transport.h"
-#include "serve/mcp/inner_call.h"
-#include "serve/mcp/mcp_server.h"
 #include "serve/models/host_loader.h"
 #include "serve/models/on_demand_pool.h"
-#include "serve/page/page_routes.h"
-#include "serve/pool_routes.h"
+#include "serve/served_routes.h"
 
 namespace llmhost::serve {
 namespace {
@@ -85,17 +79,6 @@ ServerOptions server_options(const ServeConfig& config) {
   return options;
 }
 
-ApiOptions api_options(const ServeConfig& config) {
-  const Settings& settings = config.settings;
-  ApiOptions options;
-  options.compat = settings.get_string("api.compat") == "lenient" ? Compat::kLenient : Compat::kStrict;
-  options.default_model = settings.get_string("api.default_model");
-  options.version = LLMHOST_VERSION;
-  if (const size_t most = bytes_of(settings, "api.grammar_cache"); most > 0)
-    options.grammar_cache_bytes = most;
-  return options;
-}
-
 std::vector<AccessKey> read_keys(const ServeConfig& config) {
   std::vector<AccessKey> keys;
   if (!config.keys_file.empty()) keys = read_keys_file(config.keys_file);
@@ -111,11 +94,7 @@ class ServerApp {
         metrics_(std::make_shared<Metrics>()),
         router_(std::make_shared<Router>()),
         pool_(std::make_unique<OnDemandPool>(config, std::make_unique<HostLoader>(config.settings))) {
-    add_page_routes(*router_);
-    add_pool_routes(*router_, *pool_, *metrics_, [this] { return is_draining_.load(); });
-    add_admin_routes(*router_, *pool_);
-    add_api_routes(*router_, *pool_, *metrics_, api_options(config));
-    add_mcp();
+    add_served_routes(*router_, *pool_, *metrics_, config, [this] { return is_draining_.load(); });
     server_ = std::make_unique<Server>(server_options(config), router_, access_, metrics_);
   }
 
@@ -144,14 +123,6 @@ class ServerApp {
   }
 
  private:
-  void add_mcp() {
-    const auto endpoint = [router = router_.get()](const mcp::EndpointCall& call, const Caller& caller,
-                                                   std::function<void(Response)> answered) {
-      return mcp::call_route(*router, call, caller, std::move(answered));
-    };
-    mcp::add_mcp_routes(*router_, std::make_shared<mcp::McpServer>(endpoint, LLMHOST_VERSION));
-  }
-
   static double seconds_since(Clock::time_point start) {
     return std::chrono::duration<double>(Clock::now() - start).count();
   }

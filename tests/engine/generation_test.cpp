@@ -119,10 +119,21 @@ TEST_CASE("the turns of a session, which reuse state, give the bits of a fresh r
   }
 }
 
-// Prompts that begin alike in random lengths, each cold and in an engine whose cache has what came before, on
-// so few pages that some are given up and sequences preempted.
-TEST_CASE("what the prefix cache has gives the bits of a cold run") {
-  std::mt19937 random(7);
+namespace {
+
+struct CacheCase {
+  const char* model;
+  llmh_dtype kv_dtype;
+};
+
+// Rope, a sliding window of 8, linear biases; and the types of state.
+const CacheCase kCacheCases[] = {{"models/stories260K", LLMH_DTYPE_F32},
+                                 {"models/stories260K", LLMH_DTYPE_F16},
+                                 {"models/stories260K", LLMH_DTYPE_Q8_0},
+                                 {"goldens/gemma3-text", LLMH_DTYPE_F32},
+                                 {"goldens/bloom", LLMH_DTYPE_F32}};
+
+std::vector<std::vector<int32_t>> prompts_that_begin_alike(std::mt19937& random) {
   const std::vector<int32_t> base = test::story_prompts()[31];
   std::vector<std::vector<int32_t>> prompts;
   for (int i = 0; i < 24; ++i) {
@@ -130,33 +141,49 @@ TEST_CASE("what the prefix cache has gives the bits of a cold run") {
                          base.begin() + static_cast<std::ptrdiff_t>(1 + random() % base.size()));
     for (auto n = random() % 5; n > 0; --n)
       prompts.back().push_back(static_cast<int32_t>(3 + random() % 500));
+    for (int32_t& token : prompts.back()) token %= 256;
   }
-  RunnerOptions options = test::story_options();
-  options.page_tokens = 8;
-  test::StoryModel cold(options, 1);
-  std::vector<Output> expected(prompts.size());
-  for (size_t i = 0; i < prompts.size(); ++i) {
-    Engine engine(cold.runner());
-    engine.submit(request_of(prompts[i], expected[i]));
-    engine.run_all();
-  }
-  for (const int64_t state_tokens : {0, 280}) {
-    options.state_tokens = state_tokens;
-    test::StoryModel model(options, 2);
-    EngineOptions engine_options;
-    engine_options.prefix_cache.pages = PrefixCacheOptions::kAllPages;
-    Engine engine(model.runner(), engine_options);
-    for (int round = 0; round < 2; ++round) {
-      std::vector<Output> outputs(prompts.size());
-      for (size_t i = 0; i < prompts.size(); ++i) {
-        engine.submit(request_of(prompts[i], outputs[i]));
-        for (auto steps = random() % 3; steps > 0; --steps) engine.run_step();
-      }
+  return prompts;
+}
+
+}  // namespace
+
+// Prompts that begin alike in random lengths, each cold and in an engine whose cache has what came before, on
+// so few pages that some are given up and sequences preempted.
+TEST_CASE("what the prefix cache has gives the bits of a cold run") {
+  std::mt19937 random(7);
+  const std::vector<std::vector<int32_t>> prompts = prompts_that_begin_alike(random);
+  for (const CacheCase& tested : kCacheCases) {
+    CAPTURE(tested.model);
+    RunnerOptions options = test::story_options();
+    options.page_tokens = 8;
+    options.max_context = 124;
+    options.kv_dtype = tested.kv_dtype;
+    test::StoryModel cold(options, 1, "", tested.model);
+    std::vector<Output> expected(prompts.size());
+    for (size_t i = 0; i < prompts.size(); ++i) {
+      Engine engine(cold.runner());
+      engine.submit(request_of(prompts[i], expected[i]));
       engine.run_all();
-      CHECK(outputs == expected);
     }
-    CHECK(engine.stats().prefix_hits > 50);
-    if (state_tokens > 0) CHECK(engine.stats().prefix_evictions > 20);
-    if (state_tokens > 0) CHECK(engine.stats().preemptions > 0);
+    for (const int64_t state_tokens : {0, 280}) {
+      options.state_tokens = state_tokens;
+      test::StoryModel model(options, 2, "", tested.model);
+      EngineOptions engine_options;
+      engine_options.prefix_cache.pages = PrefixCacheOptions::kAllPages;
+      Engine engine(model.runner(), engine_options);
+      for (int round = 0; round < 2; ++round) {
+        std::vector<Output> outputs(prompts.size());
+        for (size_t i = 0; i < prompts.size(); ++i) {
+          engine.submit(request_of(prompts[i], outputs[i]));
+          for (auto steps = random() % 3; steps > 0; --steps) engine.run_step();
+        }
+        engine.run_all();
+        CHECK(outputs == expected);
+      }
+      CHECK(engine.stats().prefix_hits > 50);
+      if (state_tokens > 0) CHECK(engine.stats().prefix_evictions > 20);
+      if (state_tokens > 0) CHECK(engine.stats().preemptions > 0);
+    }
   }
 }

@@ -173,3 +173,27 @@ TEST_CASE("a copy of the base's tensor must be the base's") {
   adapter.set("base_model.model.model.embed_tokens.base_layer.weight", 70, 3.0F);
   CHECK(refusal(adapter.folder()).find("the adapter was made for another base") != std::string::npos);
 }
+
+TEST_CASE("experts of a mixture cannot be changed: the module is named") {
+  AdapterModel mixture("finetune/models/mixtral", "reference");
+  TemporaryAdapter adapter("finetune/lora/mixtral_qv");
+  adapter.rename("base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight",
+                 "base_model.model.model.layers.0.mlp.experts.up_proj.lora_A.weight");
+  CHECK_THROWS_WITH(mixture.adapters().load(adapter.folder()),
+                    "adapter 'adapter': plugin lora: adapter_model.safetensors: tensor "
+                    "\"base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight\" is missing, expected "
+                    "one of the shape "
+                    "[8,64] for what adapter_config.json says");
+  adapter.copy("finetune/lora/mixtral_qv");
+  adapter.patch({{"target_modules", {"v_proj", "up_proj"}}});
+  const std::string q = "base_model.model.model.layers.";
+  for (const char* layer : {"0", "1"})
+    for (const char* part : {".lora_A.weight", ".lora_B.weight"})
+      adapter.rename(q + layer + ".self_attn.q_proj" + part, q + layer + ".mlp.experts.up_proj" + part);
+  CHECK_THROWS_WITH(mixture.adapters().load(adapter.folder()),
+                    "adapter 'adapter': plugin lora: adapter_model.safetensors: tensor "
+                    "\"base_model.model.model.layers.0.mlp.experts.up_proj.lora_A.weight\" is for "
+                    "'model.layers.0.block_sparse_moe.experts.up_proj', which adapters cannot change here: "
+                    "it is no plain linear, "
+                    "embedding or norm");
+}

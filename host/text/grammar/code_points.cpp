@@ -73,9 +73,9 @@ class Utf8Ways {
 };
 
 // "Lu"; in the order of utf8proc_category_t.
-std::string_view category_name(int category) {
+std::string_view category_name(size_t category) {
   constexpr std::string_view kNames = "CnLuLlLtLmLoMnMcMeNdNlNoPcPdPsPePiPfPoSmScSkSoZsZlZpCcCfCsCo";
-  return kNames.substr(static_cast<size_t>(category) * 2, 2);
+  return kNames.substr(category * 2, 2);
 }
 
 template <class IsIn>
@@ -91,6 +91,23 @@ CodeSet all_that(const IsIn& is_in) {
   }
   set.ranges();
   return set;
+}
+
+using Categories = std::array<CodeSet, UTF8PROC_CATEGORY_CO + 1>;
+
+Categories all_categories() {
+  Categories sets;
+  char32_t first = 0;
+  utf8proc_category_t last = utf8proc_category(0);
+  for (char32_t code = 1; code <= kLastCodePoint + 1; ++code) {
+    const auto its = code <= kLastCodePoint ? utf8proc_category(static_cast<int32_t>(code)) : last;
+    if (its == last && code <= kLastCodePoint) continue;
+    sets[static_cast<size_t>(last)].add(first, code - 1);
+    first = code;
+    last = its;
+  }
+  for (const CodeSet& set : sets) set.ranges();
+  return sets;
 }
 
 }  // namespace
@@ -139,11 +156,11 @@ CodeSet CodeSet::complement() const {
 }
 
 CodeSet general_category(std::string_view name) {
+  static const auto kSets = all_categories();
   if (name.empty() || name.size() > 2) return {};
   CodeSet set;
-  for (int category = UTF8PROC_CATEGORY_CN; category <= UTF8PROC_CATEGORY_CO; ++category)
-    if (category_name(category).starts_with(name))
-      set.add(all_that([&](utf8proc_category_t its) { return static_cast<int>(its) == category; }));
+  for (size_t category = 0; category < kSets.size(); ++category)
+    if (category_name(category).starts_with(name)) set.add(kSets[category]);
   return set;
 }
 

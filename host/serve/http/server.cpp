@@ -249,6 +249,7 @@ asio::awaitable<bool> Connection::refuse(const HttpError& error) {
 // Runs the handler (or sends the refusal, without a parser) until the last byte is sent. True: another
 // request may follow.
 asio::awaitable<bool> Connection::answer(Admission admission, const Parser* parser, bool keep_alive) {
+  if (!socket_.is_open()) co_return false;  // closed while the end of the request was on its way
   AnswerForm form;
   form.is_head = admission.request.method == "HEAD";
   form.may_chunk = parser != nullptr && parser->get().version() >= 11;

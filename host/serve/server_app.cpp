@@ -155,6 +155,8 @@ class ServerApp {
 
 int run_server(const ServeConfig& config) {
   check_configuration(config);
+  // The file may say something else than the command line, by which logging was set up.
+  spdlog::set_level(spdlog::level::from_str(config.settings.get_string("log.level")));
   const Signals signals;
   ServerApp app(config);
   return app.run(signals);

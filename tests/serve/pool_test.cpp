@@ -341,7 +341,7 @@ TEST_CASE("names: aliases, adapters, strangers") {
   const Fixture::Answer poet = f.ask("poet").get();
   CHECK(poet.first->card().id == "b");
   CHECK(poet.second == "poet");
-  for (const char* name : {"", "z", "z:a", "../a", "/secret/models/a", "a/", "..", "../../poet"})
+  for (const char* name : {"", "z", "z:a", "a:", "../a", "/secret/models/a", "a/", "..", "../../poet"})
     CHECK(f.code_of(f.ask(name)) == ErrorCode::kNotFound);
   std::filesystem::remove_all(root);
 }

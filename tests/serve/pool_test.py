@@ -27,7 +27,7 @@ class Pool(ServerTest):
     def config(self, memory, more=""):
         path = self.folder / "pool.yaml"
         path.write_text(f"models: [{{id: a, path: {program.GGUF}}}]\nengine: {{context: 128, sequences: 4}}\n"
-                        f"pool: {{roots: [{self.roots}], memory: {memory}{more}}}\nlog: {{level: info}}\n")
+                        f"pool: {{roots: [{self.roots}], memory: {memory}{more}}}\n")
         return path
 
     def bytes_of_one(self):
@@ -46,7 +46,7 @@ class Pool(ServerTest):
 
     def test_random_requests_over_more_models_than_fit(self):
         budget = int(self.bytes_of_one() * 2.5)
-        server = self.start("--config", self.config(budget))
+        server = self.start("--config", self.config(budget), "--log-level", "info")
         if server.request("POST", "/v1/completions", {})[0] == 404:
             self.skipTest("this build has no completions")
         answers, most_used, pinned_states = [], 0, set()
@@ -74,7 +74,7 @@ class Pool(ServerTest):
         self.assertIsNone(server.process.poll())
 
     def test_the_longest_unused_goes_first(self):
-        server = self.start("--config", self.config(int(self.bytes_of_one() * 3.5)))
+        server = self.start("--config", self.config(int(self.bytes_of_one() * 3.5)), "--log-level", "info")
         for name in ("b", "c", "b", "d", "c"):
             self.assertEqual(server.ask("POST", "/v1/models/load", {"model": name})[0], 202)
             end = time.monotonic() + server_program.WAIT_S

@@ -49,7 +49,8 @@ PoolEntries::Found PoolEntries::find_known(std::string_view name) {
   const size_t colon = name.find(':');
   if (colon != std::string_view::npos) {
     PoolEntry* entry = find_model(name.substr(0, colon));
-    return {entry, entry != nullptr ? std::string(name.substr(colon + 1)) : std::string()};
+    if (entry == nullptr || colon + 1 == name.size()) return {};
+    return {entry, std::string(name.substr(colon + 1))};
   }
   Found found;
   for (PoolEntry& entry : entries_) {

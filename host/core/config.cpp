@@ -20,6 +20,8 @@ namespace {
 
 constexpr size_t kMaxConfigBytes = size_t{1} << 20;
 constexpr std::string_view kEnvironmentPrefix = "LLMHOST_";
+// Named like a setting of the section "api", but secret: only what checks keys reads it.
+constexpr std::string_view kKeyVariable = "LLMHOST_API_KEY";
 
 std::optional<bool> parse_bool(std::string_view text) {
   for (const std::string_view yes : {"true", "True", "TRUE", "yes", "on", "1"})
@@ -224,7 +226,7 @@ void Settings::load_environment(const char* const* environment) {
       continue;
     }
     for (const std::string& prefix : prefixes)
-      if (name.starts_with(prefix))
+      if (name.starts_with(prefix) && name != kKeyVariable)
         throw UsageError(fmt::format("${}: no such setting{}", name, did_you_mean(name, names)));
   }
 }

@@ -113,6 +113,17 @@ TEST_CASE("mistakes in the environment and on the command line are told") {
   CHECK_THROWS_AS(settings.load_file("/nonexistent/run.yaml"), UsageError);
 }
 
+TEST_CASE("the server's key is no setting, though there is a section of its name") {
+  ConfigSchema schema = sample_schema();
+  schema.add_string("api.compat", "strict", "");
+  Settings settings(schema);
+  const char* const environment[] = {"LLMHOST_API_KEY=secret", "LLMHOST_API_COMPAT=lenient", nullptr};
+  CHECK_NOTHROW(settings.load_environment(environment));
+  CHECK(settings.get_string("api.compat") == "lenient");
+  const char* const other[] = {"LLMHOST_API_KEYS=x", nullptr};
+  CHECK_THROWS_AS(settings.load_environment(other), UsageError);
+}
+
 TEST_CASE("a schema refuses keys that clash, and takes another schema as a section") {
   ConfigSchema method;
   method.add_int("rank", 8, 1, 512, "Rank.");

@@ -2,94 +2,24 @@
 
 usage: page_test.py     against a stand-in for the server (page_server.py). Exit code 77: no browser here.
 """
-import shutil
-import sys
 import unittest
 
+from page_browser import WAIT_S, BrowserTest, Keys
 from page_server import PageServer
-
-try:
-    from selenium import webdriver
-    from selenium.webdriver.common.action_chains import ActionChains
-    from selenium.webdriver.common.by import By
-    from selenium.webdriver.common.keys import Keys
-    from selenium.webdriver.support.ui import WebDriverWait
-except ImportError:
-    print("skipped: the Python package selenium is not installed")
-    sys.exit(77)
-
-BROWSERS = ["chromium", "chromium-browser", "google-chrome"]
-DRIVERS = ["chromedriver", "chromium-driver"]
-WAIT_S = 20
+from selenium.webdriver.common.action_chains import ActionChains
 
 
-def program(names):
-    return next((path for path in map(shutil.which, names) if path), None)
-
-
-if not program(BROWSERS) or not program(DRIVERS):
-    print("skipped: there is no Chromium with its driver")
-    sys.exit(77)
-
-
-def open_browser():
-    options = webdriver.ChromeOptions()
-    options.binary_location = program(BROWSERS)
-    for argument in ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--window-size=1280,860"]:
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    return webdriver.Chrome(options=options, service=webdriver.ChromeService(program(DRIVERS)))
-
-
-class PageTest(unittest.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        cls.browser = open_browser()
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.browser.quit()
-
+class PageTest(BrowserTest):
     def setUp(self):
         self.server = PageServer().__enter__()
         self.addCleanup(self.server.__exit__, None, None, None)
         self.state = self.server.state
+        self.url = self.server.url
         self.browser.get_log("browser")
         self.open()
 
-    def open(self, fragment=""):
-        self.browser.get("about:blank")
-        self.browser.get(self.server.url + "/" + fragment)
-
-    def until(self, condition, message):
-        return WebDriverWait(self.browser, WAIT_S, poll_frequency=0.05).until(lambda _: condition(), message)
-
-    def find(self, selector):
-        return self.browser.find_element(By.CSS_SELECTOR, selector)
-
-    def all(self, selector):
-        return self.browser.find_elements(By.CSS_SELECTOR, selector)
-
-    def text(self, selector):
-        return self.find(selector).get_property("textContent")
-
-    def ready(self):
-        self.until(lambda: self.find("#model").get_property("value"), "the models are listed")
-
-    def say(self, text):
-        self.ready()
-        self.find("#input").send_keys(text, Keys.ENTER)
-
-    def replied(self, count=1):
-        self.until(lambda: len(self.all(".message.assistant:not(.streaming)")) == count, "the reply is complete")
-
     def chats(self):
         return [body for path, body in self.state.bodies if path == "/v1/chat/completions"]
-
-    def complaints(self, *expected):
-        """What the browser's console says, without lines that contain one of the expected texts."""
-        return [line["message"] for line in self.browser.get_log("browser")
-                if line["level"] != "INFO" and not any(text in line["message"] for text in expected)]
 
     def test_a_streamed_reply_with_its_figures(self):
         self.state.reply = ["Grüße ", "aus 東京 ", "**fett**"]

@@ -15,10 +15,10 @@ def tensor_bytes(table, rng, count):
     return whole[:count].tobytes()
 
 
-def write_adapter(folder, modules, rank, seed):
-    """`modules`: {module path: (in features, out features)}."""
+def write_adapter(folder, modules, rank, seed, deviation=0.02):
+    """`modules`: {module path: (in features, out features)}. `deviation`: of the factors' elements."""
     rng = random.Random(seed)
-    table = array.array("f", (rng.gauss(0, 0.02) for _ in range(TABLE)))
+    table = array.array("f", (rng.gauss(0, deviation) for _ in range(TABLE)))
     header, data = {}, []
     offset = 0
     for path, (n_in, n_out) in modules.items():

@@ -9,6 +9,7 @@ from pathlib import Path
 import server_program
 from server_program import MODULES, ROOT, ServerTest, adapters, program
 
+DEVIATION = 0.4  # of adapters: they change what the model says
 CANARY = "canary-7f3a-xylophone"
 PROMPT = {"prompt": "Once upon a time", "max_tokens": 8, "temperature": 0}
 
@@ -63,8 +64,8 @@ class Templates(ServerTest):
                 ("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", ""),
                 ("{% for a in range(1000000) %}{% for b in range(1000000) %}x{% endfor %}{% endfor %}", ""),
                 ("{% set ns = namespace(s='x' * 1000) %}{% for i in range(60) %}{% set ns.s = ns.s ~ ns.s %}{% endfor %}", ""),
-                ("line one\n{{ messages[0].no_such.thing.at_all() }}", "line 2"),
-                ("{% if %}", "line 1")]):
+                ("line one\n{{ messages[0].no_such.thing.at_all() }}", ":2:"),
+                ("{% if %}", ":1:")]):
             server = self.server_with(template, f"broken{number}")
             started = time.monotonic()
             status, answer = self.chat(server)
@@ -108,8 +109,8 @@ class Requests(ServerTest):
     def setUpClass(cls):
         super().setUpClass()
         cls.adapters = cls.folder / "adapters"
-        adapters.write_adapter(cls.adapters / "one", MODULES, 8, 1)
-        adapters.write_adapter(cls.adapters / "two", MODULES, 4, 2)
+        adapters.write_adapter(cls.adapters / "one", MODULES, 8, 1, DEVIATION)
+        adapters.write_adapter(cls.adapters / "two", MODULES, 4, 2, DEVIATION)
         cls.server = cls.start("--model", program.GGUF, "--context", 512, "--adapters", cls.adapters)
         cls.model = cls.server.ask("GET", "/v1/models")[1]["data"][0]["id"]
 
@@ -121,7 +122,7 @@ class Requests(ServerTest):
 
     def test_F20_F21_numbers_and_lists_have_ranges(self):
         before = self.server.rss_mib()
-        for field, values in {"n": [0, -1, 10**6, 2**63, "3", 1.5, None and 0], "best_of": [10**6, -1],
+        for field, values in {"n": [0, -1, 10**6, 2**63, "3", 1.5], "best_of": [10**6, -1],
                               "temperature": [-0.1, 1e308, "hot", True], "top_p": [0, 1.1, -1], "top_k": [-2, 2**63, 0.5],
                               "logprobs": [-1, 10**6], "max_tokens": [-5, 2**63, 1e308], "seed": [-1.5, "x"],
                               "frequency_penalty": [-2.1, 2.1], "presence_penalty": [1e9],
@@ -196,7 +197,7 @@ class Requests(ServerTest):
 
     def test_F31_F43_names_of_adapters_lead_nowhere_else(self):
         outside = self.folder / "outside"
-        adapters.write_adapter(outside, MODULES, 4, 5)
+        adapters.write_adapter(outside, MODULES, 4, 5, DEVIATION)
         (self.adapters / "link").unlink(missing_ok=True)
         (self.adapters / "link").symlink_to(outside)
         for name in ("../outside", str(outside), "link", "one/../../outside", "%2e%2e/outside", "one\0", "x" * 4096, "", ".", "ｏne"):
@@ -206,7 +207,7 @@ class Requests(ServerTest):
 
     def test_F43_broken_adapters_are_refused_each_with_its_reason_and_others_serve(self):
         def broken(name, change=None, config=None, cut=None):
-            adapters.write_adapter(self.adapters / name, MODULES, 8, 3)
+            adapters.write_adapter(self.adapters / name, MODULES, 8, 3, DEVIATION)
             path = self.adapters / name / "adapter_config.json"
             text = json.loads(path.read_text())
             text.update(config or {})
@@ -266,7 +267,7 @@ class Requests(ServerTest):
         answers = []
         for seed in (21, 22, 21):
             shutil.rmtree(self.adapters / "renewed", ignore_errors=True)
-            adapters.write_adapter(self.adapters / "renewed", MODULES, 8, seed)
+            adapters.write_adapter(self.adapters / "renewed", MODULES, 8, seed, DEVIATION)
             answers.append(self.text(name, "same"))
             self.assertEqual(self.text(name, "same"), answers[-1])
         self.assertEqual(answers[0], answers[2])
@@ -310,8 +311,8 @@ class Tenants(ServerTest):
 
     def test_F42_pinned_adapters_are_those_of_the_listed_digests(self):
         folder = self.folder / "pinned"
-        adapters.write_adapter(folder / "good", MODULES, 4, 31)
-        adapters.write_adapter(folder / "changed", MODULES, 4, 32)
+        adapters.write_adapter(folder / "good", MODULES, 4, 31, DEVIATION)
+        adapters.write_adapter(folder / "changed", MODULES, 4, 32, DEVIATION)
         server = self.start("--model", program.GGUF, "--adapters", folder)
         model = server.ask("GET", "/v1/models")[1]["data"][0]["id"]
         status, answer = server.ask("POST", "/v1/completions", {"model": f"{model}:good", **PROMPT})
@@ -325,7 +326,7 @@ class Tenants(ServerTest):
         self.assertEqual(server.ask("POST", "/v1/completions", {"model": "m:good", **PROMPT})[0], 200)
         status, answer = server.ask("POST", "/v1/completions", {"model": "m:changed", **PROMPT})
         self.assertTrue(400 <= status < 500, answer)
-        self.assertIn("digest", answer["error"]["message"])
+        self.assertIn("SHA-256", answer["error"]["message"])
 
 
 if __name__ == "__main__":

@@ -32,6 +32,7 @@ MODULES = adapters.decoder_modules(5, 64, 32, 172, ["q_proj", "v_proj", "down_pr
 PROMPTS = ["Once upon a time", "Lily and Tom", "The little dog", "One day, a bird", "She was very", "In the park there"]
 ADAPTERS = ["base", "one", "two", "swapped"]
 TOKENS = 24
+DEVIATION = 0.4  # of adapters: they change what the model says
 
 
 def free_port():
@@ -88,7 +89,7 @@ class Server:
 def write_version(folder, seed):
     """The adapter 'swapped' in one of its versions, put in place at once."""
     fresh = folder / f".fresh-{seed}-{threading.get_ident()}"
-    adapters.write_adapter(fresh, MODULES, 8, seed)
+    adapters.write_adapter(fresh, MODULES, 8, seed, DEVIATION)
     target = folder / "swapped"
     old = folder / f".old-{time.monotonic_ns()}"
     with contextlib.suppress(FileNotFoundError):
@@ -262,7 +263,7 @@ def main():
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="llmhost-soak-") as folder:
         for number, name in enumerate(ADAPTERS[1:3]):
-            adapters.write_adapter(Path(folder) / "adapters" / name, MODULES, 8, 11 + number)
+            adapters.write_adapter(Path(folder) / "adapters" / name, MODULES, 8, 11 + number, DEVIATION)
         server = Server(arguments.program, folder)
         try:
             server.wait_ready()

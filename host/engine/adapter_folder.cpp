@@ -130,6 +130,7 @@ AdapterSignature AdapterFolder::signature() const {
   for (const auto& [file, part] : {std::pair{kAdapterConfigFile, &signature.config},
                                    std::pair{kAdapterTensorFile, &signature.tensors}}) {
     const Descriptor opened(open(file, O_PATH));
+    if (opened.get() < 0 && errno == ENOENT) continue;
     if (opened.get() < 0) throw_unreadable(file, errno);
     *part = signature_of(opened.get(), file);
   }

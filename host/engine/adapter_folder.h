@@ -37,7 +37,7 @@ class AdapterFolder {
   bool exists() const;
   bool has(const char* file) const;  // as a plain file
   std::string read(const char* file, uint64_t max_bytes) const;
-  // Throws what read() would when a file is not there.
+  // A file that is missing has none: reading the folder says what is wrong with it.
   AdapterSignature signature() const;
 
  private:

@@ -245,7 +245,11 @@ class Requests(ServerTest):
             messages[name] = message.replace(name, "NAME")
             self.assertEqual(self.complete(model=f"{self.model}:one")[0], 200)
             self.assert_serving()
+        # An expression that backtracks for ever is given up: then it names nothing either.
+        del messages["bomb-regex"]
         self.assertEqual(len(set(messages.values())), len(messages), messages)
+        self.assertIn("safetensors", messages["pickle"])
+        self.assertIn(".bin", messages["pickle"])
 
     def text(self, model, salt):
         status, answer = self.complete(model=model, prompt="Lily and Tom went to the park with their mom and dad. " * 4,

@@ -48,6 +48,7 @@ PoolEntries::Found PoolEntries::find_known(std::string_view name) {
   if (PoolEntry* entry = find_model(name)) return {entry, {}};
   const size_t colon = name.find(':');
   if (colon != std::string_view::npos) {
+    if (colon + 1 == name.size()) return {};
     PoolEntry* entry = find_model(name.substr(0, colon));
     if (entry == nullptr || colon + 1 == name.size()) return {};
     return {entry, std::string(name.substr(colon + 1))};

@@ -141,7 +141,7 @@ TEST_CASE_FIXTURE(Fixture, "attributes of older and newer headers") {
   CHECK(read.eps == 1e-5F);
   CHECK(read.weight_offset == 0);
 
-  NewNormAttrs newer{{sizeof(NewNormAttrs), 1e-6F, 1.0F}, 0};
+  NewNormAttrs newer{{sizeof(NewNormAttrs), 1e-6F, 1.0F, 0}, 0};
   graph.add_node(LLMH_OP_RMS_NORM, "", std::span(&x, 1), &newer, sizeof newer);
   CHECK(attrs_of<llmh_norm_attrs>(graph.node(1)).weight_offset == 1.0F);
   newer.added_later = 2;

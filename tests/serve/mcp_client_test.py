@@ -33,7 +33,9 @@ async def use_tools(case, client, model):
 
 class Http(ServerTest):
     def test_tools_over_http(self):
-        server = self.start("--model", program.GGUF, "--chat-template", "{{ messages[0].content }}")
+        template = self.folder / "template.jinja"
+        template.write_text("{{ bos_token }}{{ messages[0].content }}")
+        server = self.start("--model", program.GGUF, "--chat-template", template)
         model = server.ask("GET", "/v1/models")[1]["data"][0]["id"]
 
         async def run():

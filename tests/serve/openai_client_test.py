@@ -183,10 +183,13 @@ class ChatModel(ServerTest):
         cls.client = client_of(cls.server)
         cls.model = cls.client.models.list().data[0].id
 
-    def test_a_question_is_answered(self):
-        answer = self.client.chat.completions.create(model=self.model, max_tokens=32, temperature=0,
-                                                     messages=[{"role": "user", "content": "What is the capital of France?"}])
-        self.assertIn("Paris", answer.choices[0].message.content)
+    def test_a_question_is_answered_and_counted_as_the_prompt_shown(self):
+        messages = [{"role": "user", "content": "What is the capital of France?"}]
+        answer = self.client.chat.completions.create(model=self.model, max_tokens=32, temperature=0, messages=messages)
+        self.assertTrue(answer.choices[0].message.content)
+        shown = self.server.ask("POST", "/apply-template", {"model": self.model, "messages": messages})[1]
+        self.assertIn("<|im_start|>user\nWhat is the capital of France?<|im_end|>", shown["prompt"])
+        self.assertEqual(answer.usage.prompt_tokens, len(shown["tokens"]))
 
 
 if __name__ == "__main__":

@@ -85,7 +85,7 @@ OrderedJson operation(const ApiRoute& route) {
   if (route.answer == AnswerShape::kGenerateStream) content = OrderedJson::object();
   const bool streams =
       route.body && (*route.body & (kChatBody | kCompletionBody | kResponseBody | kGenerateBody)) != 0;
-  if (streams) content["text/event-stream"] = {{"schema", {{"type", "string"}}}};
+  if (streams) content["text/event-stream"] = OrderedJson::object();
   answer["content"] = std::move(content);
   OrderedJson out = {{"summary", route.documentation},
                      {"responses",

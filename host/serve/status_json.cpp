@@ -57,17 +57,19 @@ OrderedJson status_json(const ModelPool& pool, const Caller& caller, double upti
   OrderedJson models = OrderedJson::array();
   int64_t running = 0;
   int64_t waiting = 0;
+  int64_t total = 0;
   for (const ModelStatus& model : pool.list()) {
     if (caller.may_use(model.id)) models.push_back(model_json(model));
     if (model.model == nullptr) continue;
     const ModelLoad load = model.model->load();
     running += load.running;
     waiting += load.waiting;
+    total += load.requests;
   }
   return {{"models", std::move(models)},
           {"memory", {{"budget", pool.memory_budget()}, {"used", pool.memory_used()}}},
           {"uptime_s", uptime_s},
-          {"requests", {{"running", running}, {"waiting", waiting}, {"total", running + waiting}}}};
+          {"requests", {{"running", running}, {"waiting", waiting}, {"total", total}}}};
 }
 
 }  // namespace llmhost::serve

@@ -37,6 +37,7 @@ void HostModel::stop() {
 
 ModelLoad HostModel::load() const {
   ModelLoad sum;
+  sum.requests = n_requests_;
   for (const Replica& replica : parts_.replicas) {
     const EngineLoad load = replica.thread->load();
     sum.running += load.running;
@@ -111,6 +112,7 @@ engine::CacheScope HostModel::cache_scope(const engine::Request& request, uint64
 ServedModel::Ticket HostModel::submit(engine::Request request, uint64_t tenant, std::string_view salt) {
   request.cache_scope = cache_scope(request, tenant, salt);
   const size_t replica = choose_replica();
+  ++n_requests_;
   return {static_cast<int32_t>(replica), parts_.replicas[replica].thread->submit(std::move(request))};
 }
 

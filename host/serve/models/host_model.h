@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <atomic>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -69,6 +70,7 @@ class HostModel final : public ServedModel {
                                  std::string_view salt) const;
 
   HostModelParts parts_;
+  std::atomic<int64_t> n_requests_{0};
   mutable std::mutex mutex_;
   mutable std::shared_ptr<const text::TokenVocabulary> vocabulary_;  // made when it is asked for
 };

@@ -45,6 +45,7 @@ struct ModelCard {
 struct ModelLoad {
   int32_t running = 0;
   int32_t waiting = 0;
+  int64_t requests = 0;  // taken since it was loaded
   uint64_t adapter_bytes = 0;
   engine::EngineStats stats;
 };

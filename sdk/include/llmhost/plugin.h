@@ -12,8 +12,8 @@
  *    reads a field that was added after minor 0; a writer writes no field beyond the struct_size it was given. Such a
  *    struct crosses by pointer only: a list of them is an array of pointers, a copy takes struct_size bytes and zeroes
  *    the rest, and tables are never copied.
- *  - Frozen: llmh_str, llmh_dim, llmh_option, llmh_range, llmh_layout_step, llmh_dtype_layout have no struct_size.
- *    These values may lie in arrays and in other structs, and never change.
+ *  - Frozen: llmh_str, llmh_dim, llmh_option, llmh_range, llmh_layout_step, llmh_dtype_layout, llmh_adapter_segment
+ *    have no struct_size. These values may lie in arrays and in other structs, and never change.
  *  - Enum values and bits are appended to as well. What a side does with one that it does not know is said where the
  *    enum is used; where nothing is said, it is an error that names the value.
  *  - Errors: `llmh_status*`, NULL for success, created with llmh_host.status_new and owned by the host from then on.

@@ -1,5 +1,6 @@
 #include <doctest/doctest.h>
 
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -33,11 +34,12 @@ struct Fixture {
   McpServer::Answered waiting;
   int given_up = 0;
 
+  // The reply so far; one that comes later goes nowhere.
   std::string ask(std::string_view message, std::vector<Scope> scopes = {Scope::kInfer}) {
-    std::string got = "no reply";
+    const auto got = std::make_shared<std::string>("no reply");
     server.handle(message, caller_with(std::move(scopes)), "client",
-                  [&](std::string reply) { got = std::move(reply); });
-    return got;
+                  [got](std::string reply) { *got = std::move(reply); });
+    return *got;
   }
   OrderedJson ask_json(std::string_view message, std::vector<Scope> scopes = {Scope::kInfer}) {
     return OrderedJson::parse(ask(message, std::move(scopes)));

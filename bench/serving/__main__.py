@@ -29,7 +29,7 @@ from problem import Problem  # noqa: E402
 RANK = 16
 # SmolLM2-135M: layers, hidden size, width of keys and values, width of the feed-forward layer.
 SHAPE = (30, 576, 192, 1536)
-REQUESTS = {1: 12, 8: 48, 32: 128}
+REQUESTS = {1: 12, 8: 48, 32: 96}
 
 
 def say(text):
@@ -56,9 +56,11 @@ def compare(setup, clients):
     for _ in range(setup.rounds):
         for side, found in samples.items():
             port = servers.free_port()
-            command = (servers.ours(setup.program, setup.model, port, setup.threads, max(clients, 8)) if side == "ours" else
-                       servers.peer(setup.peer, setup.model, port, setup.threads, max(clients, 8)))
-            found.append(measure(command, port, shape))
+            places = max(clients, 8)
+            with tempfile.TemporaryDirectory(prefix="llmhost-serving-") as folder:
+                command = (servers.ours(setup.program, setup.model, port, setup.threads, places, folder) if side == "ours" else
+                           servers.peer(setup.peer, setup.model, port, setup.threads, places))
+                found.append(measure(command, port, shape))
             say(f"{clients} clients, {side}: {found[-1]['tokens_per_s']:.0f} tokens/s, "
                 f"first token p99 {found[-1]['ttft_ms_p99']:.0f} ms")
     cell = {side: medians(found) for side, found in samples.items()}

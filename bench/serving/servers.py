@@ -20,14 +20,13 @@ def free_port():
         return probe.getsockname()[1]
 
 
-def ours(program, model, port, threads, places, adapters=None):
-    common = [program, "serve", "--port", port, "--threads", threads, "--set", f"engine.sequences={places}", "--context", CONTEXT]
-    if not adapters:
-        return [*common, "--model", model]
-    config = Path(adapters) / "serve.yaml"
-    config.write_text(f"models:\n  - id: m\n    path: {model}\n    adapters:\n      roots: [{adapters}]\n      memory: 4GiB\n",
+def ours(program, model, port, threads, places, folder):
+    """`folder` gets the configuration; adapters that lie in it may be named."""
+    config = Path(folder) / "serve.yaml"
+    config.write_text(f"models:\n  - id: m\n    path: {model}\n    adapters:\n      roots: [{folder}]\n      memory: 4GiB\n",
                       encoding="utf-8")
-    return [*common, "--config", config]
+    return [program, "serve", "--config", config, "--port", port, "--threads", threads, "--sequences", places,
+            "--context", CONTEXT]
 
 
 def peer(programs, model, port, threads, places):

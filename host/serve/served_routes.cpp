@@ -38,8 +38,9 @@ void add_served_routes(Router& router, OnDemandPool& pool, Metrics& metrics, con
 
 std::shared_ptr<mcp::McpServer> make_mcp_server(const Router& router) {
   return std::make_shared<mcp::McpServer>(
-      [&router](const mcp::EndpointCall& call, const Caller& caller, mcp::McpServer::Answered answered) {
-        return mcp::call_route(router, call, caller, std::move(answered));
+      [&router](const mcp::EndpointCall& call, const mcp::Requester& from,
+                mcp::McpServer::Answered answered) {
+        return mcp::call_route(router, call, from, std::move(answered));
       },
       LLMHOST_VERSION);
 }

@@ -18,7 +18,8 @@ Caller caller_with(std::vector<Scope> scopes) {
 
 // A server whose endpoints are this test.
 struct Fixture {
-  McpServer server{[this](const EndpointCall& call, const Caller&, McpServer::Answered answered) {
+  McpServer server{[this](const EndpointCall& call, const Requester& from, McpServer::Answered answered) {
+                     from.charge_tokens(7);
                      calls.push_back(call);
                      if (later) {
                        waiting = std::move(answered);
@@ -33,11 +34,12 @@ struct Fixture {
   bool later = false;
   McpServer::Answered waiting;
   int given_up = 0;
+  int64_t charged = 0;
 
   // The reply so far; one that comes later goes nowhere.
   std::string ask(std::string_view message, std::vector<Scope> scopes = {Scope::kInfer}) {
     const auto got = std::make_shared<std::string>("no reply");
-    server.handle(message, caller_with(std::move(scopes)), "client",
+    server.handle(message, {caller_with(std::move(scopes)), "client", [this](int64_t n) { charged += n; }},
                   [got](std::string reply) { *got = std::move(reply); });
     return *got;
   }
@@ -104,6 +106,7 @@ TEST_CASE("mcp: a tool is the endpoint of the same meaning") {
   CHECK(OrderedJson::parse(fixture.calls[0].body) ==
         OrderedJson::parse(R"({"model":"m","messages":[{"role":"system","content":"Be short."},)"
                            R"({"role":"user","content":"Capital?"}],"max_tokens":5,"seed":1})"));
+  CHECK(fixture.charged == 7);
   CHECK(reply.at("result").at("content").at(0).at("text") == "Paris");
   CHECK(reply.at("result").at("structuredContent").at("finish_reason") == "stop");
 

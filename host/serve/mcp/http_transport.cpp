@@ -28,14 +28,16 @@ void handle_message(McpServer& server, const std::shared_ptr<Exchange>& exchange
   Headers headers;
   if (request.header(kSession).empty() && is_initialize(request.body))
     headers.emplace_back("Mcp-Session-Id", new_request_id());
-  auto give_up = server.handle(request.body, request.caller, client_of(request),
-                               [exchange, headers = std::move(headers)](std::string reply) {
-                                 Response response;
-                                 response.status = reply.empty() ? 202 : 200;
-                                 response.body = std::move(reply);
-                                 response.headers = headers;
-                                 exchange->send(std::move(response));
-                               });
+  const Requester from{request.caller, client_of(request),
+                       [exchange](int64_t tokens) { exchange->charge_tokens(tokens); }};
+  auto give_up =
+      server.handle(request.body, from, [exchange, headers = std::move(headers)](std::string reply) {
+        Response response;
+        response.status = reply.empty() ? 202 : 200;
+        response.body = std::move(reply);
+        response.headers = headers;
+        exchange->send(std::move(response));
+      });
   if (give_up) exchange->on_close(std::move(give_up));
 }
 

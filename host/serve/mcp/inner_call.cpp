@@ -15,8 +15,11 @@ namespace {
 // Collects the answer of a handler.
 class InnerExchange final : public Exchange {
  public:
-  InnerExchange(HttpRequest request, std::function<void(Response)> answered)
-      : request_(std::move(request)), answered_(std::move(answered)) {}
+  InnerExchange(HttpRequest request, std::function<void(int64_t)> charge_tokens,
+                std::function<void(Response)> answered)
+      : request_(std::move(request)),
+        charge_tokens_(std::move(charge_tokens)),
+        answered_(std::move(answered)) {}
 
   const HttpRequest& request() const override { return request_; }
 
@@ -50,8 +53,9 @@ class InnerExchange final : public Exchange {
     const std::lock_guard lock(mutex_);
     return answered_ != nullptr;
   }
-  // Counted by the request that the call came with.
-  void charge_tokens(int64_t) override {}
+  void charge_tokens(int64_t tokens) override {
+    if (charge_tokens_) charge_tokens_(tokens);
+  }
 
   void give_up() {
     std::function<void()> callback;
@@ -72,6 +76,7 @@ class InnerExchange final : public Exchange {
   }
 
   const HttpRequest request_;
+  const std::function<void(int64_t)> charge_tokens_;
   mutable std::mutex mutex_;
   std::function<void(Response)> answered_;
   std::function<void()> on_close_;
@@ -88,7 +93,7 @@ Response refusal(int status, std::string message) {
 
 }  // namespace
 
-std::function<void()> call_route(const Router& router, const EndpointCall& call, const Caller& caller,
+std::function<void()> call_route(const Router& router, const EndpointCall& call, const Requester& from,
                                  std::function<void(Response)> answered) {
   TargetResult parsed = parse_target(call.path);
   Router::Match match;
@@ -97,7 +102,7 @@ std::function<void()> call_route(const Router& router, const EndpointCall& call,
     answered(refusal(404, "there is no such endpoint"));
     return [] {};
   }
-  if (!caller.may(match.route->scope)) {
+  if (!from.caller.may(match.route->scope)) {
     answered(refusal(403, "this key may not use it"));
     return [] {};
   }
@@ -109,8 +114,9 @@ std::function<void()> call_route(const Router& router, const EndpointCall& call,
   request.parameters = std::move(match.parameters);
   request.headers = {{"content-type", "application/json"}};
   request.body = call.body;
-  request.caller = caller;
-  auto exchange = std::make_shared<InnerExchange>(std::move(request), std::move(answered));
+  request.caller = from.caller;
+  auto exchange =
+      std::make_shared<InnerExchange>(std::move(request), from.charge_tokens, std::move(answered));
   match.route->handler(exchange);
   return [exchange] { exchange->give_up(); };
 }

@@ -109,15 +109,14 @@ struct McpServer::Message {
 McpServer::McpServer(Endpoint endpoint, std::string version)
     : endpoint_(std::move(endpoint)), version_(std::move(version)) {}
 
-std::function<void()> McpServer::handle(std::string_view text, const Caller& caller, std::string_view client,
-                                        Reply reply) {
+std::function<void()> McpServer::handle(std::string_view text, const Requester& from, Reply reply) {
   OrderedJson id;
   try {
     const Message message(text);
     id = message.id;
-    if (!message.is_answer && message.has_id) return answer(message, caller, client, reply);
+    if (!message.is_answer && message.has_id) return answer(message, from, reply);
     if (message.method == "notifications/cancelled" && message.params.contains("requestId"))
-      give_up(key_of(client, message.params.at("requestId")));
+      give_up(key_of(from.client, message.params.at("requestId")));
     reply({});
   } catch (const RpcError& error) {
     reply(failure(id, error.code, error.what()));
@@ -125,15 +124,14 @@ std::function<void()> McpServer::handle(std::string_view text, const Caller& cal
   return nullptr;
 }
 
-std::function<void()> McpServer::answer(const Message& message, const Caller& caller, std::string_view client,
-                                        const Reply& reply) {
-  if (message.method == "tools/call") return call_tool(message, caller, client, reply);
+std::function<void()> McpServer::answer(const Message& message, const Requester& from, const Reply& reply) {
+  if (message.method == "tools/call") return call_tool(message, from, reply);
   if (message.method == "initialize")
     reply(success(message.id, initialize(message)));
   else if (message.method == "ping")
     reply(success(message.id, OrderedJson::object()));
   else if (message.method == "tools/list")
-    reply(success(message.id, list_tools(caller)));
+    reply(success(message.id, list_tools(from.caller)));
   else
     throw RpcError(kMethodNotFound, fmt::format("method: '{}' is unknown", message.method));
   return nullptr;
@@ -164,14 +162,14 @@ OrderedJson McpServer::list_tools(const Caller& caller) {
   return {{"tools", std::move(tools)}};
 }
 
-std::function<void()> McpServer::call_tool(const Message& message, const Caller& caller,
-                                           std::string_view client, const Reply& reply) {
+std::function<void()> McpServer::call_tool(const Message& message, const Requester& from,
+                                           const Reply& reply) {
   const auto name = message.params.find("name");
   if (name == message.params.end() || !name->is_string())
     throw RpcError(kInvalidParams, "params: 'name' must be a text");
   const Tool* tool = find_tool(name->get_ref<const std::string&>());
   // One that the caller may not use is not there for it.
-  if (tool == nullptr || !caller.may(tool->scope))
+  if (tool == nullptr || !from.caller.may(tool->scope))
     throw RpcError(kInvalidParams,
                    fmt::format("params: there is no tool '{}'", name->get_ref<const std::string&>()));
   EndpointCall call;
@@ -184,24 +182,42 @@ std::function<void()> McpServer::call_tool(const Message& message, const Caller&
     reply(success(message.id, tool_result(error.what(), true)));
     return nullptr;
   }
-  const std::string key = key_of(client, message.id);
+  return start(*tool, call, message, from, reply);
+}
+
+std::function<void()> McpServer::start(const Tool& tool, const EndpointCall& call, const Message& message,
+                                       const Requester& from, const Reply& reply) {
+  const std::string key = key_of(from.client, message.id);
   // Before the call, whose answer may come before it returns, and takes it out again.
   {
     const std::lock_guard lock(running_->mutex);
     if (!running_->calls.emplace(key, Call{nullptr, reply}).second)
       throw RpcError(kInvalidRequest, "id: a request with this id is under way");
   }
-  auto give_endpoint_up =
-      endpoint_(call, caller, [running = running_, key, tool, id = message.id, reply](Response response) {
-        {
-          const std::lock_guard lock(running->mutex);
-          running->calls.erase(key);
-        }
-        reply(success(id, tool_result(*tool, response)));
-      });
-  const std::lock_guard lock(running_->mutex);
-  if (const auto found = running_->calls.find(key); found != running_->calls.end())
-    found->second.give_up = std::move(give_endpoint_up);
+  const auto take_out = [running = running_, key] {
+    const std::lock_guard lock(running->mutex);
+    return running->calls.erase(key) > 0;
+  };
+  std::function<void()> give_endpoint_up;
+  try {
+    give_endpoint_up =
+        endpoint_(call, from, [take_out, tool = &tool, id = message.id, reply](Response response) {
+          if (take_out()) reply(success(id, tool_result(*tool, response)));
+        });
+  } catch (const std::exception&) {
+    if (take_out()) reply(success(message.id, tool_result("the server failed", true)));
+    return nullptr;
+  }
+  bool is_over = true;
+  {
+    const std::lock_guard lock(running_->mutex);
+    if (const auto found = running_->calls.find(key); found != running_->calls.end()) {
+      found->second.give_up = give_endpoint_up;
+      is_over = false;
+    }
+  }
+  // Answered, or given up before there was something to give up.
+  if (is_over) give_endpoint_up();
   return [this, key] { give_up(key); };
 }
 

@@ -16,21 +16,26 @@
 
 namespace llmhost::serve::mcp {
 
+// Who sent a message.
+struct Requester {
+  Caller caller;
+  std::string client;                          // tells clients apart, whose ids of requests may be the same
+  std::function<void(int64_t)> charge_tokens;  // against the caller's limit; may be empty
+};
+
 class McpServer {
  public:
   // Runs one of the server's endpoints for this caller and calls back once, from any thread. What it returns
   // gives the call up when it is called.
   using Answered = std::function<void(Response)>;
-  using Endpoint = std::function<std::function<void()>(const EndpointCall&, const Caller&, Answered)>;
+  using Endpoint = std::function<std::function<void()>(const EndpointCall&, const Requester&, Answered)>;
 
   McpServer(Endpoint endpoint, std::string version);
 
-  // Calls `reply` once: with the answer as JSON text, or with an empty text when the message gets none.
-  // `client` tells clients apart, whose ids of requests may be the same.
+  // Calls `reply` once: with the answer as JSON text, or with an empty text when the message gets none. What
+  // is returned gives a call up that is under way when it is called; it may be empty.
   using Reply = std::function<void(std::string)>;
-  // What is returned gives a call up that is under way when it is called; it may be empty.
-  std::function<void()> handle(std::string_view message, const Caller& caller, std::string_view client,
-                               Reply reply);
+  std::function<void()> handle(std::string_view message, const Requester& from, Reply reply);
 
   // Gives up the calls of a client that is gone.
   void client_gone(std::string_view client);
@@ -47,10 +52,10 @@ class McpServer {
     std::map<std::string, Call, std::less<>> calls;  // by client and id
   };
 
-  std::function<void()> answer(const Message& message, const Caller& caller, std::string_view client,
-                               const Reply& reply);
-  std::function<void()> call_tool(const Message& message, const Caller& caller, std::string_view client,
-                                  const Reply& reply);
+  std::function<void()> answer(const Message& message, const Requester& from, const Reply& reply);
+  std::function<void()> call_tool(const Message& message, const Requester& from, const Reply& reply);
+  std::function<void()> start(const Tool& tool, const EndpointCall& call, const Message& message,
+                              const Requester& from, const Reply& reply);
   void give_up(const std::string& key);
   OrderedJson initialize(const Message& message) const;
   static OrderedJson list_tools(const Caller& caller);

@@ -45,10 +45,11 @@ constexpr std::chrono::seconds kPatience{60};
 
 void run_stdio(McpServer& server, const Caller& caller, std::istream& in, std::ostream& out) {
   const auto output = std::make_shared<Output>(out);
+  const Requester from{caller, kClient, nullptr};
   for (std::string line; std::getline(in, line);) {
     if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
     output->expect();
-    server.handle(line, caller, kClient, [output](const std::string& reply) { output->write(reply); });
+    server.handle(line, from, [output](const std::string& reply) { output->write(reply); });
   }
   if (!output->wait_all(kPatience)) server.client_gone(kClient);
 }

@@ -174,13 +174,19 @@ std::string AdapterMerge::key() const {
 }
 
 AdapterDeltas merged(const AdapterMerge& merge, const std::vector<AdapterDeltas>& adapters) {
+  std::vector<const AdapterDeltas*> pointers;
+  for (const AdapterDeltas& adapter : adapters) pointers.push_back(&adapter);
+  return merged(merge, pointers);
+}
+
+AdapterDeltas merged(const AdapterMerge& merge, const std::vector<const AdapterDeltas*>& adapters) {
   merge.validate();
   std::map<uint32_t, Parts> modules;
   std::string made_from = described(merge);
   for (size_t i = 0; i < adapters.size(); ++i) {
     const AdapterMerge::Part& part = merge.parts.at(i);
-    made_from += fmt::format("\n{:a} {}", part.weight, adapters[i].digest);
-    for (const ModuleDelta& delta : adapters[i].modules) {
+    made_from += fmt::format("\n{:a} {}", part.weight, adapters[i]->digest);
+    for (const ModuleDelta& delta : adapters[i]->modules) {
       check_plain(delta, part.name);
       modules[delta.module].deltas.push_back(&delta);
       modules[delta.module].weights.push_back(part.weight * static_cast<double>(delta.scale));

@@ -39,6 +39,7 @@ struct AdapterMerge {
 
 // `adapters` are those of merge.parts. Throws when they have more than low-rank branches, or of different
 // ranks in one module.
+AdapterDeltas merged(const AdapterMerge& merge, const std::vector<const AdapterDeltas*>& adapters);
 AdapterDeltas merged(const AdapterMerge& merge, const std::vector<AdapterDeltas>& adapters);
 
 }  // namespace llmhost::engine

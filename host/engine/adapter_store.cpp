@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <future>
+#include <iterator>
 
 #include "core/error.h"
 #include "core/log.h"
@@ -39,6 +40,10 @@ std::exception_ptr error_of(const std::string& name, Fn&& fn) {
   return nullptr;
 }
 
+std::exception_ptr stopped_error() {
+  return std::make_exception_ptr(Error(ErrorCode::kCancelled, "adapters: the model is being unloaded"));
+}
+
 // A path is told by its last part alone.
 std::string shown_name(const std::string& name) {
   const std::string last = std::filesystem::path(name).filename().string();
@@ -71,16 +76,27 @@ AdapterStore::AdapterStore(const AdapterHost& host, AdapterStoreOptions options)
     : host_(host), options_(std::move(options)), thread_([this] { run(); }) {}
 
 AdapterStore::~AdapterStore() {
+  stop();
+}
+
+void AdapterStore::stop() {
   {
     const std::scoped_lock lock(mutex_);
     is_stopping_ = true;
   }
   wakes_.notify_all();
-  thread_.join();
-  const auto stopped =
-      std::make_exception_ptr(Error(ErrorCode::kCancelled, "adapters: the model is being unloaded"));
-  for (auto& [name, entry] : entries_)
-    for (const Callback& waiter : entry.waiters) answer(waiter, nullptr, stopped);
+  if (thread_.joinable()) thread_.join();
+  std::vector<Callback> waiters;
+  {
+    const std::scoped_lock lock(mutex_);
+    queue_.clear();
+    for (auto& [name, entry] : entries_) {
+      std::move(entry.waiters.begin(), entry.waiters.end(), std::back_inserter(waiters));
+      entry.waiters.clear();
+      if (entry.info.state == AdapterState::kLoading) entry.info.state = AdapterState::kKnown;
+    }
+  }
+  for (const Callback& waiter : waiters) answer(waiter, nullptr, stopped_error());
 }
 
 void AdapterStore::get(const std::string& name, Callback callback) {
@@ -99,7 +115,8 @@ void AdapterStore::get_merged(const AdapterMerge& merge, Callback callback) {
 
 std::shared_ptr<const Adapter> AdapterStore::load(const std::string& name) {
   using Promise = std::promise<std::shared_ptr<const Adapter>>;
-  const auto promise = std::make_shared<Promise>();  // whoever sets it may still be at it when the value is there
+  const auto promise =
+      std::make_shared<Promise>();  // whoever sets it may still be at it when the value is there
   auto result = promise->get_future();
   get(name, [promise](std::shared_ptr<const Adapter> adapter, const std::exception_ptr& error) {
     if (error != nullptr)
@@ -141,6 +158,8 @@ void AdapterStore::get_entry(const std::string& key, const std::vector<std::stri
         ++entry.info.uses;
       } else if (is_failure_fresh) {
         error = std::make_exception_ptr(Error(entry.error_code, entry.info.error));
+      } else if (is_stopping_) {
+        error = stopped_error();
       } else {
         entry.waiters.push_back(std::move(callback));
         if (entry.info.state != AdapterState::kLoading) queue_.push_back(key);
@@ -193,9 +212,7 @@ AdapterStore::Loaded AdapterStore::load_now(const std::string& name, const std::
     AdapterDeltas deltas;
     for (int attempt = 1; true; ++attempt) {
       loaded.signatures = signatures_of(sources);
-      std::vector<AdapterDeltas> parts;
-      for (const std::string& source : sources) parts.push_back(read_source(source));
-      deltas = merge.parts.empty() ? std::move(parts.front()) : merged(merge, parts);
+      deltas = read_all(sources, merge, loaded.signatures);
       if (signatures_of(sources) == loaded.signatures) break;
       if (attempt == kReadAttempts)
         throw_error(ErrorCode::kUnavailable, "its files change while they are read; try again");
@@ -211,6 +228,32 @@ AdapterStore::Loaded AdapterStore::load_now(const std::string& name, const std::
     loaded.adapter = host_.prepare(deltas, shown_name(name));
   });
   return loaded;
+}
+
+// The parts of a merge are there all at once, each once: what their files hold together is bounded before the
+// first is read.
+AdapterDeltas AdapterStore::read_all(const std::vector<std::string>& sources, const AdapterMerge& merge,
+                                     const std::vector<AdapterSignature>& signatures) const {
+  if (merge.parts.empty()) return read_source(sources.front());
+  std::map<std::string, uint64_t> sizes;
+  for (size_t i = 0; i < sources.size(); ++i) sizes[sources[i]] = signatures[i].tensors.bytes;
+  uint64_t left = options_.memory;
+  for (const auto& [source, bytes] : sizes) {
+    if (bytes > left)
+      throw_error(
+          ErrorCode::kResourceExhausted,
+          "the files of its {} adapters hold more than the {} bytes that all adapters together may take",
+          sizes.size(), options_.memory);
+    left -= bytes;
+  }
+  std::map<std::string, AdapterDeltas> read;
+  std::vector<const AdapterDeltas*> parts;
+  for (const std::string& source : sources) {
+    const auto [at, is_new] = read.try_emplace(source);
+    if (is_new) at->second = read_source(source);
+    parts.push_back(&at->second);
+  }
+  return merged(merge, parts);
 }
 
 AdapterDeltas AdapterStore::read_source(const std::string& name) const {

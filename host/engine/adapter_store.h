@@ -72,6 +72,10 @@ class AdapterStore {
   AdapterStore(const AdapterStore&) = delete;
   AdapterStore& operator=(const AdapterStore&) = delete;
 
+  // What the destructor does, before it: from then on whoever asks for what is not loaded is told kCancelled.
+  // Not from a callback.
+  void stop();
+
   // `name` of a folder below a root, or an absolute path below one. [thread-safe], like all that follow
   void get(const std::string& name, Callback callback);
   // An adapter made of others by their names; the same merge is made once.
@@ -112,6 +116,8 @@ class AdapterStore {
   void run();
   Loaded load_now(const std::string& name, const std::vector<std::string>& sources,
                   const AdapterMerge& merge);
+  AdapterDeltas read_all(const std::vector<std::string>& sources, const AdapterMerge& merge,
+                         const std::vector<AdapterSignature>& signatures) const;
   AdapterDeltas read_source(const std::string& name) const;
   void check_digest(const std::string& name, const std::string& digest) const;
   void make_room(uint64_t bytes);

@@ -12,7 +12,7 @@
 #include "core/json.h"
 #include "core/names.h"
 #include "engine/adapter_store.h"
-#include "serve/http/errors.h"
+#include "serve/api/api_error.h"
 #include "serve/http/router.h"
 #include "serve/models/on_demand_pool.h"
 #include "serve/status_json.h"
@@ -22,42 +22,14 @@ namespace {
 
 using Shared = std::shared_ptr<Exchange>;
 
-int status_of(ErrorCode code) {
-  switch (code) {
-    case ErrorCode::kNotFound:
-      return 404;
-    case ErrorCode::kFailedPrecondition:
-    case ErrorCode::kAlreadyExists:
-      return 409;
-    case ErrorCode::kPermissionDenied:
-      return 403;
-    case ErrorCode::kInternal:
-    case ErrorCode::kUnknown:
-      return 500;
-    case ErrorCode::kResourceExhausted:
-    case ErrorCode::kUnavailable:
-    case ErrorCode::kDeadlineExceeded:
-      return 503;
-    default:
-      return 400;
-  }
+void answer_error(Exchange& exchange, ApiError error) {
+  // As things are it cannot be done: that is no fault of the body.
+  if (error.code == "unsupported") error.status = 409;
+  exchange.send(error_response(error, ErrorStyle::kOpenAi, exchange.request().id));
 }
 
 void answer_error(Exchange& exchange, const std::exception_ptr& error) {
-  HttpError answer;
-  try {
-    std::rethrow_exception(error);
-  } catch (const ModelNotReady& not_ready) {
-    answer = {.status = 503, .code = "model_not_ready", .message = not_ready.what()};
-    answer.retry_after = static_cast<int>(not_ready.retry_after_s);
-  } catch (const Error& known) {
-    answer = {.status = status_of(known.code()), .message = known.what()};
-    if (answer.status == 404) answer.code = "not_found";
-    if (answer.status == 503) answer.retry_after = 1;
-  } catch (const std::exception&) {
-    answer = {.status = 500, .message = "the server failed"};
-  }
-  send_error(exchange, answer);
+  answer_error(exchange, to_api_error(error, exchange.request().id));
 }
 
 // Runs it; what it throws is the answer.
@@ -135,17 +107,22 @@ class AdminRoutes : public std::enable_shared_from_this<AdminRoutes> {
     exchange->send(json_response({{"status", "unloading"}}, 202));
   }
 
+  static void check_use(const Shared& exchange, std::string_view model) {
+    if (!exchange->request().caller.may_use(model))
+      throw_error(ErrorCode::kNotFound, "there is no model {}", quote_name(model));
+  }
+
   static std::string named(const Shared& exchange) {
     std::string model = read_body(exchange, {"model"}).model;
     if (model.empty()) throw_invalid("'model' is missing");
+    check_use(exchange, model);
     return model;
   }
 
   void memory(const Shared& exchange) {
     const HttpRequest& request = exchange->request();
     const std::string id(request.parameter("id"));
-    if (!request.caller.may_use(id))
-      throw_error(ErrorCode::kNotFound, "there is no model {}", quote_name(id));
+    check_use(exchange, id);
     const OnDemandPool::Limits limits{read_limit(request, "context"), read_limit(request, "sequences")};
     const auto planned = [exchange, id, budget = pool_.memory_budget(), used = pool_.memory_used()](
                              const OnDemandPool::Needs& needs, const std::exception_ptr& error) {
@@ -162,11 +139,21 @@ class AdminRoutes : public std::enable_shared_from_this<AdminRoutes> {
   using WithStore = std::function<void(const std::shared_ptr<ServedModel>& model, engine::AdapterStore& store,
                                        const std::string& adapter)>;
 
-  // The model that is named, or the one that has adapters.
-  std::string model_of(const Body& body) const {
-    if (!body.model.empty()) return body.model;
+  static Body adapter_of(const Shared& exchange) {
+    Body body = read_body(exchange, {"model", "lora_name"});
+    if (body.adapter.empty()) throw_invalid("'lora_name' is missing");
+    return body;
+  }
+
+  // The model that is named, or of those that the caller may use the one that has adapters.
+  std::string model_of(const Shared& exchange, const Body& body) const {
+    if (!body.model.empty()) {
+      check_use(exchange, body.model);
+      return body.model;
+    }
     std::string found;
     for (const ModelStatus& status : pool_.list()) {
+      if (!exchange->request().caller.may_use(status.id)) continue;
       if (status.model == nullptr || status.model->adapters() == nullptr) continue;
       if (!found.empty()) throw_invalid("several models take adapters; name one in 'model'");
       found = status.id;
@@ -176,8 +163,7 @@ class AdminRoutes : public std::enable_shared_from_this<AdminRoutes> {
   }
 
   void with_store(const Shared& exchange, WithStore work) {
-    const Body body = read_body(exchange, {"model", "lora_name"});
-    if (body.adapter.empty()) throw_invalid("'lora_name' is missing");
+    const Body body = adapter_of(exchange);
     const auto ready = [exchange, adapter = body.adapter, work = std::move(work)](
                            const std::shared_ptr<ServedModel>& model, const std::string&,
                            const std::exception_ptr& error) {
@@ -190,10 +176,7 @@ class AdminRoutes : public std::enable_shared_from_this<AdminRoutes> {
         work(model, *store, adapter);
       });
     };
-    const std::string model = model_of(body);
-    if (!exchange->request().caller.may_use(model))
-      throw_error(ErrorCode::kNotFound, "there is no model {}", quote_name(model));
-    pool_.acquire(model, ready);
+    pool_.acquire(model_of(exchange, body), ready);
   }
 
   void load_adapter(const Shared& exchange) {
@@ -202,7 +185,7 @@ class AdminRoutes : public std::enable_shared_from_this<AdminRoutes> {
       // The model is held until the adapter is there.
       store.get(name, [exchange, model, name](const std::shared_ptr<const engine::Adapter>& adapter,
                                               const std::exception_ptr& error) {
-        if (error) return answer_error(*exchange, error);
+        if (error) return answer_error(*exchange, to_adapter_error(error, exchange->request().id));
         exchange->send(json_response({{"status", "loaded"},
                                       {"model", model->card().id},
                                       {"lora_name", name},
@@ -213,12 +196,12 @@ class AdminRoutes : public std::enable_shared_from_this<AdminRoutes> {
   }
 
   void unload_adapter(const Shared& exchange) {
-    with_store(exchange, [exchange](const std::shared_ptr<ServedModel>&, engine::AdapterStore& store,
-                                    const std::string& name) {
-      if (!store.unload(name))
-        throw_error(ErrorCode::kNotFound, "there is no adapter {} loaded", quote_name(name));
-      exchange->send(json_response({{"status", "unloaded"}, {"lora_name", name}}));
-    });
+    const Body body = adapter_of(exchange);
+    const std::shared_ptr<ServedModel> model = pool_.loaded(model_of(exchange, body));  // not loaded for this
+    engine::AdapterStore* const store = model != nullptr ? model->adapters() : nullptr;
+    if (store == nullptr || !store->unload(body.adapter))
+      throw_error(ErrorCode::kNotFound, "there is no adapter {} loaded", quote_name(body.adapter));
+    exchange->send(json_response({{"status", "unloaded"}, {"lora_name", body.adapter}}));
   }
 
   OnDemandPool& pool_;

@@ -35,7 +35,8 @@ class PoolRoutes : public std::enable_shared_from_this<PoolRoutes> {
     router.add({"GET", "/ready", Scope::kPublic, ready,
                 "All models that are to be there from the start are loaded, and the server takes requests",
                 true});
-    router.add({"GET", "/metrics", Scope::kInfer, metrics, "Counters in Prometheus' text format", true});
+    // They name all models and count everybody's requests: nothing for keys of few models.
+    router.add({"GET", "/metrics", Scope::kAdmin, metrics, "Counters in Prometheus' text format", true});
     router.add({"GET", "/status", Scope::kInfer, status, "Models, memory, requests, adapters", true});
   }
 

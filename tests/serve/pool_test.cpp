@@ -386,6 +386,47 @@ TEST_CASE("unloading by an admin waits for those who hold it") {
   CHECK_THROWS_AS(f.pool->load("nothing"), Error);
 }
 
+TEST_CASE(
+    "unloading what is not loaded yet: nobody waits, it stays away; somebody waits, it goes after him") {
+  Fixture f;
+  f.machine.open(false);
+  f.start();
+  CHECK(f.pool->loaded("a") == nullptr);
+  std::future<Fixture::Answer> a = f.ask("a");
+  while (f.status("a").state != ModelState::kLoading) std::this_thread::sleep_for(1ms);
+  f.pool->load("b");
+  CHECK(f.status("b").state == ModelState::kQueued);
+  f.pool->unload("b");
+  CHECK(f.status("b").state == ModelState::kKnown);
+  f.pool->unload("a");
+  f.machine.open(true);
+  std::shared_ptr<ServedModel> held = a.get().first;
+  CHECK(held->card().id == "a");
+  held.reset();
+  while (f.machine.count("unload a") == 0) std::this_thread::sleep_for(1ms);
+  const std::shared_ptr<ServedModel> c = f.get("c");
+  CHECK(f.pool->loaded("c") == c);
+  CHECK(f.machine.count("load b") == 0);
+  CHECK(f.machine.count("load a") == 1);
+  CHECK_THROWS_AS(f.pool->loaded("nothing"), Error);
+}
+
+TEST_CASE("ready: a model that may go counts when it was there once, not when it is planned") {
+  Fixture f;
+  f.config.models[0] = model("a", false, true);
+  f.machine.open(false);
+  f.start();
+  while (f.status("a").state != ModelState::kLoading) std::this_thread::sleep_for(1ms);
+  CHECK_FALSE(f.pool->is_ready());
+  f.machine.open(true);
+  while (!f.pool->is_ready()) std::this_thread::sleep_for(1ms);
+  CHECK(f.machine.count("load a") == 1);
+  f.get("b");
+  f.get("c");
+  CHECK(f.machine.count("unload a") == 1);
+  CHECK(f.pool->is_ready());
+}
+
 TEST_CASE("ready when all that is to be there from the start is; a failure is told") {
   Fixture f;
   f.config.models[0] = model("a", true, true);

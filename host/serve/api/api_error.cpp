@@ -3,6 +3,7 @@
 #include "core/log.h"
 #include "serve/api/json_text.h"
 #include "serve/models/model_pool.h"
+#include "serve/models/without_paths.h"
 #include "text/template/template_error.h"
 
 namespace llmhost::serve {
@@ -25,29 +26,6 @@ ApiError internal(const std::string& reason, std::string_view request_id) {
   ApiError answer(500, "server_error", "the server failed; the log has the reason under this request's id");
   answer.code = "internal_error";
   return answer;
-}
-
-bool ends_path(char c) {
-  return c == ' ' || c == '\'' || c == '"' || c == ',' || c == ';' || c == ')' || c == ':';
-}
-
-// The message with absolute paths cut down to their last part: where things are is nobody's business.
-std::string without_paths(std::string_view message) {
-  std::string out;
-  for (size_t i = 0; i < message.size(); ++i) {
-    const bool begins = message[i] == '/' && (i == 0 || ends_path(message[i - 1]) || message[i - 1] == '(' ||
-                                              message[i - 1] == '=');
-    if (!begins) {
-      out += message[i];
-      continue;
-    }
-    size_t end = i;
-    while (end < message.size() && !ends_path(message[end])) ++end;
-    const std::string_view path = message.substr(i, end - i);
-    out += path.substr(path.rfind('/') + 1);
-    i = end - 1;
-  }
-  return out;
 }
 
 ApiError with_code(int status, std::string_view type, const std::string& message, std::string_view code) {
@@ -133,6 +111,26 @@ ApiError to_api_error(const std::exception_ptr& error, std::string_view request_
   } catch (const std::exception& unknown) {
     return internal(unknown.what(), request_id);
   }
+}
+
+ApiError to_adapter_error(const std::exception_ptr& error, std::string_view request_id) {
+  ApiError answer = to_api_error(error, request_id);
+  if (answer.status == 404) answer.code = "adapter_not_found";
+  if (answer.status == 400) answer.code = "adapter_refused";
+  if (answer.status == 500) {
+    try {
+      std::rethrow_exception(error);
+    } catch (const Error& known) {
+      if (known.code() == ErrorCode::kDataLoss || known.code() == ErrorCode::kUnknown) {
+        answer = to_api_error(std::make_exception_ptr(Error(ErrorCode::kInvalidArgument, known.what())),
+                              request_id);
+        answer.code = "adapter_refused";
+      }
+    } catch (...) {
+    }
+  }
+  answer.param = "model";
+  return answer;
 }
 
 std::string error_body(const ApiError& error, ErrorStyle style, std::string_view request_id) {

@@ -41,6 +41,8 @@ enum class ErrorStyle {
 // Any exception as what the caller is told. What is not the caller's fault becomes 500 with the request's id,
 // and its reason goes to the log.
 ApiError to_api_error(const std::exception_ptr& error, std::string_view request_id);
+// The same of loading an adapter: its fault is the request's, whatever it is.
+ApiError to_adapter_error(const std::exception_ptr& error, std::string_view request_id);
 // The body of the answer.
 std::string error_body(const ApiError& error, ErrorStyle style, std::string_view request_id);
 Response error_response(const ApiError& error, ErrorStyle style, std::string_view request_id);

@@ -20,32 +20,12 @@ bool may_use(const Caller& caller, std::string_view name) {
   return caller.may_use(name) || caller.may_use(base_of(name));
 }
 
-std::string default_model(const ApiContext& context) {
-  if (!context.options.default_model.empty()) return context.options.default_model;
-  const auto models = context.pool.list();
-  if (models.empty()) throw bad_field("model", "this server has no models", "model_not_found");
-  return models.front().id;
-}
-
-// An adapter's fault is the request's, whatever it is.
-std::exception_ptr adapter_fault(const std::exception_ptr& error, std::string_view request_id) {
-  ApiError answer = to_api_error(error, request_id);
-  if (answer.status == 404) answer.code = "adapter_not_found";
-  if (answer.status == 400) answer.code = "adapter_refused";
-  if (answer.status == 500) {
-    try {
-      std::rethrow_exception(error);
-    } catch (const Error& known) {
-      if (known.code() == ErrorCode::kDataLoss || known.code() == ErrorCode::kUnknown) {
-        answer = to_api_error(std::make_exception_ptr(Error(ErrorCode::kInvalidArgument, known.what())),
-                              request_id);
-        answer.code = "adapter_refused";
-      }
-    } catch (...) {
-    }
-  }
-  answer.param = "model";
-  return std::make_exception_ptr(answer);
+std::string default_model(const ApiContext& context, const Caller& caller) {
+  const std::string& configured = context.options.default_model;
+  if (!configured.empty() && may_use(caller, configured)) return configured;
+  for (const ModelStatus& model : context.pool.list())
+    if (may_use(caller, model.id)) return model.id;
+  throw bad_field("model", "this server has no models that this key may use", "model_not_found");
 }
 
 void with_adapter(const std::shared_ptr<Call>& call, ModelUse use, AdapterChoice choice,
@@ -58,7 +38,7 @@ void with_adapter(const std::shared_ptr<Call>& call, ModelUse use, AdapterChoice
   use.adapter_name = choice.merged.is_null() ? choice.name : "merged";
   auto ready = [call, use, next = std::move(next)](std::shared_ptr<const engine::Adapter> adapter,
                                                    const std::exception_ptr& error) mutable {
-    if (error) return call->fail(adapter_fault(error, call->request().id));
+    if (error) return call->fail(std::make_exception_ptr(to_adapter_error(error, call->request().id)));
     use.adapter = std::move(adapter);
     call->run([&] { next(std::move(use)); });
   };
@@ -128,8 +108,8 @@ std::string ModelUse::shown_name() const {
 
 void with_model(const std::shared_ptr<Call>& call, std::string name, AdapterChoice adapter,
                 std::function<void(ModelUse)> next) {
-  if (name.empty()) name = default_model(call->context());
   const Caller& caller = call->request().caller;
+  if (name.empty()) name = default_model(call->context(), caller);
   if (!may_use(caller, name)) throw no_such_model(name);
 
   auto ready = [call, name, adapter = std::move(adapter), next = std::move(next)](

@@ -89,8 +89,13 @@ class EmbeddingJob : public std::enable_shared_from_this<EmbeddingJob> {
     request.on_finish = [self, i](const engine::Result& result) { self->on_finish(i, result); };
     try {
       const auto ticket = use_.model->submit(std::move(request), call_->request().caller.tenant, {});
-      const std::lock_guard lock(mutex_);
-      tickets_.push_back(ticket);
+      bool is_over = false;
+      {
+        const std::lock_guard lock(mutex_);
+        tickets_.push_back(ticket);
+        is_over = is_over_;
+      }
+      if (is_over) use_.model->cancel(ticket);
     } catch (...) {
       cancel();
       throw;

@@ -32,6 +32,7 @@ HostModel::~HostModel() {
 }
 
 void HostModel::stop() {
+  if (parts_.adapters != nullptr) parts_.adapters->stop();  // those who wait for an adapter hold the model
   for (Replica& replica : parts_.replicas) replica.thread->stop();
 }
 

@@ -10,7 +10,6 @@
 #include <chrono>
 #include <cstdint>
 #include <exception>
-#include <filesystem>
 #include <functional>
 #include <memory>
 #include <string>
@@ -48,6 +47,9 @@ class OnDemandPool final : public ModelPool {
   void load(std::string_view id) override;
   void unload(std::string_view id) override;
 
+  // The model if it is loaded, else null; begins nothing. Throws kNotFound.
+  std::shared_ptr<ServedModel> loaded(std::string_view id);
+
   // What a model would take if it were loaded with these limits; 0: its own.
   struct Limits {
     int64_t context = 0;
@@ -69,8 +71,5 @@ class OnDemandPool final : public ModelPool {
  private:
   std::shared_ptr<PoolCore> core_;  // leases of models keep it
 };
-
-// `message` for strangers: the model's path replaced by its name, other absolute paths by their last part.
-std::string without_paths(std::string message, const std::filesystem::path& path, std::string_view id);
 
 }  // namespace llmhost::serve

@@ -201,9 +201,8 @@ uint64_t PoolCore::used() const {
 
 bool PoolCore::is_ready() const {
   const std::scoped_lock lock(mutex_);
-  return std::all_of(entries_.all().begin(), entries_.all().end(), [](const PoolEntry& entry) {
-    return !entry.config.preload || entry.is_loaded() || (!entry.config.pinned && entry.planned_bytes > 0);
-  });
+  return std::none_of(entries_.all().begin(), entries_.all().end(),
+                      [](const PoolEntry& entry) { return entry.is_awaited; });
 }
 
 std::exception_ptr PoolCore::preload_failure() const {
@@ -222,7 +221,14 @@ void PoolCore::load(std::string_view id) {
   const std::scoped_lock lock(mutex_);
   PoolEntry& entry = require(id);
   entry.last_used = ++last_use_;
+  if (!entry.is_loaded()) entry.is_closing = false;
   if (!entry.is_loaded() || entry.is_closing) enqueue(entry);
+}
+
+std::shared_ptr<ServedModel> PoolCore::loaded(std::string_view id) {
+  const std::scoped_lock lock(mutex_);
+  PoolEntry& entry = require(id);
+  return entry.is_loaded() ? lease(entry) : nullptr;
 }
 
 void PoolCore::estimate(std::string_view id, const OnDemandPool::Limits& limits, Planned planned) {
@@ -247,7 +253,12 @@ void PoolCore::unload(std::string_view id) {
     PoolEntry& entry = require(id);
     if (entry.config.pinned)
       throw_error(ErrorCode::kFailedPrecondition, "the model {} is pinned", quote_name(entry.config.id));
-    if (entry.is_loaded()) entry.is_closing = true;
+    entry.is_awaited = false;
+    // Those who wait for it are served first; one that nobody waits for need not be loaded at all.
+    if (entry.waiters.empty()) std::erase(queue_, &entry);
+    if (entry.state == ModelState::kQueued && entry.waiters.empty()) entry.state = ModelState::kKnown;
+    entry.is_closing =
+        entry.is_loaded() || entry.state == ModelState::kQueued || entry.state == ModelState::kLoading;
   }
   changed_.notify_all();
 }

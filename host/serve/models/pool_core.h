@@ -38,6 +38,7 @@ class PoolCore : public std::enable_shared_from_this<PoolCore> {
   std::exception_ptr preload_failure() const;
   void load(std::string_view id);
   void unload(std::string_view id);
+  std::shared_ptr<ServedModel> loaded(std::string_view id);
   void estimate(std::string_view id, const OnDemandPool::Limits& limits, Planned planned);
 
  private:

@@ -30,13 +30,14 @@ std::exception_ptr pool_error(ErrorCode code, const std::string& message);
 
 // One model. Its place in memory is its identity: entries are never removed.
 struct PoolEntry {
-  explicit PoolEntry(ModelConfig of_model) : config(std::move(of_model)) {}
+  explicit PoolEntry(ModelConfig of_model) : config(std::move(of_model)), is_awaited(config.preload) {}
 
   ModelConfig config;
   ModelState state = ModelState::kKnown;
   double progress = 0;
   std::exception_ptr failure;  // of the last load, worded for strangers
   std::string error;
+  bool is_awaited = false;  // is to be there from the start, and was not yet
   PoolClock::time_point failed_at;
   RunningModel running;        // when loaded
   uint64_t bytes = 0;          // that it holds, or will while it is loaded

@@ -7,6 +7,7 @@
 #include "core/names.h"
 #include "core/progress.h"
 #include "serve/models/pool_core.h"
+#include "serve/models/without_paths.h"
 
 namespace llmhost::serve {
 
@@ -102,6 +103,7 @@ void PoolCore::load_entry(PoolEntry& entry, Lock& lock) {
     lock.lock();
     entry.running = std::move(running);
     entry.state = ModelState::kLoaded;
+    entry.is_awaited = false;
     entry.error.clear();
     entry.failure = nullptr;
     if (entry.last_used == 0) entry.last_used = ++last_use_;
@@ -120,6 +122,7 @@ void PoolCore::fail(PoolEntry& entry, const std::exception& error, const std::ex
       known != nullptr ? known->code() : ErrorCode::kInternal,
       fmt::format("the model {} could not be loaded: {}", quote_name(entry.config.id), entry.error));
   entry.state = ModelState::kFailed;
+  entry.is_closing = false;
   entry.failed_at = remember ? PoolClock::now() : PoolClock::time_point{};
   entry.bytes = 0;
   if (entry.config.preload && !preload_failure_) preload_failure_ = thrown;

@@ -31,10 +31,10 @@ class PoolRoutes : public std::enable_shared_from_this<PoolRoutes> {
       const double uptime = std::chrono::duration<double>(Clock::now() - self->start_).count();
       exchange->send(json_response(status_json(self->pool_, exchange->request().caller, uptime)));
     };
-    router.add({"GET", "/health", Scope::kPublic, health, "The process answers", true});
+    router.add({"GET", "/health", Scope::kPublic, health, "The process answers", true, true});
     router.add({"GET", "/ready", Scope::kPublic, ready,
                 "All models that are to be there from the start are loaded, and the server takes requests",
-                true});
+                true, true});
     // They name all models and count everybody's requests: nothing for keys of few models.
     router.add({"GET", "/metrics", Scope::kAdmin, metrics, "Counters in Prometheus' text format", true});
     router.add({"GET", "/status", Scope::kInfer, status, "Models, memory, requests, adapters", true});

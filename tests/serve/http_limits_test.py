@@ -177,6 +177,40 @@ class LimitsTest(unittest.TestCase):
             for connection in connections:
                 connection.close()
 
+    def test_bodies_count_as_they_arrive(self):
+        with Server("--max-body", "1000000", "--max-bodies", "2000000") as server:
+            announcing = [server.connect() for _ in range(16)]
+            for i, connection in enumerate(announcing):
+                if i % 2:
+                    connection.sendall(head("POST", "/echo", headers=[("Content-Length", "1000000")]) + b"{")
+                else:
+                    connection.sendall(head("POST", "/echo", headers=[("Transfer-Encoding", "chunked")]) + b"f4240\r\n{")
+            time.sleep(0.2)
+            self.assertEqual(server.request("POST", "/echo", b"x" * 900_000).status, 200)
+            for connection in announcing[:2]:
+                connection.sendall(b"x" * 990_000)
+            time.sleep(0.3)
+            answer = server.request("POST", "/echo", b"x" * 900_000)
+            self.assertEqual((answer.status, answer.headers["retry-after"]), (503, "1"))
+            announcing[1].sendall(b"x" * 9_999)
+            self.assertEqual(len(read_answer(announcing[1]).body), 1_000_000)
+            self.assertEqual(server.request("POST", "/echo", b"x" * 900_000).status, 200)
+            for connection in announcing:
+                connection.close()
+
+    def test_probes_are_answered_while_all_workers_are_busy(self):
+        with Server() as server:
+            busy = [server.connect() for _ in range(4)]
+            for connection in busy:
+                connection.sendall(head("POST", "/sleep?ms=1500", b""))
+            time.sleep(0.1)
+            begun = time.monotonic()
+            self.assertEqual(server.request("GET", "/health").status, 200)
+            self.assertLess(time.monotonic() - begun, 0.7)
+            self.assertEqual([read_answer(connection).status for connection in busy], [200] * 4)
+            for connection in busy:
+                connection.close()
+
     def test_the_number_of_open_files_is_raised(self):
         with Server() as server:
             with open(f"/proc/{server.process.pid}/limits", encoding="utf-8") as file:

@@ -54,6 +54,10 @@ class ProtocolTest(unittest.TestCase):
         answer = self.server.request("POST", "/stream?n=3&us=1000", b"", version="1.0")
         self.assertNotIn("transfer-encoding", answer.headers)
         self.assertEqual(answer.body.count(b"data:"), 4)
+        with self.server.connect(timeout=5) as connection:  # also when it was to be kept
+            connection.sendall(head("POST", "/stream?n=3&us=1000", b"", [("Connection", "keep-alive")], version="1.0"))
+            answer = read_answer(connection)  # until it is closed
+            self.assertEqual((answer.headers["connection"], answer.body.count(b"data:")), ("close", 4))
 
     def test_pipelined_requests_are_answered_in_order(self):
         many = b"".join(head("POST", "/echo", b"%03d" % i) for i in range(50))

@@ -93,7 +93,8 @@ void answer_text(Exchange& exchange, std::string text) {
 class TestRoutes {
  public:
   TestRoutes(Router& router, std::shared_ptr<Metrics> metrics) : metrics_(std::move(metrics)) {
-    add(router, "GET", "/health", Scope::kPublic, true, [](auto exchange) { answer_text(*exchange, "ok"); });
+    router.add({"GET", "/health", Scope::kPublic, [](auto exchange) { answer_text(*exchange, "ok"); },
+                "GET of the test", true, true});
     add(router, "GET", "/ready", Scope::kInfer, true, [this](auto exchange) { ready(*exchange); });
     add(router, "GET", "/", Scope::kPublic, false, [](auto exchange) {
       exchange->send({200, "text/html", "<!doctype html><title>page</title>", {}});
@@ -224,6 +225,7 @@ int run(int argc, char** argv) {
   app.add_option("--max-connections", options.max_connections);
   app.add_option("--max-queued-requests", options.max_queued_requests);
   app.add_option("--max-body", options.max_body_bytes);
+  app.add_option("--max-bodies", options.max_bodies_bytes);
   app.add_option("--header-ms", header_ms);
   app.add_option("--body-ms", body_ms);
   app.add_option("--idle-ms", idle_ms);

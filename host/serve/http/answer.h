@@ -62,6 +62,7 @@ class Answer final : public Exchange, public std::enable_shared_from_this<Answer
   // What a handler holds: when it drops the last of it without a complete answer, the client gets an error.
   std::shared_ptr<Exchange> handle();
   const Handler& handler() const { return admission_.route->handler; }
+  bool is_at_once() const { return admission_.route->at_once; }
 
   // The rest is for the I/O thread.
   enum class Progress { kOpen, kComplete, kBroken };

@@ -19,6 +19,7 @@ struct Route {
   Handler handler;
   std::string doc;              // one line
   bool while_draining = false;  // answered while the server shuts down (health, metrics)
+  bool at_once = false;  // never blocks and is cheap: answered on the I/O thread, however busy workers are
 };
 
 class Router {

@@ -120,6 +120,7 @@ class Connection final : public AnswerSink, public std::enable_shared_from_this<
   std::string unsent_;
   size_t sent_of_it_ = 0;
   bool is_last_ = false;
+  bool keeps_alive_ = false;  // as the answer's head said
   bool waits_to_write_ = false;
   bool is_watching_ = false;
   bool has_read_ahead_ = false;  // bytes of a next request lie in the kernel: only a poll sees the end now
@@ -202,7 +203,6 @@ asio::awaitable<bool> Connection::read_body(Parser& parser, BodyBytes& bytes) {
   error_code ec;
   set_deadline(Phase::kRead, options.body_time);
   const HttpError too_much{503, "overloaded", "too many large requests at once", {}, kRetrySeconds};
-  if (!bytes.add(parser.content_length().value_or(0))) co_return co_await refuse(too_much);
   if (parser.get().count(http::field::expect) > 0 && parser.get().version() >= 11 && buffer_.size() == 0) {
     static constexpr std::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
     co_await asio::async_write(socket_, asio::buffer(kContinue),
@@ -216,13 +216,16 @@ asio::awaitable<bool> Connection::read_body(Parser& parser, BodyBytes& bytes) {
       refusal = HttpError{400, "chunks_too_small", "the chunks of the body are too small"};
     else if (chunks.bytes() > options.max_body_bytes)
       refusal = body_too_large(options.max_body_bytes);
-    else if (!bytes.add(size))
-      refusal = too_much;
     if (refusal) stop = http::error::body_limit;
   };
   parser.on_chunk_header(on_chunk);
   parser.body_limit(options.max_body_bytes);
-  co_await http::async_read(socket_, buffer_, parser, asio::redirect_error(asio::use_awaitable, ec));
+  parser.eager(true);
+  for (size_t counted = 0; !ec && !refusal && !parser.is_done();) {
+    co_await http::async_read_some(socket_, buffer_, parser, asio::redirect_error(asio::use_awaitable, ec));
+    const size_t arrived = parser.get().body().size();  // what is only announced holds no memory
+    if (!bytes.add(arrived - std::exchange(counted, arrived)) && !refusal) refusal = too_much;
+  }
   if (!refusal) refusal = read_failure(ec);
   if (refusal) co_return co_await refuse(*refusal);
   co_return !ec;
@@ -260,7 +263,7 @@ asio::awaitable<bool> Connection::answer(Admission admission, const Parser* pars
   sent_bytes_ = 0;
   sent_of_it_ = 0;
   unsent_.clear();
-  was_complete_ = is_last_ = false;
+  was_complete_ = is_last_ = keeps_alive_ = false;
   const bool is_refusal = admission.route == nullptr;
   Response refusal = std::move(admission.refusal);
   answer_ = std::make_shared<Answer>(std::move(admission), form, state_.waker, weak_from_this());
@@ -272,10 +275,11 @@ asio::awaitable<bool> Connection::answer(Admission admission, const Parser* pars
   answered_.expires_at(Clock::time_point::max());
   error_code ec;
   if (answer_ != nullptr) co_await answered_.async_wait(asio::redirect_error(asio::use_awaitable, ec));
-  co_return was_complete_&& form.keep_alive&& keep_alive && !state_.gate->is_draining();
+  co_return was_complete_&& keeps_alive_ && !state_.gate->is_draining();
 }
 
 void Connection::dispatch() {
+  if (answer_->is_at_once()) return run_handler(answer_->handler(), answer_->handle());
   const auto run = [exchange = answer_->handle(), &handler = answer_->handler()]() mutable {
     run_handler(handler, std::move(exchange));
   };
@@ -352,6 +356,7 @@ void Connection::finish_answer(bool is_complete) {
   if (answer == nullptr) return;
   if (!is_complete) answer->client_gone();
   was_complete_ = is_complete;
+  keeps_alive_ = answer->keep_alive();
   if (answer->is_slow_client()) state_.metrics.slow_clients.add();
   answer->release_slot();
   RequestRecord record{answer->request(), answer->label(), is_complete ? answer->status() : kClientGone,
@@ -415,6 +420,7 @@ class Server::Impl {
     std::unique_lock lock(state_.mutex);
     return state_.idle.wait_for(lock, timeout, [this] { return state_.running == 0; });
   }
+  bool run_on_worker(std::function<void()> job) { return workers_ && workers_->submit(std::move(job)); }
   Gate& gate() { return *state_.gate; }
   const Listener& listener() const { return listener_; }
 
@@ -473,7 +479,7 @@ void Server::Impl::stop() {
     thread_.join();
     if (!state_.options.unix_socket.empty()) ::unlink(state_.options.unix_socket.c_str());
   }
-  workers_.reset();
+  if (workers_) workers_->stop();
 }
 
 void Server::Impl::wait_for_clients() {
@@ -552,6 +558,10 @@ bool Server::is_draining() const {
 }
 bool Server::wait_drained(std::chrono::milliseconds timeout) {
   return impl_->wait_drained(timeout);
+}
+
+bool Server::run_on_worker(std::function<void()> job) {
+  return impl_->run_on_worker(std::move(job));
 }
 
 void Server::force_close() {

@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -57,6 +58,9 @@ class Server {
   bool is_draining() const;  // [thread-safe]
   // False: some still run.
   bool wait_drained(std::chrono::milliseconds timeout);
+  // Runs a job, which must not throw, as handlers are run. False: too many wait, or the server has stopped.
+  // Once it was started. [thread-safe]
+  bool run_on_worker(std::function<void()> job);
   void force_close();  // every connection, now; on_close is called. [thread-safe]
   // Closes everything and joins the threads. Handlers that run are waited for.
   void stop();

@@ -14,11 +14,13 @@ namespace llmhost::serve {
 class WorkerPool {
  public:
   WorkerPool(int threads, size_t max_queued);
-  ~WorkerPool();  // what is queued is dropped, what runs is waited for
+  ~WorkerPool() { stop(); }
   WorkerPool(const WorkerPool&) = delete;
   WorkerPool& operator=(const WorkerPool&) = delete;
 
-  // False: the queue is full. A job must not throw. [thread-safe]
+  // What is queued is dropped, what runs is waited for; nothing is taken any more.
+  void stop();
+  // False: the queue is full, or it is stopped. A job must not throw. [thread-safe]
   bool submit(std::function<void()> job);
 
  private:

@@ -161,6 +161,40 @@ TEST_CASE("A prompt that does not fit is an error with both numbers") {
       api.post("/v1/completions", R"({"prompt":"a","max_tokens":1000})")->json()["error"];
   CHECK(long_answer["code"] == "context_length_exceeded");
   CHECK(long_answer["message"].get<std::string>().find("1000") != std::string::npos);
+  CHECK(long_answer["param"] == "prompt");
+  const OrderedJson generated = api.post("/generate", R"({"inputs":")" + words + "\"}")->json();
+  CHECK(generated["error"].get<std::string>().find("128") != std::string::npos);
+}
+
+TEST_CASE("A text that cannot fit is refused before it is encoded") {
+  Api api;
+  const std::string text(300'000, 'x');  // the context holds 128 tokens of up to 16 bytes
+  const auto refused = [&](const std::string& path, const std::string& body, const char* param) {
+    const auto exchange = api.post(path, body);
+    CHECK(exchange->answer.status == 400);
+    const OrderedJson error = exchange->json()["error"];
+    CHECK(error["code"] == "context_length_exceeded");
+    CHECK(error["param"] == param);
+    CHECK(error["message"].get<std::string>().find("bytes") != std::string::npos);
+  };
+  const std::string quoted = '"' + text + '"';
+  refused("/v1/chat/completions", R"({"messages":[{"role":"user","content":)" + quoted + "}]}", "messages");
+  refused("/v1/responses", R"({"input":)" + quoted + "}", "input");
+  refused("/v1/completions", R"({"prompt":["a",)" + quoted + "]}", "prompt");
+  const OrderedJson cut =
+      api.post("/generate", R"({"inputs":)" + quoted +
+                                R"(,"parameters":{"truncate":5,"max_new_tokens":3,"details":true}})")
+          ->json();
+  CHECK(cut["details"]["prompt_tokens"] == 5);
+  CHECK(api.post("/tokenize", R"({"prompt":)" + quoted + "}")->answer.status == 200);
+  refused("/tokenize", R"({"prompt":")" + std::string(2'000'000, 'x') + "\"}", "prompt");
+}
+
+TEST_CASE("Completions without a limit have room for the longest prompt's answer") {
+  Api api;
+  OrderedJson prompts = OrderedJson::array({OrderedJson::array({5}), OrderedJson::array()});
+  for (int i = 0; i < 125; ++i) prompts[1].push_back(5);
+  CHECK(api.post("/v1/completions", OrderedJson{{"prompt", prompts}}.dump())->answer.status == 200);
 }
 
 TEST_CASE("Models that are not there, not ready, or not this key's") {
@@ -191,6 +225,19 @@ TEST_CASE("A client that leaves ends its requests, also while the model loads") 
   exchange = api.post("/v1/chat/completions", chat(), false);
   exchange->leave();
   CHECK(api.pool.forgotten == std::vector<uint64_t>{9});
+}
+
+TEST_CASE("A client that leaves pays for what was computed") {
+  Api api;
+  api.pool.model->reason = engine::FinishReason::kCancelled;
+  const auto exchange = api.post("/v1/chat/completions", chat(R"("n":2)"), false);
+  exchange->leave();
+  api.pool.model->pump();
+  const OrderedJson prompt = api.post("/apply-template", chat())->json();
+  const OrderedJson answer =
+      api.post("/tokenize", R"({"prompt":"Once upon","add_special_tokens":false})")->json();
+  CHECK(exchange->charged == static_cast<int64_t>(prompt["tokens"].size() + 2 * answer["tokens"].size()));
+  CHECK(api.metrics.text().find("output_tokens_total") != std::string::npos);
 }
 
 TEST_CASE("F29: a failure of the engine is told without its reason") {
@@ -225,7 +272,7 @@ TEST_CASE("Messages that cannot be read are refused with their place") {
   CHECK(param(R"([{"role":"user"}])") == "messages[0].content");
   CHECK(param(R"([{"role":"user","content":[{"type":"image_url","image_url":{}}]}])") ==
         "messages[0].content[0].type");
-  CHECK(param(R"([{"role":"user","content":"a","colour":1}])") == "messages[0]");
+  CHECK(param(R"([{"role":"user","content":"a","colour":1}])") == "messages[0].colour");
   CHECK(param(R"([7])") == "messages[0]");
   CHECK(api.post("/v1/chat/completions",
                  R"({"messages":[{"role":"user","content":[{"type":"text","text":"a"}]}]})")
@@ -236,6 +283,13 @@ TEST_CASE("A lenient server lists what it ignored") {
   Api api({.compat = Compat::kLenient, .default_model = {}, .version = {}});
   const OrderedJson answer = api.post("/v1/chat/completions", chat(R"("audio":{},"colour":1)"))->json();
   CHECK(answer["llmhost"]["ignored"] == OrderedJson::array({"audio", "colour"}));
+  const OrderedJson ignored = OrderedJson::array({"colour", "parameters.mood"});
+  const std::string body = R"({"inputs":"Hi","colour":1,"parameters":{"mood":1}})";
+  CHECK(api.post("/generate", body)->json()["llmhost"]["ignored"] == ignored);
+  CHECK(api.post("/generate_stream", body)->events().back()["llmhost"]["ignored"] == ignored);
+  const std::string messages = R"({"messages":[{"role":"user","content":"a","mood":1}]})";
+  CHECK(api.post("/v1/chat/completions", messages)->json()["llmhost"]["ignored"] ==
+        OrderedJson::array({"messages[0].mood"}));
 }
 
 TEST_CASE("Tool calls, whole and in pieces") {
@@ -267,18 +321,39 @@ TEST_CASE("Tool calls, whole and in pieces") {
         "tool_choice");
 }
 
+TEST_CASE("A strict tool whose schema cannot be enforced is refused") {
+  Api api;
+  api.pool.model->format = text::named_tool_format("tool-call-tag");
+  const auto status = [&](const char* strict) {
+    const std::string tools =
+        R"("tool_choice":"required","tools":[{"type":"function","function":{"name":"f","strict":)" +
+        std::string(strict) +
+        R"(,"parameters":{"type":"object","properties":{"a":{"type":"array","uniqueItems":true,"items":{}}}}}}])";
+    return api.post("/v1/chat/completions", chat(tools), false)->answer.status;
+  };
+  CHECK(status("true") == 400);
+  CHECK(status("1") == 400);
+  api.pool.model->waiting.clear();
+  status("false");
+  CHECK(api.pool.model->waiting.size() == 1);
+}
+
 TEST_CASE("Forms that cannot be kept to are refused before anything runs") {
   Api api;
   for (const char* form :
        {R"("guided_regex":"(a")", R"("response_format":{"type":"poem"})",
         R"("response_format":{"type":"json_schema","json_schema":{"name":"s","schema":{"type":"strnig"}}})",
         R"("guided_json":{"type":"array","uniqueItems":true,"items":{}})", R"("grammar":"root ::= nothing")",
-        R"("guided_choice":["a"],"guided_regex":"a")"}) {
+        R"("response_format":{"type":"json_object","shcema":{}})",
+        R"("response_format":{"type":"json_schema","json_schema":{"name":"s","schema":{},"mode":1}})",
+        R"("structured_outputs":{"jsno":{}})", R"("guided_choice":["a"],"guided_regex":"a")"}) {
     CAPTURE(form);
     const auto exchange = api.post("/v1/chat/completions", chat(form), false);
     CHECK(exchange->answer.status == 400);
     CHECK(api.pool.model->waiting.empty());
   }
+  CHECK(api.post("/v1/chat/completions", chat(R"("response_format":{"type":"text","shcema":{}})"))
+            ->json()["error"]["param"] == "response_format.shcema");
   const auto exchange = api.post("/v1/chat/completions", chat(R"("guided_choice":["yes","no"])"), false);
   REQUIRE(api.pool.model->waiting.size() == 1);
   CHECK(api.pool.model->waiting.begin()->second.constraint != nullptr);
@@ -345,6 +420,7 @@ TEST_CASE("Tokens and back") {
           ->json();
   CHECK(text["prompt"] == "Once upon");
   CHECK(api.post("/tokenize", "{}")->answer.status == 400);
+  CHECK(api.post("/detokenize", R"({"tokens":[2147483647,5]})")->json()["error"]["param"] == "tokens");
 }
 
 TEST_CASE("The OpenAPI document has every route and field") {

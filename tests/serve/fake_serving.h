@@ -75,6 +75,7 @@ class FakeModel final : public serve::ServedModel {
     card_.digest = std::string(64, 'a');
     card_.context_length = 128;
     card_.vocab_size = tokenizer_->vocab_size();
+    card_.longest_piece = 16;
     card_.has_chat_template = true;
   }
 

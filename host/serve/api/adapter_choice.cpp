@@ -45,9 +45,8 @@ void read_setting(const std::string& name, const OrderedJson& value, engine::Ada
   } else if (name == "density") {
     merge.density = number_of(value, field, 0, 1);
   } else if (name != "ids" && name != "weights") {
-    throw bad_field("merged_adapters",
-                    "has a field that is not known; ids, weights, merge_strategy, density and "
-                    "majority_sign_method are");
+    throw unknown_field("merged_adapters", name,
+                        "ids, weights, merge_strategy, density and majority_sign_method");
   }
 }
 

@@ -80,6 +80,13 @@ void append_llmhost(std::string& out, const AnswerFacts& facts, std::span<const 
   out += '}';
 }
 
+void append_ignored(std::string& out, std::span<const std::string> ignored) {
+  if (ignored.empty()) return;
+  out += ",\"llmhost\":{\"ignored\":";
+  append_strings(out, ignored);
+  out += '}';
+}
+
 void append_token_logprob(std::string& out, const TokenNames& names, const TokenRecord& record) {
   append_token(out, names, record.token, record.logprob);
   out += ",\"top_logprobs\":[";

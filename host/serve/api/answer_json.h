@@ -19,6 +19,8 @@ void append_usage(std::string& out, const AnswerUsage& usage);
 // "llmhost":{…}: which content answered, with what seeds, and what was ignored of the request.
 void append_llmhost(std::string& out, const AnswerFacts& facts, std::span<const Choice* const> choices,
                     const AnswerUsage& usage);
+// ,"llmhost":{"ignored":[…]} where something was; for answers that say no more.
+void append_ignored(std::string& out, std::span<const std::string> ignored);
 // ["a", "b"]
 void append_strings(std::string& out, std::span<const std::string> strings);
 

@@ -83,7 +83,8 @@ ApiError bad_field(std::string_view field, const std::string& message, std::stri
   return error;
 }
 
-ApiError context_overflow(int64_t prompt_tokens, int64_t output_tokens, int64_t context_length) {
+ApiError context_overflow(int64_t prompt_tokens, int64_t output_tokens, int64_t context_length,
+                          std::string_view field) {
   ApiError error(
       400, "invalid_request_error",
       output_tokens == 0
@@ -93,8 +94,33 @@ ApiError context_overflow(int64_t prompt_tokens, int64_t output_tokens, int64_t 
                         "shorten the prompt or lower the limit of the answer",
                         prompt_tokens, output_tokens, context_length));
   error.code = "context_length_exceeded";
-  error.param = "messages";
+  error.param = field;
   return error;
+}
+
+ApiError context_overflow_of_text(size_t bytes, int64_t context_length, std::string_view field) {
+  ApiError error(
+      400, "invalid_request_error",
+      fmt::format("the prompt has {} bytes, which cannot fit into the context of {} tokens; shorten it",
+                  bytes, context_length));
+  error.code = "context_length_exceeded";
+  error.param = field;
+  return error;
+}
+
+std::string shown_name(std::string_view name) {
+  constexpr size_t kMost = 64;
+  std::string shown(name.substr(0, kMost));
+  for (char& c : shown)
+    if (static_cast<unsigned char>(c) < 0x20 || static_cast<unsigned char>(c) >= 0x7F) c = '?';
+  return shown;
+}
+
+ApiError unknown_field(std::string_view place, std::string_view name, std::string_view known) {
+  return bad_field(
+      fmt::format("{}.{}", place, shown_name(name)),
+      known.empty() ? "there is no such field" : fmt::format("there is no such field; there are {}", known),
+      "unknown_parameter");
 }
 
 ApiError to_api_error(const std::exception_ptr& error, std::string_view request_id) {

@@ -30,7 +30,14 @@ class ApiError : public Error {
 // 400, naming the field.
 ApiError bad_field(std::string_view field, const std::string& message, std::string_view code = {});
 // The context does not hold so many tokens: 400 with both numbers.
-ApiError context_overflow(int64_t prompt_tokens, int64_t output_tokens, int64_t context_length);
+ApiError context_overflow(int64_t prompt_tokens, int64_t output_tokens, int64_t context_length,
+                          std::string_view field);
+// The same of a text that is not worth encoding.
+ApiError context_overflow_of_text(size_t bytes, int64_t context_length, std::string_view field);
+// A name that a request has, cut and made printable.
+std::string shown_name(std::string_view name);
+// 400: the object `place` of a request has no such field; `known` lists those that it has, as a text.
+ApiError unknown_field(std::string_view place, std::string_view name, std::string_view known = {});
 
 // How an endpoint words its errors.
 enum class ErrorStyle {

@@ -1,5 +1,7 @@
 #include "serve/api/chat_prompt.h"
 
+#include "serve/api/prompts.h"
+
 namespace llmhost::serve {
 namespace {
 
@@ -35,7 +37,8 @@ PromptInput chat_prompt(const ServedModel& model, const CheckedBody& checked, co
   PromptInput prompt;
   prompt.text = model.render_chat(chat_variables(checked, messages, tools, model.tool_format()));
   if (goes_on) cut_behind(prompt.text, messages.back());
-  prompt.tokens = model.encode(prompt.text, true);
+  const bool is_chat = checked.find("messages") != nullptr;
+  prompt.tokens = encode_prompt(model, prompt.text, true, is_chat ? "messages" : "input");
   return prompt;
 }
 

@@ -20,10 +20,12 @@ void run_completion(const std::shared_ptr<Call>& call, const CheckedBody& checke
   facts.model = use.shown_name();
   facts.options = options_for(kCompletionBody, checked, model);
   facts.ignored = checked.ignored;
-  facts.prompts = read_prompts(model, *checked.find("prompt"), "prompt");
+  facts.prompt_field = "prompt";
+  facts.prompts = read_prompts(model, *checked.find("prompt"), facts.prompt_field);
   if (checked.find("max_tokens") == nullptr) {
-    const auto length = static_cast<int64_t>(facts.prompts.front().tokens.size());
-    const int64_t room = std::max<int64_t>(1, model.card().context_length - length);
+    size_t longest = 0;
+    for (const PromptInput& prompt : facts.prompts) longest = std::max(longest, prompt.tokens.size());
+    const int64_t room = std::max<int64_t>(1, model.card().context_length - static_cast<int64_t>(longest));
     facts.options.max_tokens = std::min(kDefaultMaxTokens, room);
   }
   if (facts.options.echo) {

@@ -8,6 +8,7 @@
 
 #include "core/log.h"
 #include "engine/pooling.h"
+#include "serve/api/answer_json.h"
 #include "serve/api/endpoints.h"
 #include "serve/api/json_text.h"
 #include "serve/api/prompts.h"
@@ -51,12 +52,13 @@ void append_vector(std::string& out, std::span<const float> vector, bool as_base
 class EmbeddingJob : public std::enable_shared_from_this<EmbeddingJob> {
  public:
   EmbeddingJob(std::shared_ptr<Call> call, ModelUse use, std::vector<PromptInput> prompts, int64_t dimensions,
-               bool as_base64)
+               bool as_base64, std::vector<std::string> ignored)
       : call_(std::move(call)),
         use_(std::move(use)),
         prompts_(std::move(prompts)),
         dimensions_(dimensions),
         as_base64_(as_base64),
+        ignored_(std::move(ignored)),
         texts_(prompts_.size()) {}
 
   void start() {
@@ -113,6 +115,10 @@ class EmbeddingJob : public std::enable_shared_from_this<EmbeddingJob> {
   }
 
   void on_finish(size_t i, const engine::Result& result) {
+    AnswerUsage used;
+    used.prompt_tokens = result.usage.prompt_tokens;
+    call_->exchange().charge_tokens(used.prompt_tokens);
+    call_->context().counts->tokens_used(use_, used);
     {
       const std::lock_guard lock(mutex_);
       if (is_over_) return;
@@ -150,8 +156,9 @@ class EmbeddingJob : public std::enable_shared_from_this<EmbeddingJob> {
     }
     out += "],\"model\":";
     append_json_string(out, use_.shown_name());
-    out += fmt::format(",\"usage\":{{\"prompt_tokens\":{0},\"total_tokens\":{0}}}}}", usage.prompt_tokens);
-    call_->exchange().charge_tokens(usage.prompt_tokens);
+    out += fmt::format(",\"usage\":{{\"prompt_tokens\":{0},\"total_tokens\":{0}}}", usage.prompt_tokens);
+    append_ignored(out, ignored_);
+    out += '}';
     Response response;
     response.body = std::move(out);
     call_->exchange().send(std::move(response));
@@ -164,6 +171,7 @@ class EmbeddingJob : public std::enable_shared_from_this<EmbeddingJob> {
   std::vector<PromptInput> prompts_;
   int64_t dimensions_;
   bool as_base64_;
+  std::vector<std::string> ignored_;
 
   std::mutex mutex_;
   std::vector<Text> texts_;
@@ -177,12 +185,8 @@ void run_embeddings(const std::shared_ptr<Call>& call, const CheckedBody& checke
   if (!pooling.unsupported.empty())
     throw bad_field("model", fmt::format("has no embeddings: {}", pooling.unsupported), "unsupported");
   std::vector<PromptInput> prompts = read_prompts(*use.model, *checked.find("input"), "input");
-  const int64_t context = use.model->card().context_length;
-  for (const PromptInput& prompt : prompts)
-    if (static_cast<int64_t>(prompt.tokens.size()) > context)
-      throw context_overflow(static_cast<int64_t>(prompt.tokens.size()), 0, context);
   std::make_shared<EmbeddingJob>(call, std::move(use), std::move(prompts), checked.integer("dimensions", 0),
-                                 checked.text("encoding_format") == "base64")
+                                 checked.text("encoding_format") == "base64", checked.ignored)
       ->start();
 }
 

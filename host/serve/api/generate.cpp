@@ -14,11 +14,6 @@ struct GenerateRequest {
   bool as_list = false;
 };
 
-void cut_front(PromptInput& prompt, int64_t most) {
-  const auto size = static_cast<int64_t>(prompt.tokens.size());
-  if (size > most) prompt.tokens.erase(prompt.tokens.begin(), prompt.tokens.end() - most);
-}
-
 // Without a word on sampling the most probable tokens are taken.
 bool samples(const CheckedBody& parameters) {
   return parameters.flag("do_sample", false) || parameters.find("temperature") != nullptr ||
@@ -53,9 +48,10 @@ void run_generate(const std::shared_ptr<Call>& call, const GenerateRequest& requ
   facts.model = use.shown_name();
   facts.options = generate_options(request, model);
   facts.ignored = request.body.ignored;
-  facts.prompts = read_prompts(model, *request.body.find("inputs"), "inputs");
-  if (const int64_t most = request.parameters.integer("truncate", 0); most > 0)
-    cut_front(facts.prompts.front(), most);
+  for (const std::string& name : request.parameters.ignored) facts.ignored.push_back("parameters." + name);
+  facts.prompt_field = "inputs";
+  facts.prompts = read_prompts(model, *request.body.find("inputs"), facts.prompt_field,
+                               request.parameters.integer("truncate", 0));
   plan.grammar =
       compile_form(generate_form(request.parameters), *call->context().grammars, "response_format");
   GenerateForm form;

@@ -1,4 +1,5 @@
 // Answers of /generate, /generate_stream and /.
+#include "serve/api/answer_json.h"
 #include "serve/api/json_text.h"
 #include "serve/api/writers.h"
 
@@ -24,6 +25,7 @@ class GenerateWriter final : public AnswerWriter {
       append_details(*choices.front(), true, out);
       out += '}';
     }
+    append_ignored(out, facts.ignored);
     out += form_.as_list ? "}]" : "}";
     return out;
   }
@@ -60,6 +62,7 @@ class GenerateWriter final : public AnswerWriter {
     } else {
       out += "null";
     }
+    append_ignored(out, facts_->ignored);
     out += "}\n\n";
   }
 

@@ -47,6 +47,7 @@ class Generation : public std::enable_shared_from_this<Generation> {
 
   bool on_token(size_t i, const engine::TokenEvent& event);
   void on_finish(size_t i, engine::Result&& result);
+  void charge(size_t i, const engine::Usage& used);
   void take_text(Running& running, std::string_view text, const TokenRecord* token);
   void write_out();
   void begin_stream();
@@ -248,7 +249,20 @@ void Generation::finish_choice(Running& running, engine::Result&& result) {
   plan_.writer->choice_end(choice, out_);
 }
 
+// Whoever ended it: what was computed is paid for. A prompt of several answers is paid for once.
+void Generation::charge(size_t i, const engine::Usage& used) {
+  AnswerUsage share;
+  share.output_tokens = used.output_tokens;
+  if (i % n_candidates() == 0) {
+    share.prompt_tokens = used.prompt_tokens;
+    share.cached_tokens = used.reused_tokens;
+  }
+  call_->exchange().charge_tokens(share.prompt_tokens + share.output_tokens);
+  call_->context().counts->tokens_used(facts_.use, share);
+}
+
 void Generation::on_finish(size_t i, engine::Result&& result) {
+  charge(i, result.usage);
   const std::lock_guard lock(mutex_);
   if (is_over_) return;
   if (result.reason == engine::FinishReason::kError) {
@@ -305,7 +319,6 @@ void Generation::complete() {
   const AnswerUsage used = usage();
   const std::vector<const Choice*> choices = chosen();
   Exchange& exchange = call_->exchange();
-  exchange.charge_tokens(used.prompt_tokens + used.output_tokens);
   if (facts_.options.stream) {
     plan_.writer->end(facts_, choices, used, out_);
     write_out();
@@ -334,11 +347,12 @@ void check_context(const AnswerFacts& facts) {
   const int64_t context = facts.use.model->card().context_length;
   for (const PromptInput& prompt : facts.prompts) {
     const auto n = static_cast<int64_t>(prompt.tokens.size());
-    if (n == 0) throw bad_field("prompt", "has no tokens; there must be at least one");
+    if (n == 0) throw bad_field(facts.prompt_field, "has no tokens; there must be at least one");
     const int64_t wanted = std::max<int64_t>(facts.options.max_tokens, 0);
     const bool needs_room = facts.options.max_tokens != 0;
-    if (n > context || (needs_room && n == context)) throw context_overflow(n, 0, context);
-    if (n + wanted > context) throw context_overflow(n, wanted, context);
+    if (n > context || (needs_room && n == context))
+      throw context_overflow(n, 0, context, facts.prompt_field);
+    if (n + wanted > context) throw context_overflow(n, wanted, context, facts.prompt_field);
   }
 }
 
@@ -375,7 +389,7 @@ TextOptions options_for(Body body, const CheckedBody& checked, const ServedModel
       if (value.is_null()) continue;
       const std::string field = "stream_options." + name;
       if (name != "include_usage" && name != "include_obfuscation" && name != "continuous_usage_stats")
-        throw bad_field("stream_options", "it has a field that is not known; include_usage is");
+        throw unknown_field("stream_options", name, "include_usage");
       if (!value.is_boolean()) throw bad_field(field, "must be true or false");
       if (name != "include_usage" && value.get<bool>()) throw bad_field(field, "is not supported");
       if (name == "include_usage") options.include_usage = value.get<bool>();

@@ -61,6 +61,7 @@ struct AnswerFacts {
   ModelUse use;
   TextOptions options;
   std::vector<PromptInput> prompts;
+  std::string_view prompt_field = "messages";  // where the request has them
   std::vector<std::string> ignored;
   std::shared_ptr<const TokenNames> names;  // when logprobs are asked for
 };

@@ -88,9 +88,8 @@ class MessageReader {
         calls.push_back(checked_call(value[i], fmt::format("{}[{}]", at, i)));
       if (!calls.empty()) out["tool_calls"] = std::move(calls);
     } else if (std::find(kUnread.begin(), kUnread.end(), name) == kUnread.end()) {
-      if (compat_ == Compat::kStrict)
-        throw bad_field(place, "has a field that is not known", "unknown_parameter");
-      ignored_.push_back(place + ".*");
+      if (compat_ == Compat::kStrict) throw unknown_field(place, name);
+      ignored_.push_back(place + '.' + shown_name(name));
     }
   }
 
@@ -110,6 +109,15 @@ ToolsOfRequest::Choice choice_of(const OrderedJson& value, std::string& named) {
     throw bad_field("tool_choice", "expected {\"type\": \"function\", \"function\": {\"name\": …}}");
   named = text_of(function.value("name", OrderedJson()), "tool_choice.function.name");
   return ToolsOfRequest::Choice::kNamed;
+}
+
+// Of a checked tool. It is no part of what the template shows.
+bool is_strict(const OrderedJson& tool, const std::string& place) {
+  const OrderedJson& function = tool.contains("function") ? tool["function"] : tool;
+  const OrderedJson strict = function.value("strict", OrderedJson());
+  if (!strict.is_null() && !strict.is_boolean())
+    throw bad_field(place + ".function.strict", "must be true or false");
+  return strict == true;
 }
 
 // Variables that the server sets, or that templates' own functions are called: not a request's to change.
@@ -192,8 +200,12 @@ std::vector<text::ToolDefinition> ToolsOfRequest::definitions() const {
 ToolsOfRequest check_tools(const CheckedBody& checked) {
   ToolsOfRequest out;
   if (const OrderedJson* tools = checked.find("tools"))
-    for (size_t i = 0; i < tools->size(); ++i)
-      out.tools.push_back(check_tool((*tools)[i], fmt::format("tools[{}]", i)));
+    for (size_t i = 0; i < tools->size(); ++i) {
+      const std::string place = fmt::format("tools[{}]", i);
+      out.tools.push_back(check_tool((*tools)[i], place));
+      if (is_strict((*tools)[i], place))
+        out.strict.push_back(out.tools.back()["function"]["name"].get<std::string>());
+    }
   out.choice = out.tools.empty() ? ToolsOfRequest::Choice::kNone : ToolsOfRequest::Choice::kAuto;
   if (const OrderedJson* choice = checked.find("tool_choice")) {
     out.choice = choice_of(*choice, out.named);

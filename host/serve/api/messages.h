@@ -24,6 +24,7 @@ struct ToolsOfRequest {
   Choice choice = Choice::kNone;
   std::string named;  // kNamed
   bool parallel = true;
+  std::vector<std::string> strict;  // names of tools whose schema must rule their arguments
 
   bool are_used() const { return !tools.empty() && choice != Choice::kNone; }
   std::vector<text::ToolDefinition> definitions() const;

@@ -110,16 +110,8 @@ std::vector<std::string> names_of(Body body) {
   return names;
 }
 
-std::string quoted_for_error(std::string_view name) {
-  constexpr size_t kMost = 64;
-  std::string shown(name.substr(0, kMost));
-  for (char& c : shown)
-    if (static_cast<unsigned char>(c) < 0x20 || static_cast<unsigned char>(c) >= 0x7F) c = '?';
-  return shown;
-}
-
 [[noreturn]] void refuse_unknown(Body body, std::string_view name) {
-  const std::string shown = quoted_for_error(name);
+  const std::string shown = shown_name(name);
   throw bad_field(shown, "there is no such field in this request" + did_you_mean(shown, names_of(body)),
                   "unknown_parameter");
 }
@@ -198,7 +190,7 @@ CheckedBody check_object(Body body, OrderedJson json, Compat compat) {
     const Parameter* p = find_parameter(body, name);
     const bool unknown = p == nullptr || p->effect == Parameter::Effect::kRefused;
     if (unknown && compat == Compat::kLenient) {
-      checked.ignored.push_back(quoted_for_error(name));
+      checked.ignored.push_back(shown_name(name));
       continue;
     }
     if (p == nullptr) refuse_unknown(body, name);

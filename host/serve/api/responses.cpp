@@ -112,6 +112,7 @@ void run_response(const std::shared_ptr<Call>& call, CheckedBody& checked, const
   Conversation conversation = read_conversation(call, checked);
   facts.ignored = checked.ignored;
   read_reasoning(checked);
+  facts.prompt_field = "input";
   facts.prompts.push_back(chat_prompt(model, checked, conversation.messages, tools));
   if (checked.flag("store", true)) echo.store = storing(call, facts.id, conversation.kept);
   plan_reply(model, tools, form, plan, *call->context().grammars);

@@ -1,6 +1,8 @@
 #include "serve/api/structured_output.h"
 
+#include <algorithm>
 #include <array>
+#include <initializer_list>
 
 #include "serve/api/api_error.h"
 
@@ -21,26 +23,61 @@ std::string string_of(const OrderedJson& value, std::string_view field) {
   return value.get<std::string>();
 }
 
-// `inner`: where the schema of the type json_schema stands.
+void allow_only(const OrderedJson& object, const std::string& field,
+                std::initializer_list<std::string_view> names) {
+  for (const auto& [name, value] : object.items()) {
+    if (value.is_null() || std::find(names.begin(), names.end(), name) != names.end()) continue;
+    std::string known;
+    for (const std::string_view one : names) known += (known.empty() ? "" : ", ") + std::string(one);
+    throw unknown_field(field, name, known);
+  }
+}
+
+OrderedJson value_of(const OrderedJson& object, const char* name) {
+  const auto found = object.find(name);
+  return found == object.end() ? OrderedJson() : *found;
+}
+
+// The schema beside its name.
+GrammarSpec named_schema(const OrderedJson& object, const std::string& field) {
+  if (const OrderedJson strict = value_of(object, "strict"); !strict.is_null() && !strict.is_boolean())
+    throw bad_field(field + ".strict", "must be true or false");
+  return schema_spec(value_of(object, "schema"), field + ".schema");
+}
+
+// `has_inner`: the schema of the type json_schema stands in an object of that name.
 std::optional<GrammarSpec> format_spec(const OrderedJson& format, const std::string& field, bool has_inner) {
   const std::string type = string_of(format.value("type", OrderedJson()), field + ".type");
-  if (type == "text") return std::nullopt;
+  if (type == "text") {
+    allow_only(format, field, {"type"});
+    return std::nullopt;
+  }
   if (type == "json_object") {
-    if (format.contains("schema")) return schema_spec(format["schema"], field + ".schema");
+    allow_only(format, field, {"type", "schema"});
+    const OrderedJson schema = value_of(format, "schema");
+    if (!schema.is_null()) return schema_spec(schema, field + ".schema");
     return GrammarSpec{GrammarKind::kJsonObject, {}};
   }
-  if (type == "regex")
-    return GrammarSpec{GrammarKind::kRegex,
-                       string_of(format.value("pattern", OrderedJson()), field + ".pattern")};
-  if (type == "grammar")
-    return GrammarSpec{GrammarKind::kEbnf,
-                       string_of(format.value("grammar", OrderedJson()), field + ".grammar")};
+  if (type == "regex") {
+    allow_only(format, field, {"type", "pattern"});
+    return GrammarSpec{GrammarKind::kRegex, string_of(value_of(format, "pattern"), field + ".pattern")};
+  }
+  if (type == "grammar") {
+    allow_only(format, field, {"type", "grammar"});
+    return GrammarSpec{GrammarKind::kEbnf, string_of(value_of(format, "grammar"), field + ".grammar")};
+  }
   if (type != "json_schema")
     throw bad_field(field + ".type", "expected text, json_object, json_schema, regex or grammar");
-  if (!has_inner) return schema_spec(format.value("schema", OrderedJson()), field + ".schema");
-  const OrderedJson inner = format.value("json_schema", OrderedJson());
-  if (!inner.is_object()) throw bad_field(field + ".json_schema", "must be an object with name and schema");
-  return schema_spec(inner.value("schema", OrderedJson()), field + ".json_schema.schema");
+  if (!has_inner) {
+    allow_only(format, field, {"type", "name", "description", "schema", "strict"});
+    return named_schema(format, field);
+  }
+  allow_only(format, field, {"type", "json_schema"});
+  const OrderedJson inner = value_of(format, "json_schema");
+  const std::string inner_field = field + ".json_schema";
+  if (!inner.is_object()) throw bad_field(inner_field, "must be an object with name and schema");
+  allow_only(inner, inner_field, {"name", "description", "schema", "strict"});
+  return named_schema(inner, inner_field);
 }
 
 GrammarSpec structured_spec(const OrderedJson& outputs) {
@@ -59,9 +96,7 @@ GrammarSpec structured_spec(const OrderedJson& outputs) {
     else if (name == "grammar")
       spec = GrammarSpec{GrammarKind::kEbnf, string_of(value, "structured_outputs.grammar")};
     else
-      throw bad_field("structured_outputs",
-                      "has a field that is not known; json, json_object, regex, choice and "
-                      "grammar are");
+      throw unknown_field("structured_outputs", name, "json, json_object, regex, choice and grammar");
   }
   if (!spec) throw bad_field("structured_outputs", "says no form");
   return *spec;

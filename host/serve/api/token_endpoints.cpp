@@ -1,10 +1,15 @@
 // POST /tokenize, /detokenize, /apply-template: what a model reads and writes, as tokens.
+#include <algorithm>
+
 #include "serve/api/chat_prompt.h"
 #include "serve/api/endpoints.h"
 #include "serve/api/json_text.h"
+#include "serve/api/prompts.h"
 
 namespace llmhost::serve {
 namespace {
+
+constexpr size_t kMostCounted = 1 << 20;
 
 void append_tokens(std::string& out, std::span<const int32_t> tokens) {
   out += '[';
@@ -44,7 +49,11 @@ void run_tokenize(const std::shared_ptr<Call>& call, CheckedBody& checked, const
     tokens = prompt_of(model, checked, call->compat()).tokens;
   } else {
     const OrderedJson* prompt = checked.find("prompt");
+    const char* const field = prompt != nullptr ? "prompt" : "content";
     const std::string text = prompt != nullptr ? prompt->get<std::string>() : checked.text("content");
+    // Texts longer than the context are counted too, up to a length that keeps nobody waiting.
+    if (text.size() > std::max(most_prompt_bytes(model), kMostCounted))
+      throw context_overflow_of_text(text.size(), model.card().context_length, field);
     tokens = model.encode(text, !checked.flag("add_special_tokens", true));
   }
   std::string out = "{\"tokens\":";
@@ -67,6 +76,10 @@ void run_tokenize(const std::shared_ptr<Call>& call, CheckedBody& checked, const
 
 void run_detokenize(const std::shared_ptr<Call>& call, const CheckedBody& checked, const ModelUse& use) {
   const auto tokens = checked.find("tokens")->get<std::vector<int32_t>>();
+  const int64_t vocab = std::max<int64_t>(use.model->card().vocab_size, use.model->tokenizer().vocab_size());
+  for (const int32_t token : tokens)
+    if (token < 0 || token >= vocab)
+      throw bad_field("tokens", fmt::format("token {} is not in the vocabulary of {}", token, vocab));
   const text::DecodeOptions options{.skip_special = checked.flag("skip_special_tokens", false)};
   std::string out = "{\"prompt\":";
   append_json_string(out, use.model->tokenizer().decode(tokens, options));

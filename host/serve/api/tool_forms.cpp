@@ -1,5 +1,7 @@
 #include "serve/api/tool_forms.h"
 
+#include <algorithm>
+
 #include "serve/api/structured_output.h"
 #include "text/tools/tool_forcing.h"
 
@@ -17,21 +19,28 @@ std::vector<text::ToolDefinition> callable(const ToolsOfRequest& tools) {
   return all;
 }
 
-// The tools' own schemas rule the arguments, unless they ask for what cannot be enforced: then any object may
-// be the arguments.
+bool has_strict(const ToolsOfRequest& tools, const std::vector<text::ToolDefinition>& called) {
+  return std::any_of(called.begin(), called.end(), [&](const auto& tool) {
+    return std::find(tools.strict.begin(), tools.strict.end(), tool.name) != tools.strict.end();
+  });
+}
+
+// The tools' own schemas rule the arguments. When they ask for what cannot be enforced, any object may be the
+// arguments, unless a tool is strict.
 text::ForcedCalls forced_calls(const text::ToolFormat& format, const ToolsOfRequest& tools,
                                const std::string& prompt, GenerationPlan& plan, text::GrammarCache& cache) {
   text::ForcedOptions options;
   options.several = tools.parallel && tools.choice == ToolsOfRequest::Choice::kRequired;
   options.prompt_tail = prompt;
+  const std::vector<text::ToolDefinition> called = callable(tools);
   for (const bool any_object : {false, true}) {
     options.any_object = any_object;
-    text::ForcedCalls forced = text::force_calls(format, callable(tools), options);
+    text::ForcedCalls forced = text::force_calls(format, called, options);
     try {
       plan.grammar = cache.get({text::GrammarKind::kJsonSchema, forced.schema});
       return forced;
     } catch (const Error& error) {
-      if (any_object) throw bad_field("tools", error.what(), "invalid_grammar");
+      if (any_object || has_strict(tools, called)) throw bad_field("tools", error.what(), "invalid_grammar");
     }
   }
   throw bad_field("tools", "cannot be ruled");

@@ -112,6 +112,13 @@ void PlannedHostModel::choose_limits(uint64_t room) {
   plan(lowered);
 }
 
+int64_t longest_piece(const text::Tokenizer& tokenizer) {
+  size_t longest = 0;
+  for (int32_t id = 0; id < tokenizer.vocab_size(); ++id)
+    longest = std::max(longest, tokenizer.piece_of(id).size());
+  return static_cast<int64_t>(longest);
+}
+
 ModelCard PlannedHostModel::make_card() const {
   const llmh_model_info& info = parts_.loaded->info();
   ModelCard card;
@@ -119,6 +126,7 @@ ModelCard PlannedHostModel::make_card() const {
   card.digest = content_digest(parts_.loaded->checkpoint(), parts_.text->template_text());
   card.context_length = limits_.max_context;
   card.vocab_size = info.vocab_size;
+  card.longest_piece = longest_piece(parts_.text->tokenizer());
   card.created =
       std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch())
           .count();

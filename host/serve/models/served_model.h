@@ -33,7 +33,8 @@ struct ModelCard {
   std::string digest;  // SHA-256 of what identifies its content (hex); keys caches
   int64_t context_length = 0;
   int64_t vocab_size = 0;
-  int64_t created = 0;  // seconds since 1970, of its loading
+  int64_t longest_piece = 0;  // bytes of text that one token stands for, at most; 0: not known
+  int64_t created = 0;        // seconds since 1970, of its loading
   int32_t n_replicas = 1;
   bool has_chat_template = false;
   bool takes_adapters = false;

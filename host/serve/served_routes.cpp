@@ -28,11 +28,14 @@ ApiOptions api_options(const Settings& settings) {
 }  // namespace
 
 void add_served_routes(Router& router, OnDemandPool& pool, Metrics& metrics, const ServeConfig& config,
-                       std::function<bool()> is_draining) {
+                       std::function<bool()> is_draining,
+                       std::function<bool(std::function<void()>)> run_on_worker) {
   add_page_routes(router);
   add_pool_routes(router, pool, metrics, std::move(is_draining));
   add_admin_routes(router, pool);
-  add_api_routes(router, pool, metrics, api_options(config.settings));
+  ApiOptions options = api_options(config.settings);
+  options.run_on_worker = std::move(run_on_worker);
+  add_api_routes(router, pool, metrics, options);
   mcp::add_mcp_routes(router, make_mcp_server(router));
 }
 

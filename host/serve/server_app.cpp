@@ -2,6 +2,7 @@
 
 #include <fmt/core.h>
 #include <pthread.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <chrono>
@@ -9,8 +10,13 @@
 #include <cstdio>
 #include <ctime>
 #include <exception>
+#include <filesystem>
+#include <functional>
 #include <memory>
 #include <optional>
+#include <stop_token>
+#include <system_error>
+#include <thread>
 #include <utility>
 
 #include "core/error.h"
@@ -94,7 +100,9 @@ class ServerApp {
         metrics_(std::make_shared<Metrics>()),
         router_(std::make_shared<Router>()),
         pool_(std::make_unique<OnDemandPool>(config, std::make_unique<HostLoader>(config.settings))) {
-    add_served_routes(*router_, *pool_, *metrics_, config, [this] { return is_draining_.load(); });
+    add_served_routes(
+        *router_, *pool_, *metrics_, config, [this] { return is_draining_.load(); },
+        [this](std::function<void()> job) { return server_->run_on_worker(std::move(job)); });
     server_ = std::make_unique<Server>(server_options(config), router_, access_, metrics_);
   }
 
@@ -127,15 +135,28 @@ class ServerApp {
     return std::chrono::duration<double>(Clock::now() - start).count();
   }
 
+  // From now on until everything is torn down, also while threads that load or render are waited for.
+  void end_at_second_signal(const Signals& signals) {
+    second_signal_ = std::jthread([this, &signals](const std::stop_token& stop) {
+      while (!signals.wait(kPoll))
+        if (stop.stop_requested()) return;
+      std::error_code ignored;
+      if (!config_.socket.empty()) std::filesystem::remove(config_.socket, ignored);
+      spdlog::default_logger()->flush();
+      std::fflush(nullptr);
+      _exit(0);
+    });
+  }
+
   void drain(const Signals& signals) {
     is_draining_ = true;
     server_->begin_drain();
     fmt::print(stderr, "llmhost: ending when running requests have finished; a second signal ends at once\n");
+    end_at_second_signal(signals);
     const Clock::time_point start = Clock::now();
     const int64_t limit_s = config_.settings.get_int("server.drain_timeout");
     while (!server_->wait_drained(kPoll)) {
-      const bool is_late = limit_s > 0 && seconds_since(start) > static_cast<double>(limit_s);
-      if (!is_late && !signals.wait(std::chrono::milliseconds(1))) continue;
+      if (limit_s <= 0 || seconds_since(start) <= static_cast<double>(limit_s)) continue;
       server_->force_close();
       return;
     }
@@ -149,6 +170,7 @@ class ServerApp {
   std::shared_ptr<Router> router_;
   std::unique_ptr<OnDemandPool> pool_;
   std::unique_ptr<Server> server_;
+  std::jthread second_signal_;
 };
 
 }  // namespace

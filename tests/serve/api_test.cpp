@@ -3,6 +3,9 @@
 #include <doctest/doctest.h>
 
 #include <chrono>
+#include <functional>
+#include <thread>
+#include <utility>
 
 #include "serve/api/openapi.h"
 #include "serve/api/writers.h"
@@ -238,6 +241,38 @@ TEST_CASE("A client that leaves pays for what was computed") {
       api.post("/tokenize", R"({"prompt":"Once upon","add_special_tokens":false})")->json();
   CHECK(exchange->charged == static_cast<int64_t>(prompt["tokens"].size() + 2 * answer["tokens"].size()));
   CHECK(api.metrics.text().find("output_tokens_total") != std::string::npos);
+}
+
+TEST_CASE("What the thread that loads has to tell is gone on with by a worker") {
+  std::vector<std::function<void()>> jobs;
+  bool is_full = false;
+  ApiOptions options;
+  options.run_on_worker = [&](std::function<void()> job) {
+    if (!is_full) jobs.push_back(std::move(job));
+    return !is_full;
+  };
+  Api api(options);
+  CHECK(api.post("/v1/chat/completions", chat())->answer.status == 200);
+  CHECK(jobs.empty());  // there was nothing to wait for
+  const auto loaded = [&] {
+    for (auto& ready : std::exchange(api.pool.pending, {}))
+      std::thread([&] { ready(api.pool.model, {}, nullptr); }).join();
+  };
+  api.pool.is_loading = true;
+  const auto stays = api.post("/v1/chat/completions", chat(), false);
+  const auto leaves = api.post("/v1/chat/completions", chat(), false);
+  loaded();
+  CHECK(jobs.size() == 2);
+  CHECK(api.pool.model->waiting.empty());
+  leaves->leave();
+  for (const auto& job : jobs) job();
+  CHECK(api.pool.model->waiting.size() == 1);
+  api.pool.model->pump();
+  CHECK(stays->is_sent);
+  is_full = true;
+  const auto refused = api.post("/v1/chat/completions", chat(), false);
+  loaded();
+  CHECK(refused->answer.status == 503);
 }
 
 TEST_CASE("F29: a failure of the engine is told without its reason") {

@@ -250,6 +250,24 @@ TEST_CASE("who waits may be forgotten; too many may not wait") {
   CHECK_THROWS_AS(forgotten.get(), std::future_error);
 }
 
+TEST_CASE("forgetting does not wait for one who is being told") {
+  Fixture f;
+  f.machine.open(false);
+  f.start();
+  std::promise<void> told;
+  std::promise<void> goes_on;
+  const uint64_t ticket =
+      f.pool->acquire("a", [&](const std::shared_ptr<ServedModel>&, const std::string&, const auto&) {
+        told.set_value();
+        goes_on.get_future().wait();
+      });
+  f.machine.open(true);
+  told.get_future().wait();
+  f.pool->forget(ticket);
+  goes_on.set_value();
+  f.pool.reset();  // the callback uses what is above
+}
+
 TEST_CASE("without waiting, the answer tells state, progress and when to come again") {
   Fixture f;
   f.config.pool.waits = false;

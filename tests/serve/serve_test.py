@@ -119,7 +119,7 @@ class Serve(ServerTest):
                 self.assertIsNotNone(server.process.wait(5))  # all was answered meanwhile
         if server.process.poll() is None:
             server.process.send_signal(signal.SIGINT)
-        self.assertEqual(server.process.wait(10), 0)
+        self.assertEqual(server.process.wait(3), 0)
         for connection, _ in streams:
             connection.close()
 

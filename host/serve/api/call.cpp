@@ -1,5 +1,7 @@
 #include "serve/api/call.h"
 
+#include "core/error.h"
+
 namespace llmhost::serve {
 namespace {
 
@@ -40,7 +42,7 @@ void with_adapter(const std::shared_ptr<Call>& call, ModelUse use, AdapterChoice
                                                    const std::exception_ptr& error) mutable {
     if (error) return call->fail(std::make_exception_ptr(to_adapter_error(error, call->request().id)));
     use.adapter = std::move(adapter);
-    call->run([&] { next(std::move(use)); });
+    call->go_on([next = std::move(next), use = std::move(use)] { next(use); });
   };
   get_adapter(*store, choice, std::move(ready));
 }
@@ -65,6 +67,17 @@ void Call::run(const std::function<void()>& work) {
   } catch (...) {
     fail(std::current_exception());
   }
+}
+
+void Call::go_on(std::function<void()> work) {
+  auto job = [self = shared_from_this(), work = std::move(work)] {
+    if (self->exchange_->is_open()) self->run(work);
+  };
+  const auto& run_on_worker = context_->options.run_on_worker;
+  if (!run_on_worker || std::this_thread::get_id() == asked_on_) return job();
+  if (!run_on_worker(std::move(job)))
+    fail(std::make_exception_ptr(
+        Error(ErrorCode::kResourceExhausted, "too many requests wait; try again later")));
 }
 
 void Call::when_client_leaves(std::function<void()> action) {
@@ -114,12 +127,12 @@ void with_model(const std::shared_ptr<Call>& call, std::string name, AdapterChoi
 
   auto ready = [call, name, adapter = std::move(adapter), next = std::move(next)](
                    std::shared_ptr<ServedModel> model, const std::string& named_adapter,
-                   const std::exception_ptr& error) mutable {
-    call->run([&] {
-      if (error) {
-        if (to_api_error(error, call->request().id).status == 404) throw no_such_model(name);
-        std::rethrow_exception(error);
-      }
+                   const std::exception_ptr& error) {
+    if (error) {
+      const bool is_unknown = to_api_error(error, call->request().id).status == 404;
+      return call->fail(is_unknown ? std::make_exception_ptr(no_such_model(name)) : error);
+    }
+    call->go_on([call, name, adapter, next, model = std::move(model), named_adapter]() mutable {
       if (!may_use(call->request().caller, model->card().id) && !call->request().caller.may_use(name))
         throw no_such_model(name);
       if (!named_adapter.empty() && !adapter.name.empty() && adapter.name != named_adapter)

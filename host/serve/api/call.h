@@ -9,6 +9,7 @@
 #include <mutex>
 #include <string>
 #include <string_view>
+#include <thread>
 #include <vector>
 
 #include "serve/api/adapter_choice.h"
@@ -34,6 +35,9 @@ class Call : public std::enable_shared_from_this<Call> {
 
   // Runs it; what it throws is the answer.
   void run(const std::function<void()>& work);
+  // The same for what another thread has the answer to: the work goes to a worker, so that no thread that
+  // loads models or adapters renders, tokenises and compiles. Nothing is done for a client that went.
+  void go_on(std::function<void()> work);
   void fail(const std::exception_ptr& error) { send_error(*exchange_, error, style_); }
 
   // What to do when the client goes before the answer is complete; at once when it is gone. It replaces what
@@ -50,6 +54,7 @@ class Call : public std::enable_shared_from_this<Call> {
   std::shared_ptr<ApiContext> context_;
   ErrorStyle style_;
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+  std::thread::id asked_on_ = std::this_thread::get_id();
   std::mutex mutex_;
   bool is_gone_ = false;
   std::function<void()> action_;

@@ -1,6 +1,7 @@
 // What all endpoints share.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -23,6 +24,8 @@ struct ApiOptions {
   std::string version;        // in /info and the OpenAPI document
   size_t grammar_cache_bytes = size_t{64} << 20;
   size_t stored_responses = 256;  // for previous_response_id
+  // Runs a job on a worker thread; false: too many wait. Empty: whoever answers the request does the work.
+  std::function<bool(std::function<void()>)> run_on_worker;
 };
 
 struct ApiContext {

@@ -53,7 +53,8 @@ class ModelPool {
   using Ready =
       std::function<void(std::shared_ptr<ServedModel> model, std::string adapter, std::exception_ptr)>;
   virtual uint64_t acquire(std::string_view name, Ready ready) = 0;
-  // The caller does not wait any more; `ready` is not called after this returns.
+  // The caller does not wait any more. Never blocks: a `ready` that is being called goes on, and sees for
+  // itself that nobody waits.
   virtual void forget(uint64_t ticket) = 0;
 
   virtual std::vector<ModelStatus> list() const = 0;

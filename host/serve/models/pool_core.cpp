@@ -140,14 +140,15 @@ uint64_t PoolCore::acquire(std::string_view name, Ready ready) {
 }
 
 void PoolCore::forget(uint64_t ticket) {
-  Lock lock(mutex_);
-  for (PoolEntry& entry : entries_.all())
-    std::erase_if(entry.waiters, [&](const PoolWaiter& waiter) { return waiter.ticket == ticket; });
-  called_.wait(lock, [&] {
-    return std::none_of(calling_.begin(), calling_.end(), [&](const auto& running) {
-      return running.first == ticket && running.second != std::this_thread::get_id();
-    });
-  });
+  std::vector<PoolWaiter> forgotten;  // what they hold is let go without the lock
+  const std::scoped_lock lock(mutex_);
+  for (PoolEntry& entry : entries_.all()) {
+    const auto found = std::find_if(entry.waiters.begin(), entry.waiters.end(),
+                                    [&](const PoolWaiter& waiter) { return waiter.ticket == ticket; });
+    if (found == entry.waiters.end()) continue;
+    forgotten.push_back(std::move(*found));
+    entry.waiters.erase(found);
+  }
 }
 
 int64_t PoolCore::n_waiting() const {
@@ -275,7 +276,6 @@ void PoolCore::answer(PoolEntry& entry, Lock& lock) {
 
 void PoolCore::call(PoolWaiter& waiter, std::shared_ptr<ServedModel> model, const std::exception_ptr& error,
                     Lock& lock) {
-  calling_.emplace_back(waiter.ticket, std::this_thread::get_id());
   lock.unlock();
   try {
     waiter.ready(std::move(model), error ? std::string() : waiter.adapter, error);
@@ -284,8 +284,6 @@ void PoolCore::call(PoolWaiter& waiter, std::shared_ptr<ServedModel> model, cons
   }
   waiter.ready = nullptr;
   lock.lock();
-  std::erase_if(calling_, [&](const auto& running) { return running.first == waiter.ticket; });
-  called_.notify_all();
 }
 
 // One that has waited too long; else `next` is when there may be one.

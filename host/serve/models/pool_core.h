@@ -83,7 +83,6 @@ class PoolCore : public std::enable_shared_from_this<PoolCore> {
   mutable std::mutex mutex_;
   std::condition_variable changed_;    // for the loading thread
   std::condition_variable deadlines_;  // for the watching thread
-  std::condition_variable called_;     // a waiter was called
   PoolEntries entries_;
   std::deque<PoolEntry*> queue_;  // to be loaded
   std::deque<Estimate> estimates_;
@@ -92,7 +91,6 @@ class PoolCore : public std::enable_shared_from_this<PoolCore> {
   double load_rate_;  // bytes a second
   bool is_stopped_ = false;
   std::exception_ptr preload_failure_;
-  std::vector<std::pair<uint64_t, std::thread::id>> calling_;  // tickets whose callbacks run
   std::thread loading_;
   std::thread watching_;
 };

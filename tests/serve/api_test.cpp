@@ -315,7 +315,7 @@ TEST_CASE("Messages that cannot be read are refused with their place") {
 }
 
 TEST_CASE("A lenient server lists what it ignored") {
-  Api api({.compat = Compat::kLenient, .default_model = {}, .version = {}});
+  Api api({.compat = Compat::kLenient, .default_model = {}, .version = {}, .run_on_worker = {}});
   const OrderedJson answer = api.post("/v1/chat/completions", chat(R"("audio":{},"colour":1)"))->json();
   CHECK(answer["llmhost"]["ignored"] == OrderedJson::array({"audio", "colour"}));
   const OrderedJson ignored = OrderedJson::array({"colour", "parameters.mood"});

@@ -7,8 +7,8 @@
 
 #include "cli/options.h"
 #include "core/config.h"
-#include "engine/model_settings.h"
 #include "engine/adapter.h"
+#include "engine/model_settings.h"
 #include "engine/model_stack.h"
 #include "model/loader.h"
 #include "plugin/registry.h"

@@ -1,4 +1,5 @@
-// adapter_config.json as the plugins for adapters read it: the config, then which modules of a small model it names.
+// adapter_config.json as the plugins for adapters read it: the config, then which modules of a small model it
+// names.
 #include <cstddef>
 #include <cstdint>
 #include <string>

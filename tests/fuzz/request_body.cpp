@@ -18,7 +18,8 @@ void read_further(serve::Body body, serve::CheckedBody& checked, serve::Compat c
   serve::TextOptions options;
   serve::apply_parameters(body, checked, options);
   if (body == serve::kChatBody || body == serve::kTemplateBody) {
-    const llmhost::OrderedJson messages = serve::check_messages(*checked.find("messages"), compat, checked.ignored);
+    const llmhost::OrderedJson messages =
+        serve::check_messages(*checked.find("messages"), compat, checked.ignored);
     serve::chat_variables(checked, messages, serve::check_tools(checked), nullptr);
   }
   if (body == serve::kResponseBody) {

@@ -2,8 +2,8 @@
 // an engine on a thread. All replicas use one opened device, so that an adapter fits each of them.
 #pragma once
 
-#include <cstdint>
 #include <atomic>
+#include <cstdint>
 #include <memory>
 #include <mutex>
 #include <string>

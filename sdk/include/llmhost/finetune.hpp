@@ -235,9 +235,9 @@ class FinetuneTable {
  private:
   static constexpr bool kIsServed =
       requires(const llmh_adapter_source& source, const llmh_base_model& model, llmh_delta_sink& sink) {
-        M::read(source, model, sink);
-        M::claims(std::string_view());
-      };
+    M::read(source, model, sink);
+    M::claims(std::string_view());
+  };
 
   // What llmh_method stands for: made by open(), deleted by close().
   struct Held {

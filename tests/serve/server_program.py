@@ -4,7 +4,6 @@ import http.client
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -17,23 +16,18 @@ sys.path[:0] = [str(ROOT / "tests" / "cli"), str(ROOT / "bench" / "serving"), st
 
 import adapters  # noqa: E402
 import program  # noqa: E402
+import servers  # noqa: E402
 
 WAIT_S = 60
 # The linears of the model that adapters of the tests are for.
 MODULES = adapters.decoder_modules(5, 64, 32, 172, ["q_proj", "v_proj", "down_proj"])
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 class Server:
     """A running server. `arguments`: of `llmhost serve` besides the port."""
 
     def __init__(self, path, folder, *arguments, env=None):
-        self.port = free_port()
+        self.port = servers.free_port()
         self.log_path = Path(folder) / f"server-{self.port}.log"
         self.log = open(self.log_path, "wb")
         self.process = subprocess.Popen([path, "serve", "--port", str(self.port), *map(str, arguments)],

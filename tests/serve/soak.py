@@ -26,6 +26,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "bench" / "serving"))
 sys.path.insert(0, str(ROOT / "bench" / "peers"))
 import adapters  # noqa: E402
+import servers  # noqa: E402
 
 MODEL = ROOT / "tests/data/models/stories260K/stories260K-q8_0.gguf"
 MODULES = adapters.decoder_modules(5, 64, 32, 172, ["q_proj", "v_proj", "down_proj"])
@@ -35,16 +36,10 @@ TOKENS = 24
 DEVIATION = 0.4  # of adapters: they change what the model says
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 class Server:
     def __init__(self, program, folder):
         self.folder = Path(folder)
-        self.port = free_port()
+        self.port = servers.free_port()
         self.log = open(self.folder / "log", "wb")
         command = [program, "serve", "--model", str(MODEL), "--port", str(self.port), "--threads", "2", "--context", "256",
                    "--adapters", str(self.folder / "adapters")]

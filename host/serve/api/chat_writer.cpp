@@ -3,6 +3,7 @@
 
 #include "serve/api/answer_json.h"
 #include "serve/api/json_text.h"
+#include "serve/api/stream_chunks.h"
 #include "serve/api/writers.h"
 
 namespace llmhost::serve {
@@ -44,7 +45,7 @@ class ChatWriter final : public AnswerWriter {
  public:
   std::string whole(const AnswerFacts& facts, std::span<const Choice* const> choices,
                     const AnswerUsage& usage) override {
-    std::string out = head(facts, "chat.completion");
+    std::string out = chunk_head(facts, "chat.completion");
     out += "\"choices\":[";
     for (size_t i = 0; i < choices.size(); ++i) {
       const Choice& choice = *choices[i];
@@ -74,7 +75,7 @@ class ChatWriter final : public AnswerWriter {
 
   void begin(const AnswerFacts& facts, std::string& out) override {
     facts_ = &facts;
-    head_ = "data: " + head(facts, "chat.completion.chunk");
+    head_ = "data: " + chunk_head(facts, "chat.completion.chunk");
     tail_ = facts.options.include_usage ? ",\"usage\":null}\n\n" : "}\n\n";
     const auto n = facts.prompts.size() * static_cast<size_t>(facts.options.n);
     for (size_t i = 0; i < n; ++i) {
@@ -115,13 +116,7 @@ class ChatWriter final : public AnswerWriter {
 
   void end(const AnswerFacts& facts, std::span<const Choice* const> /*choices*/, const AnswerUsage& usage,
            std::string& out) override {
-    if (facts.options.include_usage) {
-      out += head_;
-      out += "\"choices\":[],\"usage\":";
-      append_usage(out, usage);
-      out += "}\n\n";
-    }
-    out += "data: [DONE]\n\n";
+    append_stream_end(out, head_, facts, usage);
   }
 
   void error(const ApiError& error, std::string_view request_id, std::string& out) override {
@@ -129,21 +124,6 @@ class ChatWriter final : public AnswerWriter {
   }
 
  private:
-  static std::string head(const AnswerFacts& facts, std::string_view object) {
-    std::string out = "{\"id\":";
-    append_json_string(out, facts.id);
-    out += ",\"object\":";
-    append_json_string(out, object);
-    out += ",\"created\":";
-    append_json_integer(out, facts.created);
-    out += ",\"model\":";
-    append_json_string(out, facts.model);
-    out += ",\"system_fingerprint\":";
-    append_json_string(out, system_fingerprint(*facts.use.model));
-    out += ',';
-    return out;
-  }
-
   void open_chunk(int32_t index, std::string& out) const {
     out += head_;
     out += "\"choices\":[{\"index\":";

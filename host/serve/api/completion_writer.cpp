@@ -3,6 +3,7 @@
 
 #include "serve/api/answer_json.h"
 #include "serve/api/json_text.h"
+#include "serve/api/stream_chunks.h"
 #include "serve/api/writers.h"
 
 namespace llmhost::serve {
@@ -74,7 +75,7 @@ class CompletionWriter final : public AnswerWriter {
  public:
   std::string whole(const AnswerFacts& facts, std::span<const Choice* const> choices,
                     const AnswerUsage& usage) override {
-    std::string out = head(facts);
+    std::string out = chunk_head(facts, "text_completion");
     out += "\"choices\":[";
     for (size_t i = 0; i < choices.size(); ++i) {
       const Choice& choice = *choices[i];
@@ -99,7 +100,7 @@ class CompletionWriter final : public AnswerWriter {
 
   void begin(const AnswerFacts& facts, std::string& out) override {
     facts_ = &facts;
-    head_ = "data: " + head(facts);
+    head_ = "data: " + chunk_head(facts, "text_completion");
     tail_ = facts.options.include_usage ? ",\"usage\":null}\n\n" : "}\n\n";
     const auto each = static_cast<size_t>(facts.options.n);
     offsets_.assign(facts.prompts.size() * each, 0);
@@ -139,13 +140,7 @@ class CompletionWriter final : public AnswerWriter {
 
   void end(const AnswerFacts& facts, std::span<const Choice* const> /*choices*/, const AnswerUsage& usage,
            std::string& out) override {
-    if (facts.options.include_usage) {
-      out += head_;
-      out += "\"choices\":[],\"usage\":";
-      append_usage(out, usage);
-      out += "}\n\n";
-    }
-    out += "data: [DONE]\n\n";
+    append_stream_end(out, head_, facts, usage);
   }
 
   void error(const ApiError& error, std::string_view request_id, std::string& out) override {
@@ -153,19 +148,6 @@ class CompletionWriter final : public AnswerWriter {
   }
 
  private:
-  static std::string head(const AnswerFacts& facts) {
-    std::string out = "{\"id\":";
-    append_json_string(out, facts.id);
-    out += R"(,"object":"text_completion","created":)";
-    append_json_integer(out, facts.created);
-    out += ",\"model\":";
-    append_json_string(out, facts.model);
-    out += ",\"system_fingerprint\":";
-    append_json_string(out, system_fingerprint(*facts.use.model));
-    out += ',';
-    return out;
-  }
-
   static bool has_top(const AnswerFacts& facts) { return facts.options.sampling.top_logprobs > 0; }
 
   static void append_logprobs(std::string& out, const AnswerFacts& facts, const Choice& choice) {

@@ -11,7 +11,7 @@ import threading
 import time
 
 import server_program
-from server_program import ROOT, WAIT_S, ServerTest, free_port, program
+from server_program import ROOT, WAIT_S, ServerTest, program, servers
 
 
 def has_completions(server):
@@ -147,7 +147,7 @@ class Serve(ServerTest):
                      ROOT / "configs" / "serve" / "single.yaml")
         self.refused(2, "unknown option '--prot'.*--port", "--model", program.GGUF, "--prot", 1)
         self.refused(2, "from 0 to 65535", "--model", program.GGUF, "--port", 70000)
-        self.refused(1, "no such file|does not exist|cannot", "--model", self.folder / "none", "--port", free_port())
+        self.refused(1, "no such file|does not exist|cannot", "--model", self.folder / "none", "--port", servers.free_port())
         bad = self.write("bad.yaml", "server: {port: 1}\nmodels:\n  - path: x\n    contxt: 5\n")
         self.refused(2, r"bad\.yaml:4:5: unknown key 'contxt'", "--config", bad)
         self.refused(2, r"bad\.yaml:4:5: ", "--config", bad, "--check")
@@ -155,7 +155,7 @@ class Serve(ServerTest):
         self.refused(2, "none.yaml", "--config", self.folder / "none.yaml")
 
     def test_F18_no_other_address_without_a_key(self):
-        self.refused(2, "key", "--model", program.GGUF, "--host", "0.0.0.0", "--port", free_port())
+        self.refused(2, "key", "--model", program.GGUF, "--host", "0.0.0.0", "--port", servers.free_port())
 
     def test_a_port_that_is_taken(self):
         with socket.socket() as taken:

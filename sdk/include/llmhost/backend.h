@@ -72,9 +72,11 @@ typedef struct llmh_buffer_args {
 
 /* How a weight is used, which decides how a backend may lay it out. Bits. */
 enum {
-  LLMH_USE_LINEAR = 1, /* second input of LINEAR, MATMUL or EXPERT_LINEAR, whose is [E,N,K] */
-  LLMH_USE_TABLE = 2,  /* first input of EMBEDDING or GATHER */
-  LLMH_USE_VECTOR = 4  /* anything else: norms, biases, slopes; dequantised to f32 by the host before */
+  LLMH_USE_LINEAR = 1,  /* second input of LINEAR, MATMUL or EXPERT_LINEAR, whose is [E,N,K] */
+  LLMH_USE_TABLE = 2,   /* first input of EMBEDDING or GATHER */
+  LLMH_USE_VECTOR = 4,  /* anything else: norms, biases, slopes; dequantised to f32 by the host before */
+  LLMH_USE_TRAINING = 8 /* besides: read in both directions by a few large steps; better kept as stored, in place where
+                           data_outlives, than in a second layout */
 };
 
 /* What else is known of a weight's data. Bits. */
@@ -137,6 +139,9 @@ typedef struct llmh_compile_args {
   llmh_range arena;              /* activations */
   llmh_range scratch;            /* of scratch_bytes() bytes, the program's own */
   const llmh_state_view* const* states; /* [n_states]; valid during compile */
+  const llmh_range*
+      parameters; /* [n_tensors]: the memory of tensors of role PARAMETER, dense f32; may be NULL when there
+                                   are none. The host reads and writes it between steps; valid during compile */
 } llmh_compile_args;
 
 /* --- Adapters: changes to single modules, for the tokens of some sequences ---------------------------------------- */
@@ -195,7 +200,9 @@ typedef struct llmh_step {
   const llmh_adapter_segment* adapter_segments; /* [n_adapter_segments]; each adapter once; rows in none of them are the
                                                    base's. Made once a step, for all layers */
   int32_t n_adapter_segments;
-  int32_t reserved2; /* 0 */
+  int32_t reserved2;     /* 0 */
+  const int32_t* labels; /* [R] of LLMH_INPUT_LABELS; may be NULL when the graph has no such input */
+  uint64_t dropout_seed; /* of LLMH_OP_DROPOUT; 0: nothing is dropped */
 } llmh_step;
 
 /* The interface of a backend plugin. */

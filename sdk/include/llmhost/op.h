@@ -50,7 +50,8 @@ enum {
   LLMH_TENSOR_WEIGHT = 2,     /* from the checkpoint, by its Hub name */
   LLMH_TENSOR_INPUT = 3,      /* given by each step, see LLMH_INPUT_* */
   LLMH_TENSOR_CONSTANT = 4,   /* data held by the graph */
-  LLMH_TENSOR_PARAMETER = 5   /* new and trainable, added by a fine-tuning method */
+  LLMH_TENSOR_PARAMETER = 5 /* f32 memory that outlives a step: what is trained (new tensors of a fine-tuning method, or
+                                 weights of the checkpoint under their Hub name) and the sums of gradients */
 };
 
 typedef struct llmh_tensor_info {
@@ -68,16 +69,18 @@ typedef struct llmh_tensor_info {
 
 /* What each step provides. All are i32. */
 enum {
-  LLMH_INPUT_TOKEN_IDS = 1,   /* [T] */
-  LLMH_INPUT_POSITIONS = 2,   /* [T] position of the token in its sequence, from 0 */
-  LLMH_INPUT_OUTPUT_ROWS = 3, /* [R] which of the T rows reach the output head, ascending */
-  LLMH_INPUT_ROPE_LENGTHS = 4 /* [T] max(prompt length, position + 1): what length-dependent rotary scalings go by */
+  LLMH_INPUT_TOKEN_IDS = 1,    /* [T] */
+  LLMH_INPUT_POSITIONS = 2,    /* [T] position of the token in its sequence, from 0 */
+  LLMH_INPUT_OUTPUT_ROWS = 3,  /* [R] which of the T rows reach the output head, ascending */
+  LLMH_INPUT_ROPE_LENGTHS = 4, /* [T] max(prompt length, position + 1): what length-dependent rotary scalings go by */
+  LLMH_INPUT_LABELS = 5        /* [R] training: the token that each output row is to predict; -100: none */
 };
 
 /* What a graph gives back. */
 enum {
   LLMH_OUTPUT_LOGITS = 1, /* f32 [R, V] */
-  LLMH_OUTPUT_HIDDEN = 2  /* f32 [R, D]: the last hidden state, after the final norm */
+  LLMH_OUTPUT_HIDDEN = 2, /* f32 [R, D]: the last hidden state, after the final norm */
+  LLMH_OUTPUT_LOSS = 3    /* f32 [R]: training: -log softmax(logits)[label] of each output row; 0 where there is none */
 };
 
 /* --- Ops -------------------------------------------------------------------------------------------------------- */
@@ -149,7 +152,60 @@ enum {
                              llmh_top_k_attrs. */
   LLMH_OP_TAKE = 53,       /* P  x [...,N], ids i32 [...,M] -> [...,M]: element ids[...,m] of each row of x. The leading
                              dimensions are equal; an id outside [0,N) is an error. */
-  LLMH_OP_CLAMP = 54       /* P  x -> same shape: the nearest value in [min, max]. llmh_clamp_attrs. */
+  LLMH_OP_CLAMP = 54,      /* P  x -> same shape: the nearest value in [min, max]. llmh_clamp_attrs. */
+
+  /* Training. A backend that runs none of these 64 and above can serve and cannot train. "dy" is the gradient of the
+   * loss with respect to y; gradients are f32. Ops marked C have a decomposition here too. */
+  LLMH_OP_REDUCE_TO = 64, /* P  x -> dims, which broadcast to x's: the sum over what was stretched (dims may have fewer
+                             dimensions than x). The transpose of BROADCAST. llmh_shape_attrs. */
+  LLMH_OP_PAD = 65,       /* P  x -> zeros, with x at [begin, begin + its size) along `axis`, whose size becomes `size`.
+                             The transpose of SLICE. llmh_pad_attrs. */
+  LLMH_OP_SCATTER_ADD = 66, /* P  x [M,...], ids i32 [M] -> dims [N,...]: row i of x is added to row ids[i] of zeros, in
+                             ascending i. The transpose of GATHER. llmh_shape_attrs (the result's dims). */
+  LLMH_OP_SCATTER_LAST =
+      67,               /* P  x [...,M], ids i32 [...,M] -> [...,N]: element ids[...,m] of a row of zeros += x[...,m].
+                             The transpose of TAKE and TOP_K. llmh_width_attrs: width = N. */
+  LLMH_OP_DETACH = 68,  /* P  x -> x, f32. No gradient goes through. */
+  LLMH_OP_DROPOUT = 69, /* P  x [T or R,...] -> same shape: each element times 0 or 1 / (1 - p), by a random number of
+                             llmh_step.dropout_seed, attrs.site, the row and the element in the row (see llmh_dropout_keep);
+                             x itself when the step's seed is 0. llmh_dropout_attrs. (Srivastava et al. 2014) */
+  LLMH_OP_LOW_RANK_ROW_NORMS =
+      70, /* P  weight [N,K] of any stored type, a [r,K], b [N,r] -> [N]: the Euclidean norms of
+                             the rows of W + value * b a; a and b may be absent. No gradient goes through: DoRA's magnitude
+                             rule (Liu et al. 2024, section 4.3). llmh_scalar_attrs. */
+  LLMH_OP_ACCUMULATE =
+      71, /* P  sum (role PARAMETER, f32), x of its shape -> (no output). Adds x to the memory of `sum`. */
+  LLMH_OP_ATTENTION_TRAIN =
+      72, /* P  q, k, v, alibi_slopes?, sinks? as ATTENTION -> out [T,H*Dv], lse [T,H]. ATTENTION of each
+                             sequence over its own tokens of this step; no state is read or written, `slot` means nothing.
+                             lse: log of the sum of exp over the visible scores (and the sink); -inf for a query that sees
+                             nothing, whose row of `out` is 0. llmh_attention_attrs. */
+  LLMH_OP_ATTENTION_GRAD =
+      73, /* P  q, k, v, alibi_slopes?, sinks?, out, lse, dout -> dq, dk, dv, dsinks [H] (zeros without
+                             sinks). llmh_attention_attrs. (Dao et al. 2022, appendix B) */
+  LLMH_OP_CROSS_ENTROPY =
+      74, /* P  logits [R,V], labels i32 [R] -> loss f32 [R]: -log softmax(logits)[label]; 0 for label
+                             -100. A label outside [0,V) that is not -100 is an error. No attributes. */
+  LLMH_OP_CROSS_ENTROPY_GRAD =
+      75, /* P  logits [R,V], labels i32 [R], dloss [R] -> dlogits [R,V]; rows of label -100 are 0. */
+  LLMH_OP_LINEAR_CROSS_ENTROPY =
+      76,                         /* P  x [R,D], weight [V,D] of any stored type, bias? [V], labels i32 [R] -> loss [R],
+                             dx [R,D]. CROSS_ENTROPY of softcap(value * (x W^T + b)) without all logits in memory at once;
+                             dx is the gradient of the sum of the losses. llmh_head_attrs. */
+  LLMH_OP_LINEAR_INPUT_GRAD = 77, /* C  dy [...,N], weight [N,K] of any stored type -> dx [...,K] = dy W. */
+  LLMH_OP_LINEAR_WEIGHT_GRAD = 78, /* P  dy [...,N], x [...,K] of equal leading dims -> [N,K] = dy^T x over all rows. */
+  LLMH_OP_EXPERT_LINEAR_INPUT_GRAD =
+      79, /* P  dy [T,S,N], weight [E,N,K], ids i32 [T,S] -> [T,S,K]: dy[t,s] W[ids[t,s]]. */
+  LLMH_OP_EXPERT_LINEAR_WEIGHT_GRAD = 80, /* P  dy [T,S,N], x [T,K] or [T,S,K], ids i32 [T,S] -> [E,N,K].
+                             llmh_width_attrs: width = E. */
+  LLMH_OP_RMS_NORM_GRAD = 81,             /* C  x [...,D], weight? [D], dy -> dx. llmh_norm_attrs. */
+  LLMH_OP_RMS_NORM_WEIGHT_GRAD = 82,      /* C  x [...,D], dy -> [D]: over all rows, dy * x / rms. llmh_norm_attrs. */
+  LLMH_OP_LAYER_NORM_GRAD = 83,           /* C  x [...,D], weight? [D], dy -> dx. llmh_norm_attrs. */
+  LLMH_OP_LAYER_NORM_WEIGHT_GRAD =
+      84,                       /* C  x [...,D], dy -> [D]: over all rows, dy * (x - mean) / std. llmh_norm_attrs. */
+  LLMH_OP_ACTIVATION_GRAD = 85, /* C  x, dy -> dx. llmh_activation_attrs. */
+  LLMH_OP_GATED_ACTIVATION_GRAD = 86, /* C  gate, up, dy -> dgate, dup. llmh_activation_attrs. */
+  LLMH_OP_SOFTMAX_GRAD = 87           /* C  y = softmax(x), dy -> dx = y (dy - sum(y dy)). */
 };
 
 /* --- Attributes. Each struct starts with its size and is only appended to; fields not present read as 0. ----------
@@ -233,6 +289,10 @@ typedef struct llmh_attention_attrs {
   int32_t local_blocks;
   int32_t vertical_stride;
   int32_t head_step;
+  /* Of the n visible keys of a query each head keeps the max(1, ceil(top_k_ratio * n - 1e-9)) (in f64) of largest score
+   * (with softcap and slopes), of equal ones those at lower positions; the others are as if not seen, and the choice
+   * counts as constant in the gradient. 0: all. */
+  float top_k_ratio;
 } llmh_attention_attrs;
 
 enum {
@@ -269,7 +329,8 @@ enum {
   LLMH_UNARY_ABS = 10,
   LLMH_UNARY_SQUARE = 11,
   LLMH_UNARY_SIN = 12,
-  LLMH_UNARY_COS = 13
+  LLMH_UNARY_COS = 13,
+  LLMH_UNARY_STEP = 14 /* 1 where x > 0, else 0 */
 };
 
 typedef struct llmh_unary_attrs {
@@ -323,6 +384,45 @@ typedef struct llmh_clamp_attrs {
   float min; /* at most max; may be -infinity */
   float max; /* may be infinity */
 } llmh_clamp_attrs;
+
+typedef struct llmh_pad_attrs {
+  uint32_t struct_size;
+  int32_t axis; /* from 0 */
+  int64_t begin;
+  int64_t size; /* of the result's axis; constant, as x's is */
+} llmh_pad_attrs;
+
+typedef struct llmh_width_attrs {
+  uint32_t struct_size;
+  int32_t reserved; /* 0 */
+  int64_t width;
+} llmh_width_attrs;
+
+typedef struct llmh_head_attrs {
+  uint32_t struct_size;
+  float value;   /* multiplies the product; 0 means 1 */
+  float softcap; /* cap * tanh(logit / cap); 0: none */
+} llmh_head_attrs;
+
+typedef struct llmh_dropout_attrs {
+  uint32_t struct_size;
+  float p;      /* of dropping an element, in [0, 1) */
+  int32_t site; /* different for nodes that are to draw differently */
+} llmh_dropout_attrs;
+
+/* Whether dropout keeps element `column` of row `row`: a counter-based generator (two rounds of the 64-bit finaliser of
+ * SplitMix64, Steele et al. 2014) whose 32 upper bits are compared with p. Every backend draws the same numbers. */
+static inline int llmh_dropout_keep(uint64_t seed, int32_t site, int64_t row, int64_t column, float p) {
+  uint64_t z = seed + 0x9E3779B97F4A7C15ULL * (uint64_t)(uint32_t)site;
+  int round;
+  for (round = 0; round < 2; ++round) {
+    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9ULL;
+    z = (z ^ (z >> 27)) * 0x94D049BB133111EBULL;
+    z ^= z >> 31;
+    if (round == 0) z += 0x9E3779B97F4A7C15ULL * (((uint64_t)row << 32) ^ (uint64_t)column);
+  }
+  return (double)(z >> 32) >= (double)p * 4294967296.0;
+}
 
 typedef struct llmh_cast_attrs {
   uint32_t struct_size;

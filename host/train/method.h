@@ -1,0 +1,77 @@
+// A fine-tuning method of a plugin with its settings: opens it, asks it what it trains, applies its rewrites.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/yaml.h"
+#include "graph/graph.h"
+#include "llmhost/finetune.h"
+#include "model/loader.h"
+#include "plugin/registry.h"
+
+namespace llmhost::train {
+
+// One of a method's keys, as it was declared.
+struct MethodKey {
+  std::string name;
+  std::vector<std::string> aliases;
+  int32_t type = 0;  // LLMH_KEY_*
+  std::string documentation;
+  std::string default_value;
+  bool is_required = false;
+  double minimum = 1, maximum = 0;
+  std::vector<std::string> choices;
+};
+
+std::vector<MethodKey> method_keys(const llmh_finetune& api);
+
+class Method {
+ public:
+  // `settings` is the map under the job's `method:` without `name`; positions in it are for errors: an
+  // unknown key is refused with file, line and the nearest known one, a wrong value with what is expected.
+  // Throws UsageError.
+  static std::unique_ptr<Method> open(const plugin::Registry& registry, std::string_view name,
+                                      const YamlNode& settings, std::string_view source);
+  // The plugin that claims the adapter, opened from its config file.
+  static std::unique_ptr<Method> open_adapter(const plugin::Registry& registry,
+                                              const std::filesystem::path& folder);
+  ~Method();
+  Method(const Method&) = delete;
+  Method& operator=(const Method&) = delete;
+
+  const std::string& name() const;  // of the plugin: "lora"
+  const llmh_finetune& api() const;
+  llmh_method* get() const;
+  const llmh_tuning_steps* steps() const;  // null: it has none
+
+  // What the method asks of the base.
+  llmh_base_request base() const;
+
+  // The model's graph with this method's choices: chosen weights are parameters under their names, chosen
+  // modules are rewritten, attentions have their ratio. Values of weights that became parameters are to be
+  // taken from `from_weights`. May be called again, for another device or size: the result is the same.
+  struct Tuned {
+    graph::Graph graph;
+    struct FromWeight {
+      std::string parameter;  // name
+      std::string weight;     // Hub name of the weight it starts as
+    };
+    std::vector<FromWeight> from_weights;
+  };
+  Tuned apply(const model::LoadedModel& model);
+
+  std::string file_name(std::string_view parameter) const;
+  std::string config_json() const;  // empty: makes whole models
+
+ private:
+  Method();
+  struct Parts;
+  std::unique_ptr<Parts> parts_;
+};
+
+}  // namespace llmhost::train

@@ -259,7 +259,7 @@ llmh_status* scratch_bytes(llmh_instance* instance, const llmh_graph* graph, con
 llmh_status* compile(llmh_instance* instance, const llmh_compile_args* args, llmh_program** out) noexcept {
   return llmh::guard([&] {
     auto program = std::make_unique<llmh_program>();
-    compile_program(*instance, *args, *program);
+    compile_program(*instance, llmh::copy_struct(*args), *program);
     *out = program.release();
   });
 }

@@ -39,6 +39,24 @@ void find_rows(Operand& operand) {
   operand.row_bytes = elements / layout.block_elements * layout.block_bytes;
 }
 
+uint8_t* parameter_data(const llmh_compile_args& args, llmh_tensor tensor) {
+  const llmh_tensor_info& info = *args.graph->tensors[tensor];
+  const std::string name = "[cpu] parameter '" + std::string(llmh::view(info.name)) + "'";
+  uint64_t bytes = sizeof(float);
+  for (int32_t i = 0; i < info.rank; ++i) {
+    if (info.dims[i].symbol != LLMH_DIM_CONST || info.dtype != LLMH_DTYPE_F32)
+      throw llmh::Error(LLMH_INVALID_ARGUMENT, name + ": must be f32 of constant size");
+    if (__builtin_mul_overflow(bytes, static_cast<uint64_t>(info.dims[i].size), &bytes))
+      throw llmh::Error(LLMH_INVALID_ARGUMENT, name + ": the shape overflows");
+  }
+  const llmh_range range = args.parameters == nullptr ? llmh_range{} : args.parameters[tensor];
+  if (range.buffer == nullptr || range.bytes < bytes || range.offset > range.buffer->bytes ||
+      range.bytes > range.buffer->bytes - range.offset)
+    throw llmh::Error(LLMH_INVALID_ARGUMENT,
+                      name + ": no memory of " + std::to_string(bytes) + " bytes was given");
+  return range.buffer->data + range.offset;
+}
+
 Operand resolve(const llmh_compile_args& args, llmh_tensor tensor) {
   Operand operand;
   if (tensor == LLMH_NO_TENSOR) return operand;
@@ -56,6 +74,8 @@ Operand resolve(const llmh_compile_args& args, llmh_tensor tensor) {
     operand.input_kind = info.input_kind;
   } else if (info.role == LLMH_TENSOR_CONSTANT) {
     operand.data = const_cast<uint8_t*>(static_cast<const uint8_t*>(info.data));
+  } else if (info.role == LLMH_TENSOR_PARAMETER) {
+    operand.data = parameter_data(args, tensor);
   } else if (args.arena_offsets[tensor] != UINT64_MAX) {
     operand.data = args.arena.buffer->data + args.arena.offset + args.arena_offsets[tensor];
   } else {
@@ -144,6 +164,9 @@ void compile_program(const llmh_instance& instance, const llmh_compile_args& arg
   for (uint32_t i = 0; i < args.n_states; ++i) program.states.push_back(state_slot(*args.states[i]));
   for (uint32_t i = 0; i < args.graph->n_nodes; ++i)
     program.calls.push_back(make_call(instance, args, program.states, i));
+  for (const Call& call : program.calls)
+    program.reads_labels |= std::ranges::any_of(
+        call.inputs, [](const Operand& input) { return input.input_kind == LLMH_INPUT_LABELS; });
   program.regions = make_regions(program.calls, program.limits);
   const uint64_t needed = program_scratch_bytes(instance, *args.graph, *args.limits);
   if (needed == 0) return;
@@ -158,6 +181,8 @@ void run_program(llmh_program& program, const llmh_step& step, const llmh_call* 
   check_limit("tokens", step.n_tokens, program.limits.max_tokens);
   check_limit("sequences", step.n_sequences, program.limits.max_sequences);
   check_limit("output rows", step.n_outputs, program.limits.max_outputs);
+  if (program.reads_labels && step.labels == nullptr && step.n_outputs > 0)
+    throw llmh::Error(LLMH_INVALID_ARGUMENT, "[cpu] the program reads labels and the step has none");
   check_segments(step, program.limits, program.calls, program.checked_adapters);
   const RunContext context(*program.instance, step, program.scratch, program.scratch_need);
   for (const Region& region : program.regions) {

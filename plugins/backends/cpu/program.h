@@ -12,6 +12,7 @@ struct llmh_program {
   std::vector<llmhost::cpu::Call> calls;        // regions point into it
   std::vector<llmhost::cpu::Region> regions;
   llmh_limits limits{};
+  bool reads_labels = false;
   uint8_t* scratch = nullptr;
   llmhost::cpu::ScratchNeed scratch_need;
   std::vector<uint64_t> checked_adapters;  // that fit the calls; by id, the newest of each place

@@ -67,6 +67,7 @@ const PackedFormat& format_of(const llmh_instance& instance, const llmh_weight_s
 // Rows of a table are read where they are stored, so these must stay there.
 bool may_be_packed(const llmh_instance& instance, const llmh_weight_source& source) {
   if (!instance.rounds_activations || (source.uses & LLMH_USE_LINEAR) == 0) return false;
+  // Those of training are read in both directions, too.
   if ((source.uses & ~uint32_t{LLMH_USE_LINEAR | LLMH_USE_TABLE}) != 0) return false;
   if ((source.uses & LLMH_USE_TABLE) != 0 && source.data_outlives == 0) return false;
   if (source.rank != 2 && source.rank != 3) return false;

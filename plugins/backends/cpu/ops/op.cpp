@@ -98,6 +98,9 @@ uint8_t* RunContext::data(const Operand& operand) const {
     case LLMH_INPUT_ROPE_LENGTHS:
       given = step.rope_lengths;
       break;
+    case LLMH_INPUT_LABELS:
+      given = step.labels;
+      break;
     default:
       return operand.data + window_offset(operand);
   }

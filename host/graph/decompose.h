@@ -39,6 +39,14 @@ Tensors softcap(const CompositeNode& node);
 Tensors scale(const CompositeNode& node);
 Tensors softmax(const CompositeNode& node);
 Tensors expert_linear(const CompositeNode& node);
+Tensors linear_input_grad(const CompositeNode& node);
+Tensors rms_norm_grad(const CompositeNode& node);
+Tensors rms_norm_weight_grad(const CompositeNode& node);
+Tensors layer_norm_grad(const CompositeNode& node);
+Tensors layer_norm_weight_grad(const CompositeNode& node);
+Tensors activation_grad(const CompositeNode& node);
+Tensors gated_activation_grad(const CompositeNode& node);
+Tensors softmax_grad(const CompositeNode& node);
 
 }  // namespace parts
 }  // namespace llmhost::graph

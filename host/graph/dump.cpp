@@ -73,6 +73,7 @@ Fields attention_fields(const llmh_attention_attrs& attrs) {
   fields.add("softcap", attrs.softcap);
   fields.add("causal", attrs.causal);
   add_visibility(fields, attrs);
+  fields.add("top_k_ratio", attrs.top_k_ratio);
   return fields;
 }
 
@@ -94,6 +95,11 @@ Fields kind_field(const llmh_node& node, std::initializer_list<std::string_view>
   return fields;
 }
 
+Fields activation_field(const llmh_node& node) {
+  return kind_field<llmh_activation_attrs>(
+      node, {"silu", "gelu", "gelu_tanh", "relu", "relu_squared", "sigmoid", "tanh", "gelu_quick"});
+}
+
 Fields state_fields(const llmh_node& node) {
   const auto& attrs = attrs_of<llmh_state_attrs>(node);
   Fields fields;
@@ -111,6 +117,10 @@ Fields movement_fields(const llmh_node& node) {
     const auto& attrs = attrs_of<llmh_slice_attrs>(node);
     fields.append("axis", std::to_string(attrs.axis));
     fields.append("range", fmt::format("[{},{})", attrs.begin, attrs.end));
+  } else if (node.op == LLMH_OP_PAD) {
+    const auto& attrs = attrs_of<llmh_pad_attrs>(node);
+    fields.append("axis", std::to_string(attrs.axis));
+    fields.append("begin", std::to_string(attrs.begin));
   } else {
     fields.append("axis", std::to_string(attrs_of<llmh_axis_attrs>(node).axis));
   }
@@ -133,6 +143,38 @@ Fields mask_fields(const llmh_mask_attrs& attrs) {
   return fields;
 }
 
+Fields training_fields(const llmh_node& node) {
+  Fields fields;
+  switch (node.op) {
+    case LLMH_OP_RMS_NORM_GRAD:
+    case LLMH_OP_RMS_NORM_WEIGHT_GRAD:
+    case LLMH_OP_LAYER_NORM_GRAD:
+    case LLMH_OP_LAYER_NORM_WEIGHT_GRAD:
+      return norm_fields(attrs_of<llmh_norm_attrs>(node));
+    case LLMH_OP_ATTENTION_TRAIN:
+    case LLMH_OP_ATTENTION_GRAD:
+      return attention_fields(attrs_of<llmh_attention_attrs>(node));
+    case LLMH_OP_ACTIVATION_GRAD:
+    case LLMH_OP_GATED_ACTIVATION_GRAD:
+      return activation_field(node);
+    case LLMH_OP_LOW_RANK_ROW_NORMS:
+      fields.add("value", attrs_of<llmh_scalar_attrs>(node).value);
+      return fields;
+    case LLMH_OP_PAD:
+      return movement_fields(node);
+    case LLMH_OP_DROPOUT:
+      fields.add("p", attrs_of<llmh_dropout_attrs>(node).p);
+      fields.append("site", std::to_string(attrs_of<llmh_dropout_attrs>(node).site));
+      return fields;
+    case LLMH_OP_LINEAR_CROSS_ENTROPY:
+      fields.add("value", attrs_of<llmh_head_attrs>(node).value);
+      fields.add("softcap", attrs_of<llmh_head_attrs>(node).softcap);
+      return fields;
+    default:
+      return fields;
+  }
+}
+
 Fields fields_of(const llmh_node& node) {
   Fields fields;
   switch (node.op) {
@@ -150,15 +192,14 @@ Fields fields_of(const llmh_node& node) {
       return attention_fields(attrs_of<llmh_attention_attrs>(node));
     case LLMH_OP_ACTIVATION:
     case LLMH_OP_GATED_ACTIVATION:
-      return kind_field<llmh_activation_attrs>(
-          node, {"silu", "gelu", "gelu_tanh", "relu", "relu_squared", "sigmoid", "tanh", "gelu_quick"});
+      return activation_field(node);
     case LLMH_OP_SOFTCAP:
     case LLMH_OP_SCALE:
       fields.add("value", attrs_of<llmh_scalar_attrs>(node).value);
       return fields;
     case LLMH_OP_UNARY:
       return kind_field<llmh_unary_attrs>(node, {"neg", "exp", "log", "sqrt", "rsqrt", "tanh", "sigmoid",
-                                                 "erf", "relu", "abs", "square", "sin", "cos"});
+                                                 "erf", "relu", "abs", "square", "sin", "cos", "step"});
     case LLMH_OP_REDUCE:
       return kind_field<llmh_reduce_attrs>(node, {"sum", "mean", "max"});
     case LLMH_OP_TOP_K:
@@ -184,7 +225,7 @@ Fields fields_of(const llmh_node& node) {
     case LLMH_OP_ATTENTION_MASK:
       return mask_fields(attrs_of<llmh_mask_attrs>(node));
     default:
-      return fields;
+      return training_fields(node);
   }
 }
 
@@ -222,6 +263,7 @@ std::string dump(const Graph& graph) {
     text += fmt::format("output {} %{}\n",
                         view.outputs[i]->kind == LLMH_OUTPUT_LOGITS   ? "logits"
                         : view.outputs[i]->kind == LLMH_OUTPUT_HIDDEN ? "hidden"
+                        : view.outputs[i]->kind == LLMH_OUTPUT_LOSS   ? "loss"
                                                                       : std::to_string(view.outputs[i]->kind),
                         view.outputs[i]->tensor);
   return text;

@@ -55,6 +55,10 @@ llmh_tensor Emit::broadcast(llmh_tensor x, const Dims& dims) {
   return op(LLMH_OP_BROADCAST, {x}, shape_attrs<llmh_shape_attrs>(dims));
 }
 
+llmh_tensor Emit::reduce_to(llmh_tensor x, const Dims& dims) {
+  return op(LLMH_OP_REDUCE_TO, {x}, shape_attrs<llmh_shape_attrs>(dims));
+}
+
 llmh_tensor Emit::permute(llmh_tensor x, std::span<const int32_t> axes) {
   if (axes.size() > LLMH_MAX_RANK) throw_invalid("permute: {} axes", axes.size());
   auto attrs = make_attrs<llmh_permute_attrs>();
@@ -94,6 +98,10 @@ llmh_tensor Emit::cast(llmh_tensor x, llmh_dtype dtype) {
 
 llmh_tensor Emit::activation(int32_t kind, llmh_tensor x) {
   return op(LLMH_OP_ACTIVATION, {x}, kind_attrs<llmh_activation_attrs>(kind));
+}
+
+llmh_tensor Emit::activation_grad(int32_t kind, llmh_tensor x, llmh_tensor dy) {
+  return op(LLMH_OP_ACTIVATION_GRAD, {x, dy}, kind_attrs<llmh_activation_attrs>(kind));
 }
 
 llmh_tensor Emit::scale(llmh_tensor x, float value) {

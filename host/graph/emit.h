@@ -34,6 +34,7 @@ class Emit {
   llmh_tensor matmul(llmh_tensor a, llmh_tensor b, bool transpose_b);
   llmh_tensor reshape(llmh_tensor x, const Dims& dims);
   llmh_tensor broadcast(llmh_tensor x, const Dims& dims);
+  llmh_tensor reduce_to(llmh_tensor x, const Dims& dims);
   llmh_tensor permute(llmh_tensor x, std::span<const int32_t> axes);
   llmh_tensor permute(llmh_tensor x, std::initializer_list<int32_t> axes);
   llmh_tensor slice(llmh_tensor x, size_t axis, int64_t begin, int64_t end);
@@ -44,6 +45,7 @@ class Emit {
   // Composite.
   llmh_tensor activation(int32_t kind, llmh_tensor x);
   llmh_tensor scale(llmh_tensor x, float value);
+  llmh_tensor activation_grad(int32_t kind, llmh_tensor x, llmh_tensor dy);
 
   Dims dims(llmh_tensor tensor) const;
   Graph& graph() { return graph_; }

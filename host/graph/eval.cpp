@@ -16,6 +16,8 @@ const void* step_input(const llmh_step& step, int32_t kind) {
       return step.output_rows;
     case LLMH_INPUT_ROPE_LENGTHS:
       return step.rope_lengths;
+    case LLMH_INPUT_LABELS:
+      return step.labels;
     default:
       return nullptr;
   }

@@ -12,7 +12,7 @@ namespace {
 constexpr uint32_t kNone = UINT32_MAX;
 
 bool has_side_effect(const llmh_node& node) {
-  return node.op == LLMH_OP_STATE_WRITE || node.op == LLMH_OP_ATTENTION;
+  return node.op == LLMH_OP_STATE_WRITE || node.op == LLMH_OP_ATTENTION || node.op == LLMH_OP_ACCUMULATE;
 }
 
 // Who makes and who reads each tensor.
@@ -112,10 +112,12 @@ bool is_supported(const Graph& graph, const Fusion& fusion, const Supports& supp
     }
     const llmh_tensor_info& info = graph.tensor(input);
     const TensorType type = type_of(info);
+    std::vector<int64_t> sizes;
+    for (const llmh_dim& dim : type.dims) sizes.push_back(dim.size);
     if (info.role == LLMH_TENSOR_WEIGHT) {
-      std::vector<int64_t> sizes;
-      for (const llmh_dim& dim : type.dims) sizes.push_back(dim.size);
       inputs.push_back(probe.add_weight(to_view(info.name), type.dtype, sizes));
+    } else if (info.role == LLMH_TENSOR_PARAMETER && probe.find(to_view(info.name)) == LLMH_NO_TENSOR) {
+      inputs.push_back(probe.add_parameter(to_view(info.name), sizes, {}));
     } else {
       inputs.push_back(probe.add_placeholder(type));
     }

@@ -11,7 +11,8 @@ namespace llmhost::graph {
 // A copy with every supported fusion made and without dead nodes.
 Graph fuse(const Graph& graph, const Supports& supports);
 
-// A copy without the nodes whose results reach no output. Nodes that write state stay.
+// A copy without the nodes whose results reach no output. Nodes that write state or add to a
+// parameter stay.
 Graph eliminate_dead(const Graph& graph);
 
 }  // namespace llmhost::graph

@@ -44,8 +44,10 @@ std::string_view input_name(int32_t kind) {
       return "output_rows";
     case LLMH_INPUT_ROPE_LENGTHS:
       return "rope_lengths";
+    case LLMH_INPUT_LABELS:
+      return "labels";
     default:
-      throw_invalid("step input {} is unknown: LLMH_INPUT_* goes from 1 to 4", kind);
+      throw_invalid("step input {} is unknown: LLMH_INPUT_* goes from 1 to 5", kind);
   }
 }
 
@@ -113,7 +115,8 @@ llmh_tensor Graph::append_tensor(int32_t role, std::string_view name, const Tens
 llmh_tensor Graph::add_input(int32_t kind) {
   const std::string_view name = input_name(kind);
   if (const auto known = inputs_.find(kind); known != inputs_.end()) return known->second;
-  const int32_t symbol = kind == LLMH_INPUT_OUTPUT_ROWS ? LLMH_DIM_OUTPUTS : LLMH_DIM_TOKENS;
+  const bool by_output = kind == LLMH_INPUT_OUTPUT_ROWS || kind == LLMH_INPUT_LABELS;
+  const int32_t symbol = by_output ? LLMH_DIM_OUTPUTS : LLMH_DIM_TOKENS;
   const llmh_tensor tensor = append_tensor(LLMH_TENSOR_INPUT, name, {LLMH_DTYPE_I32, {symbol_dim(symbol)}});
   tensors_[static_cast<size_t>(tensor)]->info.input_kind = kind;
   inputs_.emplace(kind, tensor);
@@ -196,6 +199,9 @@ std::vector<llmh_tensor> Graph::add_node(llmh_op op, std::string_view path,
     operands.push_back(&types.emplace_back(type_of(tensor(input))));
   }
   const auto outputs = infer_outputs(*spec, path, operands, record->attrs.bytes.get());
+  if (op == LLMH_OP_ACCUMULATE && tensor(inputs[0]).role != LLMH_TENSOR_PARAMETER)
+    throw_invalid("{} at {}: sum is '{}', it must be a parameter", spec->name, path,
+                  to_view(tensor(inputs[0]).name));
   const auto index = static_cast<int32_t>(nodes_.size());
   for (const TensorType& type : outputs) {
     const llmh_tensor output = append_tensor(LLMH_TENSOR_ACTIVATION, {}, type);
@@ -240,6 +246,10 @@ void Graph::add_output(int32_t kind, llmh_tensor index) {
           "graph output {}: the tensor is {}{}, it must be f32[R,...]: gather the output rows first",
           kind == LLMH_OUTPUT_LOGITS ? "logits" : "hidden", dtype_name(info.dtype), to_text(dims));
   }
+  if (kind == LLMH_OUTPUT_LOSS &&
+      (info.dtype != LLMH_DTYPE_F32 || dims.size() != 1 || !same_dim(dims[0], symbol_dim(LLMH_DIM_OUTPUTS))))
+    throw_invalid("graph output loss: the tensor is {}{}, it must be f32[R]", dtype_name(info.dtype),
+                  to_text(dims));
   for (const auto& output : outputs_)
     if (output->kind == kind) throw_invalid("graph output {} is given twice", kind);
   outputs_.push_back(std::make_unique<llmh_graph_output>());

@@ -1,4 +1,5 @@
 // The decomposition of attention. Heads are [Hkv,G]: head h = kv * G + g reads key/value head kv.
+#include "core/error.h"
 #include "graph/decompose.h"
 #include "graph/emit.h"
 
@@ -76,6 +77,12 @@ llmh_tensor softmax_with_sinks(Emit& emit, const Heads& heads, llmh_tensor score
 Tensors attention(const CompositeNode& node) {
   Emit emit(node.graph, node.path);
   const auto& attrs = node.as<llmh_attention_attrs>();
+  // How many keys are kept depends on the row, which no primitive op expresses.
+  if (attrs.top_k_ratio != 0)
+    throw_error(ErrorCode::kUnimplemented,
+                "attention at {}: the backend does not run attention that keeps the largest scores only "
+                "(top_k_ratio {})",
+                node.path, attrs.top_k_ratio);
   const Heads heads{constant_dim(attrs.n_kv_heads), constant_dim(attrs.n_heads / attrs.n_kv_heads)};
   auto write = make_attrs<llmh_state_attrs>();
   write.slot = attrs.slot;

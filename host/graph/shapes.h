@@ -52,6 +52,29 @@ Types distance(const NodeView& node);
 Types top_k(const NodeView& node);
 Types take(const NodeView& node);
 
+// Training (shapes_training.cpp, shapes_gradients.cpp).
+Types reduce_to(const NodeView& node);
+Types pad(const NodeView& node);
+Types scatter_add(const NodeView& node);
+Types scatter_last(const NodeView& node);
+Types dropout(const NodeView& node);
+Types low_rank_row_norms(const NodeView& node);
+Types accumulate(const NodeView& node);
+Types cross_entropy(const NodeView& node);
+Types cross_entropy_grad(const NodeView& node);
+Types linear_cross_entropy(const NodeView& node);
+Types attention_train(const NodeView& node);
+Types attention_grad(const NodeView& node);
+Types linear_input_grad(const NodeView& node);
+Types linear_weight_grad(const NodeView& node);
+Types expert_linear_input_grad(const NodeView& node);
+Types expert_linear_weight_grad(const NodeView& node);
+Types norm_grad(const NodeView& node);
+Types norm_weight_grad(const NodeView& node);
+Types activation_grad(const NodeView& node);
+Types gated_activation_grad(const NodeView& node);
+Types softmax_grad(const NodeView& node);
+
 // Helpers.
 // What a query may see beside its sequence; the fields of llmh_attention_attrs and llmh_mask_attrs.
 template <typename Attrs>
@@ -70,6 +93,13 @@ void want_decodable(const NodeView& node, size_t index);  // floating or stored 
 void want_plain(const NodeView& node, size_t index);      // not stored in blocks
 void want_rank_from(const NodeView& node, size_t index, size_t least);
 void want_vector(const NodeView& node, size_t index, const llmh_dim& size);  // [size], floating
+void want_like(const NodeView& node, size_t index,
+               std::span<const llmh_dim> dims);                                     // of these dims, floating
+void want_ids(const NodeView& node, size_t index, std::span<const llmh_dim> dims);  // i32 of these dims
+void check_activation_kind(const NodeView& node);
+Dims checked_dims(const NodeView& node, const llmh_shape_attrs& attrs);
+size_t checked_axis(const NodeView& node, int32_t axis, const Dims& dims);
+void want_constant_axis(const NodeView& node, const Dims& dims, size_t axis);
 // Both shapes stretched over each other as numpy does.
 Dims broadcast_dims(const NodeView& node, std::span<const llmh_dim> a, std::span<const llmh_dim> b);
 

@@ -64,8 +64,8 @@ Types binary(const NodeView& node) {
 
 Types unary(const NodeView& node) {
   const int32_t kind = node.as<llmh_unary_attrs>().kind;
-  if (kind < LLMH_UNARY_NEG || kind > LLMH_UNARY_COS)
-    node.fail("function {} is unknown: LLMH_UNARY_* goes from 1 to 13", kind);
+  if (kind < LLMH_UNARY_NEG || kind > LLMH_UNARY_STEP)
+    node.fail("function {} is unknown: LLMH_UNARY_* goes from 1 to 14", kind);
   return like_input(node);
 }
 

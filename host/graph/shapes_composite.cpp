@@ -22,12 +22,6 @@ void want_heads(const NodeView& node, size_t index, int64_t heads, int64_t dim) 
               heads * dim);
 }
 
-void check_activation_kind(const NodeView& node) {
-  const int32_t kind = node.as<llmh_activation_attrs>().kind;
-  if (kind < LLMH_ACT_SILU || kind > LLMH_ACT_GELU_QUICK)
-    node.fail("activation {} is unknown: LLMH_ACT_* goes from 1 to 8", kind);
-}
-
 // An adapter is chosen by the row's token or output: x is [T,K] or [R,K].
 void want_site_rows(const NodeView& node, int32_t site) {
   if (site < 1) node.fail("adapter_site is {}, sites are numbered from 1", site);
@@ -57,6 +51,8 @@ void check_attention_attrs(const NodeView& node, const llmh_attention_attrs& att
   check_visibility(node, attrs);
   if (!std::isfinite(attrs.scale)) node.fail("scale is not finite");
   if (!(attrs.softcap >= 0) || !std::isfinite(attrs.softcap)) node.fail("softcap is {}", attrs.softcap);
+  if (!(attrs.top_k_ratio >= 0 && attrs.top_k_ratio <= 1))
+    node.fail("top_k_ratio is {}, it must be from 0 to 1", attrs.top_k_ratio);
 }
 
 }  // namespace
@@ -179,6 +175,22 @@ Types attention(const NodeView& node) {
   return {{LLMH_DTYPE_F32, {symbol_dim(LLMH_DIM_TOKENS), constant_dim(width)}}};
 }
 
+Types attention_train(const NodeView& node) {
+  Types types = attention(node);
+  types.push_back(
+      {LLMH_DTYPE_F32, {symbol_dim(LLMH_DIM_TOKENS), constant_dim(node.as<llmh_attention_attrs>().n_heads)}});
+  return types;
+}
+
+Types attention_grad(const NodeView& node) {
+  const Types forward = attention_train(node);
+  want_like(node, 5, forward[0].dims);
+  want_like(node, 6, forward[1].dims);
+  want_like(node, 7, forward[0].dims);
+  const Dims heads = {constant_dim(node.as<llmh_attention_attrs>().n_heads)};
+  return {f32_like(node.in(0)), f32_like(node.in(1)), f32_like(node.in(2)), {LLMH_DTYPE_F32, heads}};
+}
+
 Types activation(const NodeView& node) {
   check_activation_kind(node);
   return like_input(node);
@@ -202,6 +214,26 @@ Types like_input(const NodeView& node) {
   want_float(node, 0);
   if (node.op == LLMH_OP_SOFTMAX) want_rank_from(node, 0, 1);
   return {f32_like(node.in(0))};
+}
+
+void check_activation_kind(const NodeView& node) {
+  const int32_t kind = node.as<llmh_activation_attrs>().kind;
+  if (kind < LLMH_ACT_SILU || kind > LLMH_ACT_GELU_QUICK)
+    node.fail("activation {} is unknown: LLMH_ACT_* goes from 1 to 8", kind);
+}
+
+void want_like(const NodeView& node, size_t index, std::span<const llmh_dim> dims) {
+  want_float(node, index);
+  if (!same_dims(node.in(index).dims, dims))
+    node.fail("{} is {}, it must be {}", node.input_names[index], to_text(node.in(index).dims),
+              to_text(dims));
+}
+
+void want_ids(const NodeView& node, size_t index, std::span<const llmh_dim> dims) {
+  const TensorType& ids = node.in(index);
+  if (ids.dtype != LLMH_DTYPE_I32 || !same_dims(ids.dims, dims))
+    node.fail("{} are {}{}, they must be i32{}", node.input_names[index], dtype_name(ids.dtype),
+              to_text(ids.dims), to_text(dims));
 }
 
 void want_float(const NodeView& node, size_t index) {

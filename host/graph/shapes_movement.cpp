@@ -4,7 +4,6 @@
 #include "graph/shapes.h"
 
 namespace llmhost::graph::shapes {
-namespace {
 
 Dims checked_dims(const NodeView& node, const llmh_shape_attrs& attrs) {
   if (attrs.rank < 0 || attrs.rank > LLMH_MAX_RANK)
@@ -26,8 +25,6 @@ void want_constant_axis(const NodeView& node, const Dims& dims, size_t axis) {
   if (dims[axis].symbol != LLMH_DIM_CONST)
     node.fail("axis {} of {} has no constant size", axis, to_text(dims));
 }
-
-}  // namespace
 
 Types reshape(const NodeView& node) {
   want_plain(node, 0);

@@ -48,7 +48,7 @@ TEST_CASE_FIXTURE(Fixture, "the same input, weight and scalar give the same tens
   CHECK(graph.scalar(0.5F) == graph.scalar(0.5F));
   CHECK(graph.scalar(0.5F) != graph.scalar(-0.5F));
   CHECK_THROWS_WITH_AS(plugin::check(table()->input(table(), 9, &first)),
-                       "step input 9 is unknown: LLMH_INPUT_* goes from 1 to 4", Error);
+                       "step input 9 is unknown: LLMH_INPUT_* goes from 1 to 5", Error);
 }
 
 TEST_CASE_FIXTURE(Fixture, "weights are looked up, and vectors are f32 in the graph") {

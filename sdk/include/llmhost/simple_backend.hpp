@@ -347,8 +347,9 @@ class SimpleBackendTable {
       return const_cast<void*>(reinterpret_cast<Weight*>(args.weights[tensor])->data);
     if (args.arena_offsets[tensor] != UINT64_MAX) return at(args.arena, args.arena_offsets[tensor]);
     if (info.role == LLMH_TENSOR_INPUT && info.input_kind >= LLMH_INPUT_TOKEN_IDS &&
-        info.input_kind <= LLMH_INPUT_ROPE_LENGTHS)
+        info.input_kind <= LLMH_INPUT_LABELS)
       return nullptr;
+    if (info.role == LLMH_TENSOR_PARAMETER && args.parameters != nullptr) return at(args.parameters[tensor], 0);
     throw Error(LLMH_INTERNAL, "tensor '" + std::string(view(info.name)) + "' has no place");
   }
 
@@ -382,6 +383,7 @@ class SimpleBackendTable {
       const int32_t* data = info.input_kind == LLMH_INPUT_TOKEN_IDS     ? step.token_ids
                             : info.input_kind == LLMH_INPUT_POSITIONS   ? step.positions
                             : info.input_kind == LLMH_INPUT_OUTPUT_ROWS ? step.output_rows
+                            : info.input_kind == LLMH_INPUT_LABELS      ? step.labels
                                                                         : step.rope_lengths;
       program.tensors[i] = const_cast<int32_t*>(data);
     }

@@ -15,7 +15,8 @@ namespace {
 bool supports_attention(const NodeView& view) {
   const auto a = llmh::node_attrs<llmh_attention_attrs>(*view.node);
   return view.node->n_inputs >= 3 && all_f32(view) && a.n_heads > 0 && a.n_kv_heads > 0 &&
-         a.n_heads % a.n_kv_heads == 0 && a.k_head_dim > 0 && a.v_head_dim > 0 && is_valid_visibility(a);
+         a.n_heads % a.n_kv_heads == 0 && a.k_head_dim > 0 && a.v_head_dim > 0 && is_valid_visibility(a) &&
+         a.top_k_ratio == 0;
 }
 
 // --- How a step's work is cut into items

@@ -166,6 +166,12 @@ struct OddBuilder::Thunks {
     if (status != nullptr) return status;
     return self(table).real_->parameter(self(table).real_, name, shape, rank, init, init_value, out);
   }
+  static llmh_status* parameter_data(llmh_builder* table, llmh_str name, const int64_t* shape, int32_t rank,
+                                     const float* data, llmh_tensor* out) {
+    llmh_status* status = fault(table, "parameter_data", view(name));
+    if (status != nullptr) return status;
+    return self(table).real_->parameter_data(self(table).real_, name, shape, rank, data, out);
+  }
   static llmh_status* add_node(llmh_builder* table, llmh_op op, llmh_str path, const llmh_tensor* inputs,
                                uint32_t n_inputs, const void* attrs, uint32_t attrs_size,
                                llmh_tensor* outputs, uint32_t n_outputs) {
@@ -197,7 +203,8 @@ OddBuilder::OddBuilder(llmh_builder* real, OddContext& context) : real_(real), c
                  Thunks::add_node,
                  Thunks::name,
                  Thunks::output,
-                 Thunks::info};
+                 Thunks::info,
+                 Thunks::parameter_data};
   fill(table_, context, this);
 }
 

@@ -1,14 +1,12 @@
 #include "engine/adapter.h"
 
 #include <algorithm>
-#include <cstring>
 #include <optional>
 
 #include "core/error.h"
 #include "core/json.h"
 #include "core/log.h"
 #include "engine/adapter_files.h"
-#include "model/weights.h"
 #include "plugin/status.h"
 
 namespace llmhost::engine {
@@ -44,64 +42,7 @@ std::vector<const llmh_site_delta*> pointers_to(const std::vector<llmh_site_delt
   return pointers;
 }
 
-uint32_t flags_of(const model::HubTensor& weight) {
-  uint32_t flags = 0;
-  const bool is_float =
-      weight.dtype == LLMH_DTYPE_F32 || weight.dtype == LLMH_DTYPE_F16 || weight.dtype == LLMH_DTYPE_BF16;
-  if (!is_float || weight.first().decoder != nullptr) flags |= LLMH_MODULE_LOSSY;
-  const bool is_transposed = std::any_of(weight.steps.begin(), weight.steps.end(), [](const auto& step) {
-    return step.layout == LLMH_LAYOUT_TRANSPOSED;
-  });
-  if (is_transposed && weight.shape.size() > 1) flags |= LLMH_MODULE_TRANSPOSED;
-  return flags;
-}
-
 }  // namespace
-
-// The model as the plugins see it.
-struct AdapterHost::BaseModel : llmh_base_model {
-  const ModelStack& stack;
-  std::vector<llmh_base_module> own_modules;
-  std::vector<const llmh_base_module*> pointers;
-
-  explicit BaseModel(const ModelStack& of) : llmh_base_model{}, stack(of) {
-    for (const graph::AdapterSite& site : stack.adapter_sites()) {
-      llmh_base_module module{};
-      module.struct_size = sizeof module;
-      module.kind = site.site == 0 ? LLMH_MODULE_FIXED : site.kind;
-      module.path = text(site.path);
-      module.in_features = site.in_features;
-      module.out_features = site.out_features;
-      module.has_bias = site.has_bias ? 1 : 0;
-      if (const model::HubTensor* const stored = find(site)) module.flags = flags_of(*stored);
-      own_modules.push_back(module);
-    }
-    for (const llmh_base_module& module : own_modules) pointers.push_back(&module);
-    struct_size = sizeof(llmh_base_model);
-    n_modules = static_cast<uint32_t>(pointers.size());
-    modules = pointers.data();
-    weight = &read_weight;
-  }
-
-  const model::HubTensor* find(const graph::AdapterSite& site) const {
-    const auto& tensors = stack.model().tensors();
-    const auto found = tensors.find(site.weight_name);
-    return found == tensors.end() ? nullptr : &found->second;
-  }
-
-  static llmh_status* read_weight(const llmh_base_model* self, uint32_t module, float* out) {
-    return plugin::guard([&] {
-      const BaseModel& own = *static_cast<const BaseModel*>(self);
-      const graph::AdapterSite& site = own.stack.adapter_sites().at(module);
-      const model::HubTensor* const tensor = own.find(site);
-      if (tensor == nullptr)
-        throw_error(ErrorCode::kInternal, "module '{}' has no stored weight '{}'", site.path,
-                    site.weight_name);
-      const model::WeightData data = model::load_weight(*tensor, LLMH_USE_VECTOR);
-      std::memcpy(out, data.bytes.data(), data.bytes.size());
-    });
-  }
-};
 
 Adapter::Adapter(const Device& device, const model::LoadedModel& model, const llmh_adapters& api)
     : device_(device), model_(model), api_(api) {}
@@ -121,7 +62,7 @@ AdapterHost::AdapterHost(const ModelStack& stack, const plugin::Registry& regist
       options_(options),
       api_(adapters_api(stack)),
       methods_(registry.all(plugin::Kind::kFinetune)),
-      base_(std::make_shared<const BaseModel>(stack)) {}
+      base_(std::make_shared<const BaseModel>(stack.model(), stack.adapter_sites())) {}
 
 const llmh_serving_delta& AdapterHost::method_for(const std::string& config) const {
   std::string names;
@@ -167,7 +108,7 @@ AdapterDeltas AdapterHost::read(const AdapterFolder& folder, const std::string& 
     AdapterDeltas deltas;
     deltas.digest = files.digest;
     DeltaCollector collector(sites(), deltas);
-    plugin::check(method.read(&source, base_.get(), collector.sink()));
+    plugin::check(method.read(&source, base_->table(), collector.sink()));
     return deltas;
   });
 }

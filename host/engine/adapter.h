@@ -13,6 +13,7 @@
 
 #include "engine/adapter_deltas.h"
 #include "engine/adapter_folder.h"
+#include "engine/base_model.h"
 #include "engine/device.h"
 #include "engine/model_stack.h"
 #include "plugin/registry.h"
@@ -76,8 +77,6 @@ class AdapterHost {
   std::shared_ptr<const Adapter> load(const std::filesystem::path& folder) const;
 
  private:
-  struct BaseModel;
-
   const llmh_serving_delta& method_for(const std::string& config) const;
 
   const ModelStack& stack_;

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
+#include <utility>
 
 #include "graph/rewrite.h"
 
@@ -61,10 +63,38 @@ llmh_tensor first_weight(const Graph& graph, const llmh_node& node) {
   return found == inputs.end() ? LLMH_NO_TENSOR : *found;
 }
 
+// The linear that gives the logits, which only scales and caps may follow.
+uint32_t head_node(const Graph& graph) {
+  for (uint32_t i = 0; i < graph.view().n_outputs; ++i) {
+    if (graph.view().outputs[i]->kind != LLMH_OUTPUT_LOGITS) continue;
+    int32_t producer = graph.tensor(graph.view().outputs[i]->tensor).producer;
+    while (producer >= 0) {
+      const llmh_node& node = graph.node(static_cast<uint32_t>(producer));
+      if (node.op == LLMH_OP_LINEAR) return static_cast<uint32_t>(producer);
+      if (node.n_inputs == 0) break;
+      producer = graph.tensor(node.inputs[0]).producer;
+    }
+  }
+  return graph.node_count();
+}
+
+// Adds what the weights of the node hold, each weight of a module once.
+void count_weights(const Graph& graph, const llmh_node& node, AdapterSite& site,
+                   std::set<std::pair<std::string, llmh_tensor>>& counted) {
+  for (const llmh_tensor input : inputs_of(node)) {
+    if (!is_weight(graph, input) || !counted.emplace(site.path, input).second) continue;
+    uint64_t n = 1;
+    for (const llmh_dim& dim : dims_of(graph.tensor(input))) n *= static_cast<uint64_t>(dim.size);
+    site.n_weights += n;
+  }
+}
+
 // All modules by path in the order of their first nodes; `by_node` says which is a node's.
 std::vector<AdapterSite> list_modules(const Graph& graph, std::vector<size_t>& by_node) {
   std::vector<AdapterSite> modules;
   std::map<std::string, size_t> by_path;
+  std::set<std::pair<std::string, llmh_tensor>> counted;
+  const uint32_t head = head_node(graph);
   by_node.assign(graph.node_count(), SIZE_MAX);
   for (uint32_t i = 0; i < graph.node_count(); ++i) {
     const llmh_node& node = graph.node(i);
@@ -73,13 +103,13 @@ std::vector<AdapterSite> list_modules(const Graph& graph, std::vector<size_t>& b
     AdapterSite site = describe(graph, node, weight);
     const auto [known, is_new] = by_path.emplace(site.path, modules.size());
     by_node[i] = known->second;
-    if (is_new) {
-      modules.push_back(std::move(site));
-      continue;
-    }
+    if (is_new) modules.push_back(site);
     AdapterSite& first = modules[known->second];
     const bool is_same = first.weight == weight && first.kind == site.kind && first.has_bias == site.has_bias;
     if (!is_same) first.kind = LLMH_MODULE_FIXED;
+    first.is_head |= i == head;
+    first.is_experts |= node.op == LLMH_OP_EXPERT_LINEAR;
+    count_weights(graph, node, first, counted);
   }
   return modules;
 }
@@ -102,6 +132,11 @@ std::vector<llmh_tensor> add_site(Rewriter& rewriter, const llmh_node& node, int
 }
 
 }  // namespace
+
+std::vector<AdapterSite> modules_of(const Graph& graph) {
+  std::vector<size_t> by_node;
+  return list_modules(graph, by_node);
+}
 
 Graph with_adapter_sites(const Graph& graph, const std::function<bool(const AdapterSite&)>& wanted,
                          std::vector<AdapterSite>& sites) {

@@ -17,9 +17,15 @@ struct AdapterSite {
   int64_t in_features = 0;
   int64_t out_features = 0;
   bool has_bias = false;
+  bool is_head = false;                 // gives the logits
+  bool is_experts = false;              // the stacked weights of routed experts
+  uint64_t n_weights = 0;               // elements of all its weights
   llmh_tensor weight = LLMH_NO_TENSOR;  // of the graph that was given
   std::string weight_name;
 };
+
+// All modules with weights, none of them a site.
+std::vector<AdapterSite> modules_of(const Graph& graph);
 
 // A copy of the graph in which linears, embeddings and norms that adapters can change, and that are wanted,
 // are sites, numbered from 1; `sites` becomes the list of all modules with weights. A module that runs twice

@@ -1,5 +1,7 @@
 #include "graph/builder.h"
 
+#include <cmath>
+
 #include "graph/op_registry.h"
 #include "plugin/status.h"
 #include "plugin/thread_tags.h"
@@ -24,6 +26,17 @@ std::span<const int64_t> checked_shape(const int64_t* shape, int32_t rank, std::
     throw_invalid("tensor '{}': rank {} is outside 0 to {}", name, rank, int{LLMH_MAX_RANK});
   if (shape == nullptr && rank > 0) throw_invalid("tensor '{}': the shape is a null pointer", name);
   return {shape, static_cast<size_t>(rank)};
+}
+
+ParameterInit data_init(std::string_view name, std::span<const int64_t> shape, const float* data) {
+  Dims dims;
+  for (const int64_t size : shape) dims.push_back(constant_dim(size));
+  const uint64_t n = byte_count(LLMH_DTYPE_F32, dims, {}) / sizeof(float);
+  if (data == nullptr && n > 0) throw_invalid("parameter '{}': the data is a null pointer", name);
+  ParameterInit init{LLMH_INIT_DATA, 0, {data, data + n}};
+  for (const float value : init.data)
+    if (!std::isfinite(value)) throw_invalid("parameter '{}': a value that is not finite", name);
+  return init;
 }
 
 template <typename T>
@@ -74,8 +87,20 @@ struct GraphBuilder::Thunks {
     return plugin::guard([&] {
       const plugin::ControlScope scope(table, "llmh_builder.parameter");
       check_out(out);
-      *out =
-          self(table).parameter(to_view(name), checked_shape(shape, rank, to_view(name)), {init, init_value});
+      if (init == LLMH_INIT_DATA)
+        throw_invalid("parameter '{}': LLMH_INIT_DATA is for llmh_builder.parameter_data", to_view(name));
+      *out = self(table).parameter(to_view(name), checked_shape(shape, rank, to_view(name)),
+                                   {init, init_value, {}});
+    });
+  }
+
+  static llmh_status* parameter_data(llmh_builder* table, llmh_str name, const int64_t* shape, int32_t rank,
+                                     const float* data, llmh_tensor* out) {
+    return plugin::guard([&] {
+      const plugin::ControlScope scope(table, "llmh_builder.parameter_data");
+      check_out(out);
+      const auto sizes = checked_shape(shape, rank, to_view(name));
+      *out = self(table).parameter(to_view(name), sizes, data_init(to_view(name), sizes, data));
     });
   }
 
@@ -125,8 +150,9 @@ struct GraphBuilder::Thunks {
 GraphBuilder::GraphBuilder(Graph& graph, const WeightLookup& weights, BuilderMode mode)
     : graph_(graph), weights_(weights), mode_(mode), table_{} {
   table_.owner = this;
-  table_.base = {sizeof(llmh_builder), LLMH_OPSET_VERSION, Thunks::input, Thunks::weight, Thunks::constant,
-                 Thunks::parameter,    Thunks::add_node,   Thunks::name,  Thunks::output, Thunks::info};
+  table_.base = {sizeof(llmh_builder), LLMH_OPSET_VERSION, Thunks::input,         Thunks::weight,
+                 Thunks::constant,     Thunks::parameter,  Thunks::add_node,      Thunks::name,
+                 Thunks::output,       Thunks::info,       Thunks::parameter_data};
 }
 
 llmh_tensor GraphBuilder::weight(std::string_view name, std::span<const int64_t> shape, uint32_t flags) {
@@ -147,7 +173,7 @@ llmh_tensor GraphBuilder::weight(std::string_view name, std::span<const int64_t>
 }
 
 llmh_tensor GraphBuilder::parameter(std::string_view name, std::span<const int64_t> shape,
-                                    ParameterInit init) {
+                                    const ParameterInit& init) {
   if (mode_ != BuilderMode::kRewrite)
     throw_error(ErrorCode::kFailedPrecondition,
                 "parameter '{}': an architecture has no trainable tensors of its own", name);

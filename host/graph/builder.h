@@ -44,7 +44,7 @@ class GraphBuilder {
 
   // Throwing forms of what the table does with weights and parameters.
   llmh_tensor weight(std::string_view name, std::span<const int64_t> shape, uint32_t flags);
-  llmh_tensor parameter(std::string_view name, std::span<const int64_t> shape, ParameterInit init);
+  llmh_tensor parameter(std::string_view name, std::span<const int64_t> shape, const ParameterInit& init);
 
  private:
   struct Table {

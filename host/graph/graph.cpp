@@ -137,13 +137,25 @@ llmh_tensor Graph::add_weight(std::string_view name, llmh_dtype dtype, std::span
   return append_tensor(LLMH_TENSOR_WEIGHT, name, type);
 }
 
-llmh_tensor Graph::add_parameter(std::string_view name, std::span<const int64_t> shape, ParameterInit init) {
-  if (init.kind < LLMH_INIT_ZEROS || init.kind > LLMH_INIT_KAIMING_UNIFORM)
-    throw_invalid("parameter '{}': initialisation {} is unknown: LLMH_INIT_* goes from 1 to 4", name,
+llmh_tensor Graph::add_parameter(std::string_view name, std::span<const int64_t> shape,
+                                 const ParameterInit& init) {
+  if (init.kind < LLMH_INIT_ZEROS || init.kind > LLMH_INIT_DATA)
+    throw_invalid("parameter '{}': initialisation {} is unknown: LLMH_INIT_* goes from 1 to 5", name,
                   init.kind);
+  const TensorType type = constant_type(LLMH_DTYPE_F32, shape, name);
+  const uint64_t wanted = init.kind == LLMH_INIT_DATA ? byte_count(LLMH_DTYPE_F32, type.dims, {}) : 0;
+  if (init.data.size() * sizeof(float) != wanted)
+    throw_invalid("parameter '{}' of {}: {} values are given to start from", name, to_text(type.dims),
+                  init.data.size());
+  if (const llmh_tensor known = find(name); known != LLMH_NO_TENSOR) {
+    const llmh_tensor_info& info = tensor(known);
+    if (info.role != LLMH_TENSOR_PARAMETER) check_name(name);
+    if (!same_dims(dims_of(info), type.dims) || parameters_.at(known) != init)
+      throw_invalid("parameter '{}' is asked for twice, with another shape or start", name);
+    return known;
+  }
   check_name(name);
-  const llmh_tensor tensor =
-      append_tensor(LLMH_TENSOR_PARAMETER, name, constant_type(LLMH_DTYPE_F32, shape, name));
+  const llmh_tensor tensor = append_tensor(LLMH_TENSOR_PARAMETER, name, type);
   parameters_.emplace(tensor, init);
   return tensor;
 }

@@ -26,6 +26,8 @@ namespace llmhost::graph {
 struct ParameterInit {
   int32_t kind = LLMH_INIT_ZEROS;  // LLMH_INIT_*
   float value = 0;
+  std::vector<float> data{};  // of LLMH_INIT_DATA: as many as the tensor has
+  bool operator==(const ParameterInit&) const = default;
 };
 
 class Graph {
@@ -42,7 +44,8 @@ class Graph {
   llmh_tensor add_input(int32_t kind);
   // The same name gives the same tensor; another shape than before is an error.
   llmh_tensor add_weight(std::string_view name, llmh_dtype dtype, std::span<const int64_t> shape);
-  llmh_tensor add_parameter(std::string_view name, std::span<const int64_t> shape, ParameterInit init);
+  // The same name, shape and start give the same tensor; another shape or start is an error.
+  llmh_tensor add_parameter(std::string_view name, std::span<const int64_t> shape, const ParameterInit& init);
   // `data` is copied to 64-byte aligned memory. An empty name is replaced by a unique one.
   llmh_tensor add_constant(std::string_view name, llmh_dtype dtype, std::span<const int64_t> shape,
                            std::span<const std::byte> data);

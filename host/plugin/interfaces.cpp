@@ -47,7 +47,7 @@ constexpr std::array kBackendSlots = {
 };
 constexpr std::array kFinetuneSlots = {
     LLMHOST_SLOT(llmh_finetune, schema),      LLMHOST_SLOT(llmh_finetune, open),
-    LLMHOST_SLOT(llmh_finetune, close),       LLMHOST_SLOT(llmh_finetune, selects),
+    LLMHOST_SLOT(llmh_finetune, close),       LLMHOST_SLOT(llmh_finetune, select),
     LLMHOST_SLOT(llmh_finetune, rewrite),     LLMHOST_SLOT(llmh_finetune, file_name),
     LLMHOST_SLOT(llmh_finetune, config_json),
 };

@@ -69,7 +69,7 @@ struct Fixture {
 
   Fixture() {
     linear.struct_size = sizeof linear;
-    linear.has_bias = 1;
+    linear.kind = LLMH_MODULE_LINEAR;
     linear.path = str(path);
     linear.in_features = 3;
     linear.out_features = 2;
@@ -80,14 +80,31 @@ struct Fixture {
     linear.y = llmhost::graph::test::add(graph, LLMH_OP_LINEAR, {linear.x, linear.weight, linear.bias});
   }
 
+  // What the method chooses for the module, in a model that has no other.
+  uint32_t choice(const llmh_finetune& table, llmh_method* opened) const {
+    llmh_base_module module{};
+    module.struct_size = sizeof module;
+    module.kind = LLMH_MODULE_LINEAR;
+    module.path = linear.path;
+    module.in_features = 3;
+    module.out_features = 2;
+    module.has_bias = 1;
+    const llmh_base_module* const modules[] = {&module};
+    llmh_base_model model{};
+    model.struct_size = sizeof model;
+    model.n_modules = 1;
+    model.modules = modules;
+    uint32_t choice = 0;
+    check(table.select(opened, &model, &choice));
+    return choice;
+  }
+
   // The rewritten output when the method's parameter has these values.
   std::vector<float> rewritten(const llmh_finetune& table, const Config& config, const std::string& parameter,
                                const std::vector<float>& values) {
     llmh_method* opened = nullptr;
     check(table.open(&config, &opened));
-    int32_t is_selected = 0;
-    check(table.selects(opened, &linear, &is_selected));
-    CHECK(is_selected == 1);
+    CHECK(choice(table, opened) == LLMH_TUNE_REWRITE);
     llmh_tensor out = LLMH_NO_TENSOR;
     check(table.rewrite(opened, builder.table(), &linear, &out));
     table.close(opened);
@@ -139,9 +156,7 @@ TEST_CASE_FIXTURE(Fixture,
   const Config config({{"target_modules", {"proj", "k_proj"}}, {"feedforward_modules", {}}});
   llmh_method* opened = nullptr;
   check(ia3.open(&config, &opened));
-  int32_t is_selected = 1;
-  check(ia3.selects(opened, &linear, &is_selected));
-  CHECK(is_selected == 0);
+  CHECK(choice(ia3, opened) == 0);
   char name[64];
   uint64_t length = 0;
   check(ia3.file_name(opened, str("a.ia3_l"), name, sizeof name, &length));

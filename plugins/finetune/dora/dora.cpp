@@ -46,7 +46,9 @@ class Dora : public llmh::Method {
       throw llmh::Error(LLMH_INVALID_ARGUMENT, "target_modules is empty: name at least one module");
   }
 
-  bool selects(const llmh::Linear& linear) override { return llmh::is_target(linear.path, targets_); }
+  uint32_t choose(const llmh::Module& module) override {
+    return llmh::rewrite_if(module.is_linear() && llmh::is_target(module.path, targets_));
+  }
 
   // The lengths start at those of the base's rows and no gradient passes through the norm; the interface has
   // words for neither.

@@ -30,11 +30,13 @@ class Lora : public llmh::Method {
       throw llmh::Error(LLMH_INVALID_ARGUMENT, "target_modules is empty: name at least one module");
   }
 
-  bool selects(const llmh::Linear& linear) override {
-    const bool is_selected =
-        llmh::is_target(linear.path, targets_) && !llmh::is_target(linear.path, excluded_);
-    if (is_selected) adapted_.push_back(linear.path);
-    return is_selected;
+  void begin(const llmh_base_model&) override { adapted_.clear(); }
+
+  uint32_t choose(const llmh::Module& module) override {
+    const bool is_chosen = module.is_linear() && !module.is_head() &&
+                           llmh::is_target(module.path, targets_) && !llmh::is_target(module.path, excluded_);
+    if (is_chosen) adapted_.push_back(module.path);
+    return llmh::rewrite_if(is_chosen);
   }
 
   llmh::Tensor rewrite(llmh::Graph& graph, const llmh::Linear& linear) override {

@@ -61,10 +61,12 @@ static int is_last_part(llmh_str path, llmh_str name) {
   return name.len == path.len || path.ptr[path.len - name.len - 1] == '.';
 }
 
-static llmh_status* selects(llmh_method* self, const llmh_linear_info* linear, int32_t* out) {
-  *out = 0;
-  for (uint32_t i = 0; i < self->n_targets; ++i)
-    if (is_last_part(linear->path, self->targets[i])) *out = 1;
+static llmh_status* select_modules(llmh_method* self, const llmh_base_model* model, uint32_t* choices) {
+  for (uint32_t i = 0; i < model->n_modules; ++i)
+    for (uint32_t k = 0; k < self->n_targets; ++k)
+      if (model->modules[i]->kind == LLMH_MODULE_LINEAR &&
+          is_last_part(model->modules[i]->path, self->targets[k]))
+        choices[i] = LLMH_TUNE_REWRITE;
   return NULL;
 }
 
@@ -106,7 +108,7 @@ static const llmh_finetune kFinetune = {
     .schema = schema,
     .open = open_method,
     .close = close_method,
-    .selects = selects,
+    .select = select_modules,
     .rewrite = rewrite,
     .file_name = file_name,
     .config_json = config_json,

@@ -25,7 +25,9 @@ class Ia3 : public llmh::Method {
                           "feedforward_modules: '" + name + "' is not among target_modules");
   }
 
-  bool selects(const llmh::Linear& linear) override { return llmh::is_target(linear.path, targets_); }
+  uint32_t choose(const llmh::Module& module) override {
+    return llmh::rewrite_if(module.is_linear() && llmh::is_target(module.path, targets_));
+  }
 
   llmh::Tensor rewrite(llmh::Graph& graph, const llmh::Linear& linear) override {
     const std::string name = linear.path + ".ia3_l";

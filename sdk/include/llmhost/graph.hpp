@@ -139,6 +139,13 @@ class Graph {
                               &id));
     return {this, id};
   }
+  // The same, which starts at `data`: as many elements as `shape` has.
+  Tensor parameter(std::string_view name, const std::vector<int64_t>& shape, const std::vector<float>& data) {
+    llmh_tensor id = LLMH_NO_TENSOR;
+    check(builder_->parameter_data(builder_, str(name), shape.data(), static_cast<int32_t>(shape.size()), data.data(),
+                                   &id));
+    return {this, id};
+  }
   // Marks a result of the graph: LLMH_OUTPUT_LOGITS f32 [R, V] or LLMH_OUTPUT_HIDDEN f32 [R, D].
   void output(int32_t kind, Tensor tensor) { check(builder_->output(builder_, kind, tensor.id())); }
 

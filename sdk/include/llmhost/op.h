@@ -495,7 +495,8 @@ enum {
   LLMH_INIT_ZEROS = 1,
   LLMH_INIT_ONES = 2,
   LLMH_INIT_NORMAL = 3,         /* mean 0, standard deviation `init_value` */
-  LLMH_INIT_KAIMING_UNIFORM = 4 /* bound sqrt(6 / ((1 + init_value^2) fan_in)) (He et al. 2015) */
+  LLMH_INIT_KAIMING_UNIFORM = 4, /* bound sqrt(6 / ((1 + init_value^2) fan_in)) (He et al. 2015); fan_in is the last size */
+  LLMH_INIT_DATA = 5             /* of parameter_data */
 };
 
 /* The host's side of graph building; passed to build() and rewrite(). Every function [control]; the errors name op and
@@ -516,7 +517,8 @@ struct llmh_builder {
   llmh_status* (*constant)(llmh_builder*, llmh_str name, llmh_dtype dtype, const int64_t* shape, int32_t rank,
                            const void* data, uint64_t bytes, llmh_tensor* out);
 
-  /* A new trainable f32 tensor (fine-tuning methods only). `init` is LLMH_INIT_*. */
+  /* A new trainable f32 tensor (fine-tuning methods only). `init` is LLMH_INIT_*, but not _DATA. The same name, shape and
+   * init give the same tensor. */
   llmh_status* (*parameter)(llmh_builder*, llmh_str name, const int64_t* shape, int32_t rank, int32_t init,
                             float init_value, llmh_tensor* out);
 
@@ -533,6 +535,10 @@ struct llmh_builder {
 
   /* The description of a tensor, valid until the next call on this builder; NULL for a bad index. */
   const llmh_tensor_info* (*info)(llmh_builder*, llmh_tensor tensor);
+
+  /* As `parameter`; starts at `data`, as many elements as the shape has, all finite. Copied. */
+  llmh_status* (*parameter_data)(llmh_builder*, llmh_str name, const int64_t* shape, int32_t rank, const float* data,
+                                 llmh_tensor* out);
 };
 
 #ifdef __cplusplus

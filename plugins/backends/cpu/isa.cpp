@@ -56,6 +56,7 @@ Kernels kernels_for_chosen_target() {
   k.dense = dense_kernels();
   k.low_rank = low_rank_kernels();
   k.attention = attention_kernels();
+  k.train_attention = train_attention_kernels();
   k.state = state_kernels();
   k.norm = norm_kernels();
   k.elementwise = elementwise_kernels();

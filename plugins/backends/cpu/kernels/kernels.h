@@ -8,6 +8,7 @@
 #include <cstdint>
 
 #include "kernels/attention.h"
+#include "kernels/attention_train.h"
 #include "kernels/packed.h"
 #include "llmhost/dtype.h"
 
@@ -126,6 +127,7 @@ struct Kernels {
   DenseKernels dense;
   LowRankKernels low_rank;
   AttentionKernels attention;
+  TrainAttentionKernels train_attention;
   StateKernels state;
   NormKernels norm;
   ElementwiseKernels elementwise;

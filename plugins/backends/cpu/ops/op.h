@@ -228,6 +228,7 @@ OpList expert_ops();
 OpList norm_ops();
 OpList elementwise_ops();
 OpList attention_ops();
+OpList train_attention_ops();
 OpList state_ops();
 OpList rope_ops();
 OpList shape_ops();

@@ -113,6 +113,7 @@ class AffineSearch {
     const float lowest = std::min(*low, 0.0F);
     const float range = *high - lowest;
     if (!(range > 0)) return {0, -lowest};
+    if (!std::isfinite(range)) return {range, 0};  // which no f16 holds
     Line best;
     float least = -1;
     for (int step = -6; step <= 10; ++step) {

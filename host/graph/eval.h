@@ -61,6 +61,8 @@ class NodeCall {
     std::byte* pages;
   };
   State state(int32_t slot) const;
+  // Where the row of one part of one position lies; null for a position whose page was given back.
+  float* state_row(const State& state, int32_t sequence, int64_t position, int32_t part, int64_t width) const;
 
   [[noreturn]] void fail(ErrorCode code, const std::string& message) const;
 
@@ -94,6 +96,22 @@ void for_each_index(const Sizes& sizes, const Sizes& strides, Body&& body) {
   }
 }
 
+// Whether a query's position sees a key's in this head, both of one sequence; attributes are those of masks
+// or of attention.
+template <typename Attrs>
+bool is_visible(const Attrs& attrs, int64_t query, int64_t key, int64_t head) {
+  if (attrs.causal != 0 && key > query) return false;
+  if (attrs.window != 0 && key <= query - attrs.window) return false;
+  if (attrs.chunk != 0 && key < query / attrs.chunk * attrs.chunk) return false;
+  if (attrs.block_size == 0) return true;
+  const int64_t key_block = key / attrs.block_size;
+  return query / attrs.block_size - key_block < attrs.local_blocks ||
+         (key_block + head * attrs.head_step + 1) % attrs.vertical_stride == 0;
+}
+
+// Stores two inputs, from `first` on, as keys and values of the step's tokens.
+void write_state(const NodeCall& call, int32_t slot, uint32_t first);
+
 void binary(const NodeCall& call);
 void unary(const NodeCall& call);
 void clamp(const NodeCall& call);
@@ -114,6 +132,26 @@ void attention_distance(const NodeCall& call);
 void top_k(const NodeCall& call);
 void top_k_mask(const NodeCall& call);
 void take(const NodeCall& call);
+
+// Training; sums in double (eval_training*.cpp, eval_attention.cpp).
+void reduce_to(const NodeCall& call);
+void pad(const NodeCall& call);
+void scatter_add(const NodeCall& call);
+void scatter_last(const NodeCall& call);
+void detach(const NodeCall& call);
+void dropout(const NodeCall& call);
+void low_rank_row_norms(const NodeCall& call);
+void accumulate(const NodeCall& call);
+void cross_entropy(const NodeCall& call);
+void cross_entropy_grad(const NodeCall& call);
+void linear_cross_entropy(const NodeCall& call);
+void linear_weight_grad(const NodeCall& call);
+void expert_linear_input_grad(const NodeCall& call);
+void expert_linear_weight_grad(const NodeCall& call);
+void attention_train(const NodeCall& call);
+void attention_grad(const NodeCall& call);
+// ATTENTION that keeps some keys only, which has no parts.
+void attention_top_k(const NodeCall& call);
 
 // The rows of a site that belong to adapters, again; its outputs are already those of the base
 // (eval_adapters.cpp).

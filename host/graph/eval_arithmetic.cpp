@@ -48,8 +48,10 @@ float apply(int32_t kind, float x) {
       return x * x;
     case LLMH_UNARY_SIN:
       return std::sin(x);
-    default:
+    case LLMH_UNARY_COS:
       return std::cos(x);
+    default:
+      return x > 0 ? 1.0F : 0.0F;  // LLMH_UNARY_STEP
   }
 }
 

@@ -8,30 +8,6 @@
 namespace llmhost::graph::eval {
 namespace {
 
-// Where the row of one part of one position lies; null for a position whose page was given back.
-float* row_at(const NodeCall& call, const NodeCall::State& state, int32_t sequence, int64_t position,
-              int32_t part, int64_t width) {
-  const llmh_step& step = call.step();
-  const int64_t page_tokens = state.view->page_tokens;
-  const int64_t entry = position / page_tokens;
-  if (entry >= step.page_table_stride)
-    call.fail(ErrorCode::kOutOfRange, fmt::format("position {} of sequence {} is beyond its {} pages",
-                                                  position, sequence, step.page_table_stride));
-  const int64_t page = step.page_table[int64_t{sequence} * step.page_table_stride + entry];
-  if (page < 0) return nullptr;
-  const auto page_bytes = static_cast<int64_t>(state.view->page_bytes);
-  const int64_t part_bytes = page_tokens * width * int64_t{sizeof(float)};
-  const int64_t in_part = position % page_tokens * width * int64_t{sizeof(float)};
-  // Keys come first and values end the page, so one width is enough to find either.
-  const int64_t in_page = part == LLMH_PART_KEYS ? in_part : page_bytes - part_bytes + in_part;
-  const int64_t offset = page * page_bytes + in_page;
-  if (part_bytes > page_bytes ||
-      static_cast<uint64_t>(offset) + static_cast<uint64_t>(width) * sizeof(float) > state.view->range.bytes)
-    call.fail(ErrorCode::kOutOfRange,
-              fmt::format("page {} lies outside the state of slot {}", page, state.view->slot));
-  return reinterpret_cast<float*>(state.pages + offset);
-}
-
 // Calls body(pair, same_sequence, query, key) for every pair of query and key, whose positions these are.
 template <typename Body>
 void for_each_pair(const llmh_step& step, Body&& body) {
@@ -44,32 +20,49 @@ void for_each_pair(const llmh_step& step, Body&& body) {
   }
 }
 
-bool is_visible(const llmh_mask_attrs& attrs, int64_t query, int64_t key, int64_t head) {
-  if (attrs.causal != 0 && key > query) return false;
-  if (attrs.window != 0 && key <= query - attrs.window) return false;
-  if (attrs.chunk != 0 && key < query / attrs.chunk * attrs.chunk) return false;
-  if (attrs.block_size == 0) return true;
-  const int64_t key_block = key / attrs.block_size;
-  return query / attrs.block_size - key_block < attrs.local_blocks ||
-         (key_block + head * attrs.head_step + 1) % attrs.vertical_stride == 0;
-}
-
 }  // namespace
 
-void state_write(const NodeCall& call) {
-  const NodeCall::State state = call.state(call.as<llmh_state_attrs>().slot);
+float* NodeCall::state_row(const State& state, int32_t sequence, int64_t position, int32_t part,
+                           int64_t width) const {
+  const llmh_step& step = evaluation_.step;
+  const int64_t page_tokens = state.view->page_tokens;
+  const int64_t entry = position / page_tokens;
+  if (entry >= step.page_table_stride)
+    fail(ErrorCode::kOutOfRange, fmt::format("position {} of sequence {} is beyond its {} pages", position,
+                                             sequence, step.page_table_stride));
+  const int64_t page = step.page_table[int64_t{sequence} * step.page_table_stride + entry];
+  if (page < 0) return nullptr;
+  const auto page_bytes = static_cast<int64_t>(state.view->page_bytes);
+  const int64_t part_bytes = page_tokens * width * int64_t{sizeof(float)};
+  const int64_t in_part = position % page_tokens * width * int64_t{sizeof(float)};
+  // Keys come first and values end the page, so one width is enough to find either.
+  const int64_t in_page = part == LLMH_PART_KEYS ? in_part : page_bytes - part_bytes + in_part;
+  const int64_t offset = page * page_bytes + in_page;
+  if (part_bytes > page_bytes ||
+      static_cast<uint64_t>(offset) + static_cast<uint64_t>(width) * sizeof(float) > state.view->range.bytes)
+    fail(ErrorCode::kOutOfRange,
+         fmt::format("page {} lies outside the state of slot {}", page, state.view->slot));
+  return reinterpret_cast<float*>(state.pages + offset);
+}
+
+void write_state(const NodeCall& call, int32_t slot, uint32_t first) {
+  const NodeCall::State state = call.state(slot);
   const llmh_step& step = call.step();
-  for (uint32_t i = 0; i < 2; ++i) {
+  for (uint32_t i = first; i < first + 2; ++i) {
     const Floats rows(call.in(i));
     const int64_t width = call.in(i).sizes[1];
-    const int32_t part = i == 0 ? LLMH_PART_KEYS : LLMH_PART_VALUES;
+    const int32_t part = i == first ? LLMH_PART_KEYS : LLMH_PART_VALUES;
     for (int64_t token = 0; token < step.n_tokens; ++token) {
-      float* row = row_at(call, state, step.token_sequence[token], step.positions[token], part, width);
+      float* row = call.state_row(state, step.token_sequence[token], step.positions[token], part, width);
       if (row == nullptr)
         call.fail(ErrorCode::kInternal, fmt::format("token {} has no page to be written to", token));
       std::memcpy(row, rows.data() + token * width, static_cast<size_t>(width) * sizeof(float));
     }
   }
+}
+
+void state_write(const NodeCall& call) {
+  write_state(call, call.as<llmh_state_attrs>().slot, 0);
 }
 
 void state_read(const NodeCall& call) {
@@ -80,7 +73,7 @@ void state_read(const NodeCall& call) {
   float* out = call.out_floats();
   for (int32_t sequence = 0; sequence < step.n_sequences; ++sequence)
     for (int32_t position = 0; position < step.state_lengths[sequence]; ++position, out += attrs.width) {
-      const float* row = row_at(call, state, sequence, position, attrs.part, attrs.width);
+      const float* row = call.state_row(state, sequence, position, attrs.part, attrs.width);
       if (row != nullptr)
         std::memcpy(out, row, row_bytes);
       else

@@ -176,6 +176,22 @@ Evaluator evaluator_of(llmh_op op) {
       {LLMH_OP_TOP_K_MASK, eval::top_k_mask},
       {LLMH_OP_TAKE, eval::take},
       {LLMH_OP_CLAMP, eval::clamp},
+      {LLMH_OP_REDUCE_TO, eval::reduce_to},
+      {LLMH_OP_PAD, eval::pad},
+      {LLMH_OP_SCATTER_ADD, eval::scatter_add},
+      {LLMH_OP_SCATTER_LAST, eval::scatter_last},
+      {LLMH_OP_DETACH, eval::detach},
+      {LLMH_OP_DROPOUT, eval::dropout},
+      {LLMH_OP_LOW_RANK_ROW_NORMS, eval::low_rank_row_norms},
+      {LLMH_OP_ACCUMULATE, eval::accumulate},
+      {LLMH_OP_ATTENTION_TRAIN, eval::attention_train},
+      {LLMH_OP_ATTENTION_GRAD, eval::attention_grad},
+      {LLMH_OP_CROSS_ENTROPY, eval::cross_entropy},
+      {LLMH_OP_CROSS_ENTROPY_GRAD, eval::cross_entropy_grad},
+      {LLMH_OP_LINEAR_CROSS_ENTROPY, eval::linear_cross_entropy},
+      {LLMH_OP_LINEAR_WEIGHT_GRAD, eval::linear_weight_grad},
+      {LLMH_OP_EXPERT_LINEAR_INPUT_GRAD, eval::expert_linear_input_grad},
+      {LLMH_OP_EXPERT_LINEAR_WEIGHT_GRAD, eval::expert_linear_weight_grad},
   };
   const auto found = kEvaluators.find(op);
   return found == kEvaluators.end() ? nullptr : found->second;
@@ -207,6 +223,8 @@ void eval_node(const Evaluation& evaluation, uint32_t index) {
   const llmh_node& node = *evaluation.graph.nodes[index];
   if (const Evaluator evaluator = evaluator_of(node.op)) return evaluator(eval::NodeCall(evaluation, index));
   if (is_site(node)) return eval_site(evaluation, index);
+  if (node.op == LLMH_OP_ATTENTION && attrs_of<llmh_attention_attrs>(node).top_k_ratio != 0)
+    return eval::attention_top_k(eval::NodeCall(evaluation, index));
   const OpSpec* spec = find_op(node.op);
   if (spec == nullptr || spec->decompose == nullptr)
     throw_error(ErrorCode::kUnimplemented, "the reference evaluator does not know {}", op_name(node.op));

@@ -1,6 +1,7 @@
 // The reference evaluator: a slow, obvious f32 interpreter that is the meaning of every op. Primitive ops are
 // evaluated here, composite ones through their decomposition. Sums (matmul, reduce) are accumulated in double
-// and rounded once, so that it is a better oracle than f32 code; all else is f32.
+// and rounded once, so that it is a better oracle than f32 code; the ops of training are double from their
+// inputs to their results; all else is f32.
 //
 // The numbers of one sequence do not depend on the others in the step, bit for bit.
 #pragma once

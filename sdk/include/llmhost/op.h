@@ -289,11 +289,19 @@ typedef struct llmh_attention_attrs {
   int32_t local_blocks;
   int32_t vertical_stride;
   int32_t head_step;
-  /* Of the n visible keys of a query each head keeps the max(1, ceil(top_k_ratio * n - 1e-9)) (in f64) of largest score
-   * (with softcap and slopes), of equal ones those at lower positions; the others are as if not seen, and the choice
-   * counts as constant in the gradient. 0: all. */
+  /* Of the n visible keys of a query each head keeps the llmh_top_k_kept(top_k_ratio, n) of largest score (in f32, with
+   * softcap and slopes), of equal ones those at lower positions; the others are as if not seen, and the choice counts as
+   * constant in the gradient. 0: all. */
   float top_k_ratio;
 } llmh_attention_attrs;
+
+/* max(1, ceil(ratio * n)) for the decimal number of up to seven places that `ratio` stands for: 0.3F and n = 10 give 3,
+ * though 0.3F is a little more than 0.3. */
+static inline int64_t llmh_top_k_kept(float ratio, int64_t n) {
+  const int64_t places = 10000000;
+  const int64_t kept = ((int64_t)((double)ratio * (double)places + 0.5) * n + places - 1) / places;
+  return kept < 1 ? 1 : kept;
+}
 
 enum {
   LLMH_ACT_SILU = 1,      /* x * sigmoid(x) */

@@ -59,6 +59,18 @@ llmh_tensor Emit::reduce_to(llmh_tensor x, const Dims& dims) {
   return op(LLMH_OP_REDUCE_TO, {x}, shape_attrs<llmh_shape_attrs>(dims));
 }
 
+llmh_tensor Emit::scatter_add(llmh_tensor x, llmh_tensor ids, const Dims& dims) {
+  return op(LLMH_OP_SCATTER_ADD, {x, ids}, shape_attrs<llmh_shape_attrs>(dims));
+}
+
+llmh_tensor Emit::pad(llmh_tensor x, size_t axis, int64_t begin, int64_t size) {
+  auto attrs = make_attrs<llmh_pad_attrs>();
+  attrs.axis = static_cast<int32_t>(axis);
+  attrs.begin = begin;
+  attrs.size = size;
+  return op(LLMH_OP_PAD, {x}, attrs);
+}
+
 llmh_tensor Emit::permute(llmh_tensor x, std::span<const int32_t> axes) {
   if (axes.size() > LLMH_MAX_RANK) throw_invalid("permute: {} axes", axes.size());
   auto attrs = make_attrs<llmh_permute_attrs>();
@@ -108,6 +120,11 @@ llmh_tensor Emit::scale(llmh_tensor x, float value) {
   auto attrs = make_attrs<llmh_scalar_attrs>();
   attrs.value = value;
   return op(LLMH_OP_SCALE, {x}, attrs);
+}
+
+std::vector<llmh_tensor> Emit::node(llmh_op op, std::span<const llmh_tensor> inputs, const void* attrs,
+                                    size_t attrs_size) {
+  return graph_.add_node(op, path_, inputs, attrs, attrs_size);
 }
 
 Dims Emit::dims(llmh_tensor tensor) const {

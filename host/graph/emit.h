@@ -5,6 +5,7 @@
 #include <initializer_list>
 #include <span>
 #include <string_view>
+#include <vector>
 
 #include "graph/graph.h"
 
@@ -35,6 +36,8 @@ class Emit {
   llmh_tensor reshape(llmh_tensor x, const Dims& dims);
   llmh_tensor broadcast(llmh_tensor x, const Dims& dims);
   llmh_tensor reduce_to(llmh_tensor x, const Dims& dims);
+  llmh_tensor scatter_add(llmh_tensor x, llmh_tensor ids, const Dims& dims);
+  llmh_tensor pad(llmh_tensor x, size_t axis, int64_t begin, int64_t size);
   llmh_tensor permute(llmh_tensor x, std::span<const int32_t> axes);
   llmh_tensor permute(llmh_tensor x, std::initializer_list<int32_t> axes);
   llmh_tensor slice(llmh_tensor x, size_t axis, int64_t begin, int64_t end);
@@ -46,6 +49,10 @@ class Emit {
   llmh_tensor activation(int32_t kind, llmh_tensor x);
   llmh_tensor scale(llmh_tensor x, float value);
   llmh_tensor activation_grad(int32_t kind, llmh_tensor x, llmh_tensor dy);
+
+  // A node with any number of outputs.
+  std::vector<llmh_tensor> node(llmh_op op, std::span<const llmh_tensor> inputs, const void* attrs,
+                                size_t attrs_size);
 
   Dims dims(llmh_tensor tensor) const;
   Graph& graph() { return graph_; }

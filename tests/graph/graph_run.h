@@ -46,6 +46,16 @@ struct StepData {
     sequence_begin.push_back(static_cast<int32_t>(positions.size()));
   }
 
+  // Every token is an output row; the labels are made up, every fifth is none.
+  StepData& all_rows(int32_t vocabulary = 7) {
+    output_rows.resize(positions.size());
+    std::iota(output_rows.begin(), output_rows.end(), 0);
+    labels.clear();
+    for (size_t row = 0; row < output_rows.size(); ++row)
+      labels.push_back(row % 5 == 3 ? -100 : static_cast<int32_t>(row * 11 + 3) % vocabulary);
+    return *this;
+  }
+
   llmh_step view() const {
     llmh_step step{};
     step.struct_size = sizeof step;
@@ -62,11 +72,15 @@ struct StepData {
     step.sequence_begin = sequence_begin.data();
     step.state_lengths = state_lengths.data();
     step.page_table = page_table.data();
+    step.labels = labels.data();
+    step.dropout_seed = dropout_seed;
     return step;
   }
 
   std::vector<int32_t> token_ids, positions, rope_lengths, token_sequence, output_rows, sequence_begin,
       state_lengths, page_table;
+  std::vector<int32_t> labels;  // none until all_rows() or the test makes them
+  uint64_t dropout_seed = 0;
 };
 
 // The paged state of one slot in the evaluator's layout.

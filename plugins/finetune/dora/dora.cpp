@@ -2,10 +2,13 @@
 // direction and get trained lengths m, so that a row of the linear is multiplied by m / |W + s B A|. Tensors
 // and config are PEFT's.
 #include <cmath>
+#include <map>
 
 #include "llmhost/finetune.hpp"
 #include "peft/config.h"
+#include "peft/low_rank.h"
 #include "peft/serving.h"
+#include "peft/settings.h"
 
 namespace {
 
@@ -29,54 +32,112 @@ std::vector<float> row_scale(const peft::MagnitudeBranch& branch) {
   return factors;
 }
 
-class Dora : public llmh::Method {
+peft::AdapterConfig config_of(const llmh::Settings& settings) {
+  if (!settings.get_bool("use_dora"))
+    throw llmh::Error(LLMH_INVALID_ARGUMENT,
+                      "method: use_dora is false: that is the method lora, with the same keys");
+  peft::AdapterConfig config = peft::read_branches(settings);
+  config.has_magnitudes = true;
+  if (config.start == peft::BranchStart::kRandom)
+    throw llmh::Error(
+        LLMH_INVALID_ARGUMENT,
+        "method: init_lora_weights is false: the lengths of the rows start as the base's, so the branches "
+        "must start at zero; use true or gaussian");
+  return config;
+}
+
+class Dora : public peft::LowRankMethod {
  public:
   static void schema(llmh::Schema& schema) {
-    schema.add_int("r", "8", "rank of the branches", 1, 65536);
-    schema.add_float("lora_alpha", "16", "the branch is multiplied by lora_alpha / r", 0, 1e6);
-    schema.add_list("target_modules", "[q_proj, v_proj]",
-                    "modules to adapt: names, ends of paths, or all-linear");
+    peft::declare_branches(schema);
+    schema.add_bool("use_dora", "true", "false is the method lora");
+    peft::declare_four_bits(schema, false);
   }
 
   explicit Dora(const llmh::Settings& settings)
-      : rank_(settings.get_int("r")),
-        alpha_(settings.get_float("lora_alpha")),
-        targets_(settings.get_list("target_modules")) {
-    if (targets_.empty())
-      throw llmh::Error(LLMH_INVALID_ARGUMENT, "target_modules is empty: name at least one module");
+      : LowRankMethod(config_of(settings)), request_(peft::read_four_bits(settings)) {}
+  explicit Dora(peft::AdapterConfig config) : LowRankMethod(std::move(config)) {}
+
+  void begin(const llmh_base_model& model) override {
+    LowRankMethod::begin(model);
+    model_ = &model;
   }
 
-  uint32_t choose(const llmh::Module& module) override {
-    return llmh::rewrite_if(module.is_linear() && llmh::is_target(module.path, targets_));
-  }
-
-  // The lengths start at those of the base's rows and no gradient passes through the norm; the interface has
-  // words for neither.
-  llmh::Tensor rewrite(llmh::Graph&, const llmh::Linear& linear) override {
-    throw llmh::Error(LLMH_UNIMPLEMENTED,
-                      "'" + linear.path + "': this method is served, not trained, so far; train with lora");
-  }
-
-  std::string config_json() override {
-    char alpha[32];
-    std::snprintf(alpha, sizeof alpha, "%.17g", alpha_);
-    return "{\"peft_type\": \"LORA\", \"task_type\": \"CAUSAL_LM\", \"use_dora\": true, \"r\": " +
-           std::to_string(rank_) + ", \"lora_alpha\": " + alpha +
-           ", \"target_modules\": " + llmh::json(targets_) +
-           ", \"bias\": \"none\", \"inference_mode\": true}\n";
+  void base(llmh_base_request& request) override {
+    request.linear_dtype = request_.linear_dtype;
+    request.double_quant = request_.double_quant;
+    request.compute_dtype = request_.compute_dtype;
   }
 
   static bool claims(std::string_view config_json) {
     return peft::kind_of(config_json) == peft::Kind::kWithMagnitudes;
   }
+  static std::unique_ptr<Dora> from_adapter(const llmh_adapter_source& source) {
+    return std::make_unique<Dora>(peft::parse_config(llmh::view(source.config_json)));
+  }
   static void read(const llmh_adapter_source& source, const llmh_base_model& model, llmh_delta_sink& sink) {
     peft::read_adapter(source, model, sink, row_scale);
   }
 
+ protected:
+  // With z = x W^T and g = m / |W + s B A|: z + (g - 1) z' + g s (x' A^T) B^T + b. What the method adds sees
+  // the input with dropped elements (x', z'), the base's part does not; the norms count as constant.
+  llmh::Tensor rewrite_linear(llmh::Graph& graph, const llmh::Linear& linear) override {
+    const Branch branch = add_branch(graph, linear);
+    const llmh::Tensor magnitudes = add_magnitudes(graph, linear);
+    const llmh::Scope scope = graph.scope(linear.path);
+    auto attrs = llmh::make_attrs<llmh_scalar_attrs>();
+    attrs.value = branch.scale;
+    const llmh::Tensor norms =
+        scope.op(LLMH_OP_LOW_RANK_ROW_NORMS, {linear.weight, branch.a, branch.b}, attrs);
+    const llmh::Tensor factors = scope.op(LLMH_OP_DIV, {magnitudes, norms});
+    const llmh::Tensor one = graph.constant({}, {}, {1.0F});
+    const llmh::Tensor input = branch_input(linear);
+    const llmh::Tensor z = linear.bias.present() ? product(scope, linear, linear.x) : linear.y;
+    const llmh::Tensor dropped = config().dropout == 0 ? z : product(scope, linear, input);
+    const llmh::Tensor y =
+        z + dropped * (factors - one) + branch_output(graph, linear, branch, input) * factors;
+    return linear.bias.present() ? y + linear.bias : y;
+  }
+
  private:
-  int64_t rank_;
-  double alpha_;
-  std::vector<std::string> targets_;
+  static llmh::Tensor product(const llmh::Scope& scope, const llmh::Linear& linear, llmh::Tensor x) {
+    return scope.op(LLMH_OP_LINEAR, {x, linear.weight});
+  }
+
+  // Those of an adapter that is trained already come from its file.
+  llmh::Tensor add_magnitudes(llmh::Graph& graph, const llmh::Linear& linear) {
+    const std::string name = linear.path + ".lora_magnitude_vector";
+    if (config().start == peft::BranchStart::kOther)
+      return graph.parameter(name, {linear.out_features}, LLMH_INIT_ONES);
+    return graph.parameter(name, {linear.out_features}, norms_of(linear));
+  }
+
+  // Of the base's rows; kept, since a graph is made more than once.
+  const std::vector<float>& norms_of(const llmh::Linear& linear) {
+    std::vector<float>& norms = norms_[linear.path];
+    if (!norms.empty()) return norms;
+    const auto n = static_cast<size_t>(linear.out_features);
+    const auto k = static_cast<size_t>(linear.in_features);
+    std::vector<float> weight(n * k);
+    llmh::check(model_->weight(model_, linear.module, weight.data()));
+    std::vector<float> made(n);
+    for (size_t row = 0; row < n; ++row) {
+      double sum = 0;
+      for (size_t i = 0; i < k; ++i) sum += static_cast<double>(weight[row * k + i]) * weight[row * k + i];
+      made[row] = static_cast<float>(std::sqrt(sum));
+      if (made[row] == 0)
+        throw llmh::Error(LLMH_INVALID_ARGUMENT,
+                          "'" + linear.path + "': row " + std::to_string(row) +
+                              " of its weight is zero and has no direction; leave the module out "
+                              "(exclude_modules) or use the method lora");
+    }
+    return norms = std::move(made);
+  }
+
+  llmh_base_request request_{};
+  const llmh_base_model* model_ = nullptr;
+  std::map<std::string, std::vector<float>> norms_;  // by path
 };
 
 }  // namespace

@@ -36,7 +36,8 @@ typedef struct llmh_key_spec {
   double minimum;         /* of INT and FLOAT; minimum > maximum: no range */
   double maximum;
   llmh_str choices; /* of STRING: "a|b|c"; empty: any */
-  llmh_str aliases; /* other names of the key: "lora_rank|rank"; empty: none. Two names of one key in a file are an error */
+  llmh_str
+      aliases; /* other names of the key: "lora_rank|rank"; empty: none. Two names of one key in a file are an error */
 } llmh_key_spec;
 
 typedef struct llmh_schema_sink llmh_schema_sink;
@@ -78,10 +79,10 @@ enum {
 /* A module of the model. */
 typedef struct llmh_base_module {
   uint32_t struct_size;
-  int32_t kind;         /* LLMH_MODULE_LINEAR, _EMBEDDING, _NORM; FIXED: it has weights that no adapter of the engine can
+  int32_t kind;        /* LLMH_MODULE_LINEAR, _EMBEDDING, _NORM; FIXED: it has weights that no adapter of the engine can
                            change */
-  llmh_str path;        /* Hub module path ("model.layers.3.self_attn.q_proj") */
-  int64_t in_features;  /* K; rows of the table of an embedding; D of a norm; 0 of FIXED */
+  llmh_str path;       /* Hub module path ("model.layers.3.self_attn.q_proj") */
+  int64_t in_features; /* K; rows of the table of an embedding; D of a norm; 0 of FIXED */
   int64_t out_features; /* N; D of an embedding or a norm; 0 of FIXED */
   int32_t has_bias;
   uint32_t flags;     /* LLMH_MODULE_* bits */
@@ -93,8 +94,9 @@ struct llmh_base_model {
   uint32_t struct_size;
   uint32_t n_modules;
   const llmh_base_module* const* modules; /* [n_modules], paths are unique */
-  /* The module's base weight, decoded to f32: [N,K], a table [K,N], or [D]; `out` has room for it. Not of FIXED. A model
-   * that is only described (a support matrix) has none: LLMH_FAILED_PRECONDITION. */
+  /* The module's base weight as it is held (with what `base` asked for), decoded to f32: [N,K], a table [K,N], or [D];
+   * `out` has room for it. Not of FIXED. A model that is only described (a support matrix) has none:
+   * LLMH_FAILED_PRECONDITION. */
   llmh_status* (*weight)(const llmh_base_model*, uint32_t module, float* out);
   llmh_str name; /* what the user calls the model: a path or an id */
 };
@@ -240,7 +242,7 @@ typedef struct llmh_tuned_tensor {
 
 typedef struct llmh_step_info {
   uint32_t struct_size;
-  int32_t reserved;  /* 0 */
+  int32_t reserved; /* 0 */
   int64_t step;     /* from 1; counts steps that the optimiser leaves out, too */
   int64_t n_steps;  /* of the job */
 } llmh_step_info;

@@ -107,19 +107,28 @@ void read_layer_patterns(const OrderedJson& value, std::vector<std::string>& out
     out = {value.get<std::string>()};
 }
 
+constexpr std::array<std::string_view, 5> kAltersBase = {"pissa", "olora", "corda", "loftq", "lora_ga"};
+
+std::string lower(std::string text) {
+  std::transform(text.begin(), text.end(), text.begin(),
+                 [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; });
+  return text;
+}
+
+bool alters_base(const std::string& name) {
+  return std::any_of(kAltersBase.begin(), kAltersBase.end(),
+                     [&](std::string_view start) { return std::string_view(name).starts_with(start); });
+}
+
 // How a freshly made adapter starts does not matter any more once it is trained, unless the base was altered
 // with it.
 void check_init(const OrderedJson& value) {
   if (value.is_null() || value.is_boolean()) return;
   constexpr std::array<std::string_view, 4> kHarmless = {"gaussian", "eva", "orthogonal", "mica"};
-  constexpr std::array<std::string_view, 5> kAltersBase = {"pissa", "olora", "corda", "loftq", "lora_ga"};
   constexpr std::string_view kExpected = "true, false, \"gaussian\", \"eva\", \"orthogonal\" or \"mica\"";
   if (!value.is_string()) wrong("init_lora_weights", value, kExpected);
-  std::string name = value.get<std::string>();
-  std::transform(name.begin(), name.end(), name.begin(),
-                 [](char c) { return c >= 'A' && c <= 'Z' ? c + 32 : c; });
-  const auto begins = [&](std::string_view start) { return std::string_view(name).starts_with(start); };
-  if (std::any_of(kAltersBase.begin(), kAltersBase.end(), begins))
+  const std::string name = lower(value.get<std::string>());
+  if (alters_base(name))
     refuse("init_lora_weights is " + shown(value) +
            ": the adapter belongs to a base whose weights were altered when it was made, with others it is "
            "wrong; "
@@ -157,6 +166,8 @@ constexpr std::array<Refused, 11> kRefused = {{
 // Fields that change nothing, that must be off, or that nobody knows.
 void check_other_field(const std::string& field, const OrderedJson& value, AdapterConfig& config) {
   if (field == "init_lora_weights") check_init(value);
+  // Any number is taken: what serves an adapter drops nothing.
+  if (field == "lora_dropout" && value.is_number()) config.dropout = value.get<double>();
   if (std::find(kInformational.begin(), kInformational.end(), field) != kInformational.end()) return;
   for (const Refused& refused : kRefused) {
     if (field != refused.field) continue;
@@ -203,8 +214,12 @@ void read_field(const std::string& field, const OrderedJson& value, AdapterConfi
     check_other_field(field, value, config);
 }
 
-// What the format itself forbids.
+}  // namespace
+
 void check_combinations(const AdapterConfig& config) {
+  const auto refuse = [&](const std::string& what) {
+    throw llmh::Error(LLMH_INVALID_ARGUMENT, config.source + ": " + what);
+  };
   if (config.targets.is_pattern && !config.layers.empty())
     refuse("layers_to_transform is set while target_modules is a string; write target_modules as a list");
   if (config.targets.is_pattern && !config.layer_patterns.empty())
@@ -215,7 +230,23 @@ void check_combinations(const AdapterConfig& config) {
     refuse("use_dora and lora_bias are both true; they are not defined together");
 }
 
-}  // namespace
+BranchStart parse_start(const std::string& source, const std::string& value) {
+  const auto refuse = [&](const std::string& why) {
+    throw llmh::Error(LLMH_INVALID_ARGUMENT, source + ": init_lora_weights is '" + value + "': " + why);
+  };
+  const std::string name = lower(value);
+  if (name == "true" || name == "default") return BranchStart::kZero;
+  if (name == "gaussian") return BranchStart::kGaussian;
+  if (name == "false") return BranchStart::kRandom;
+  if (alters_base(name))
+    refuse(
+        "it changes the base's weights, with which alone the adapter then works; use true or gaussian, which "
+        "leave them");
+  if (name == "eva" || name == "orthogonal" || name == "mica")
+    refuse("it is not made here; use true or gaussian");
+  refuse("expected true, false or gaussian");
+  return BranchStart::kZero;
+}
 
 AdapterConfig parse_config(std::string_view text) {
   const OrderedJson json = parse_json(text, kConfigFile);
@@ -228,6 +259,7 @@ AdapterConfig parse_config(std::string_view text) {
     refuse("target_modules is missing; name the modules that the adapter is for");
   AdapterConfig config;
   for (const auto& [field, value] : json.items()) read_field(field, value, config);
+  config.start = BranchStart::kOther;
   check_combinations(config);
   return config;
 }

@@ -24,7 +24,16 @@ struct ModuleNames {
 
 enum class TrainedBias { kNone, kAll, kLoraOnly };
 
+// How branches start; the values are PEFT's.
+enum class BranchStart {
+  kZero,      // A uniform, B zero: the model starts unchanged
+  kGaussian,  // A normal of deviation 1 / r, B zero
+  kRandom,    // both uniform
+  kOther      // of an adapter that is trained already
+};
+
 struct AdapterConfig {
+  std::string source{kConfigFile};  // what errors call the text
   int64_t rank = 8;
   double alpha = 8;
   std::vector<std::pair<std::string, int64_t>>
@@ -40,10 +49,18 @@ struct AdapterConfig {
   std::vector<std::string> layer_patterns;  // names before the layer's index; empty: any
   std::vector<std::string> saved;           // modules that are replaced whole
   bool ties_weights = false;
+  double dropout = 0;  // of what goes into branches, in training
+  BranchStart start = BranchStart::kZero;
   std::vector<std::string> notes;  // fields that are not known and off
 };
 
 AdapterConfig parse_config(std::string_view text);
+
+// What is checked of a config wherever it comes from: combinations that the format forbids.
+void check_combinations(const AdapterConfig& config);
+
+// A value of init_lora_weights in training; refuses those that alter the base or need data.
+BranchStart parse_start(const std::string& source, const std::string& value);
 
 // For claims(): whether the text is a config of this format, and if so of one with or without magnitudes.
 enum class Kind { kOther, kPlain, kWithMagnitudes };

@@ -102,18 +102,19 @@ bool is_all_linear(const ModuleNames& targets) {
   return targets.is_pattern && text == "all-linear";
 }
 
-std::optional<Pattern> compiled(const ModuleNames& names, const char* field, MatchBudget& budget) {
+std::optional<Pattern> compiled(const ModuleNames& names, const std::string& source, const char* field,
+                                MatchBudget& budget) {
   if (!names.is_pattern) return std::nullopt;
-  return Pattern(names.pattern, std::string(kConfigFile) + ": " + field, budget);
+  return Pattern(names.pattern, source + ": " + field, budget);
 }
 
 // A key stands for the end of a path from a component's start on.
 template <typename Value>
 std::vector<Pattern> compiled_keys(const std::vector<std::pair<std::string, Value>>& entries,
-                                   const char* field, MatchBudget& budget) {
+                                   const std::string& source, const char* field, MatchBudget& budget) {
   std::vector<Pattern> keys;
   for (const auto& [key, value] : entries)
-    keys.emplace_back("(.*\\.)?(" + key + ")", std::string(kConfigFile) + ": " + field, budget);
+    keys.emplace_back("(.*\\.)?(" + key + ")", source + ": " + field, budget);
   return keys;
 }
 
@@ -140,6 +141,12 @@ ModuleTable::ModuleTable(const llmh_base_model& base) {
       if (!is_new && known->second != module.index) known->second.reset();
     }
   containers_.assign(containers.begin(), containers.end());
+  for (const Module& module : modules_) {
+    if ((module.base->flags & LLMH_MODULE_EXPERTS) == 0) continue;
+    const size_t experts = module.path().find(".experts");
+    const size_t end = experts != std::string::npos ? experts : module.path().rfind('.');
+    if (end != std::string::npos) routed_.insert(module.path().substr(0, end + 1));
+  }
 }
 
 // Another module's path is never taken from it.
@@ -156,12 +163,29 @@ const Module* ModuleTable::resolve(string_view path) {
   return &modules_[*core->second];
 }
 
+// A child of the module whose other child is the experts. It is no plain linear in the library: a config that
+// says "all-linear" does not mean it there.
+bool ModuleTable::is_router(const Module& module) const {
+  return std::any_of(routed_.begin(), routed_.end(), [&](const std::string& block) {
+    if (!module.path().starts_with(block)) return false;
+    const string_view first = first_component(string_view(module.path()).substr(block.size()));
+    return first == "gate" || first == "router";
+  });
+}
+
+std::string written_path(string_view path) {
+  std::string written(path);
+  for (const auto& [old, current] : kRenamed) written = renamed(written, old, current);
+  return written;
+}
+
 Selection::Selection(const AdapterConfig& config, const ModuleTable& table)
     : config_(config), table_(table), is_all_linear_(is_all_linear(config.targets)) {
-  if (!is_all_linear_) target_pattern_ = compiled(config.targets, "target_modules", *budget_);
-  if (config.excluded) excluded_pattern_ = compiled(*config.excluded, "exclude_modules", *budget_);
-  rank_keys_ = compiled_keys(config.rank_pattern, "rank_pattern", *budget_);
-  alpha_keys_ = compiled_keys(config.alpha_pattern, "alpha_pattern", *budget_);
+  if (!is_all_linear_) target_pattern_ = compiled(config.targets, config.source, "target_modules", *budget_);
+  if (config.excluded)
+    excluded_pattern_ = compiled(*config.excluded, config.source, "exclude_modules", *budget_);
+  rank_keys_ = compiled_keys(config.rank_pattern, config.source, "rank_pattern", *budget_);
+  alpha_keys_ = compiled_keys(config.alpha_pattern, config.source, "alpha_pattern", *budget_);
   for (const Module& module : table.modules())
     if (module.base->kind == LLMH_MODULE_EMBEDDING)
       vocabulary_ = std::max(vocabulary_, module.base->in_features);
@@ -205,8 +229,9 @@ bool Selection::carries_branch(const Module& module) const {
   if (std::any_of(paths.begin(), paths.end(), [this](const auto& path) { return is_below_saved(path); }))
     return false;
   if (is_all_linear_) {
-    const bool is_head = module.base->out_features == vocabulary_ && !is_in_layer(module.path());
-    return module.base->kind == LLMH_MODULE_LINEAR && !is_head;
+    const bool is_head = (module.base->flags & LLMH_MODULE_HEAD) != 0 ||
+                         (module.base->out_features == vocabulary_ && !is_in_layer(module.path()));
+    return module.base->kind == LLMH_MODULE_LINEAR && !is_head && !table_.is_router(module);
   }
   return std::any_of(paths.begin(), paths.end(), [this](const auto& path) { return is_target(path); });
 }
@@ -226,9 +251,9 @@ std::optional<BranchShape> Selection::branch(const Module& module) const {
   const size_t rank = first_match(rank_keys_);
   const size_t alpha = first_match(alpha_keys_);
   shape.rank = rank < rank_keys_.size() ? config_.rank_pattern[rank].second : config_.rank;
-  const double scaled = alpha < alpha_keys_.size() ? config_.alpha_pattern[alpha].second : config_.alpha;
+  shape.alpha = alpha < alpha_keys_.size() ? config_.alpha_pattern[alpha].second : config_.alpha;
   const auto divisor = static_cast<double>(shape.rank);
-  shape.scale = static_cast<float>(scaled / (config_.uses_root_scale ? std::sqrt(divisor) : divisor));
+  shape.scale = static_cast<float>(shape.alpha / (config_.uses_root_scale ? std::sqrt(divisor) : divisor));
   return shape;
 }
 
@@ -251,7 +276,7 @@ void Selection::check_no_container_is_target() const {
   for (const std::string& path : table_.containers())
     if (!is_excluded(path) && !is_below_saved(path) && is_target(path))
       throw llmh::Error(LLMH_INVALID_ARGUMENT,
-                        std::string(kConfigFile) + ": target_modules names '" + path +
+                        config_.source + ": target_modules names '" + path +
                             "', which is neither a linear nor an embedding; name the modules in it");
 }
 

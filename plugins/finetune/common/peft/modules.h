@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -36,20 +37,28 @@ class ModuleTable {
   // is none.
   const Module* resolve(std::string_view path);
 
+  // Whether it chooses among experts.
+  bool is_router(const Module& module) const;
+
  private:
   void add(std::string_view spelling, uint32_t index);
 
   std::vector<Module> modules_;
   std::vector<std::string> containers_;
+  std::set<std::string> routed_;  // paths of blocks with experts, with the dot at the end
   std::unordered_map<std::string, uint32_t> by_spelling_;
   std::unordered_map<std::string, std::optional<uint32_t>>
       by_core_;  // path without wrappers; empty: more than one
 };
 
+// A path with the names that the library has for it now.
+std::string written_path(std::string_view path);
+
 // Low-rank branch of a module.
 struct BranchShape {
   int64_t rank = 0;
-  float scale = 0;
+  double alpha = 0;
+  float scale = 0;  // alpha / rank, or by the root of the rank
 };
 
 // Which modules the config is about.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "core/error.h"
 #include "model/weights.h"
@@ -46,8 +47,13 @@ uint32_t place_flags(const graph::AdapterSite& site) {
   return flags;
 }
 
-BaseModel::BaseModel(const model::LoadedModel& model, std::vector<graph::AdapterSite> sites, Fixed fixed)
-    : model_(model), sites_(std::move(sites)), name_(model.checkpoint().path().string()), table_{{}, this} {
+BaseModel::BaseModel(const model::LoadedModel& model, std::vector<graph::AdapterSite> sites, Fixed fixed,
+                     WeightReader reader)
+    : model_(model),
+      sites_(std::move(sites)),
+      reader_(std::move(reader)),
+      name_(model.checkpoint().path().string()),
+      table_{{}, this} {
   for (const graph::AdapterSite& site : sites_) modules_.push_back(describe(site, fixed));
   for (const llmh_base_module& module : modules_) pointers_.push_back(&module);
   table_.base.struct_size = sizeof(llmh_base_model);
@@ -86,7 +92,8 @@ llmh_status* BaseModel::read_weight(const llmh_base_model* table, uint32_t modul
     const model::HubTensor* const tensor = self.find(site);
     if (tensor == nullptr)
       throw_error(ErrorCode::kInternal, "module '{}' has no stored weight '{}'", site.path, site.weight_name);
-    const model::WeightData data = model::load_weight(*tensor, LLMH_USE_VECTOR);
+    const model::WeightData data =
+        self.reader_ ? self.reader_(site) : model::load_weight(*tensor, LLMH_USE_VECTOR);
     std::memcpy(out, data.bytes.data(), data.bytes.size());
   });
 }

@@ -2,11 +2,13 @@
 // weights, and the weights themselves.
 #pragma once
 
+#include <functional>
 #include <string>
 #include <vector>
 
 #include "graph/adapter_sites.h"
 #include "llmhost/finetune.h"
+#include "model/layout_steps.h"
 #include "model/loader.h"
 
 namespace llmhost::engine {
@@ -17,8 +19,11 @@ class BaseModel {
   // `sites`: all modules, as graph::modules_of() or with_adapter_sites() list them for this model's graph.
   // kNoSite: what adapters could change and is no site of this graph is fixed, too.
   enum class Fixed { kByKind, kNoSite };
+  // `reader`, where there is one, gives a module's weight in f32: of a base that is held otherwise than it is
+  // stored.
+  using WeightReader = std::function<model::WeightData(const graph::AdapterSite&)>;
   BaseModel(const model::LoadedModel& model, std::vector<graph::AdapterSite> sites,
-            Fixed fixed = Fixed::kNoSite);
+            Fixed fixed = Fixed::kNoSite, WeightReader reader = {});
   BaseModel(const BaseModel&) = delete;
   BaseModel& operator=(const BaseModel&) = delete;
 
@@ -36,6 +41,7 @@ class BaseModel {
 
   const model::LoadedModel& model_;
   std::vector<graph::AdapterSite> sites_;
+  WeightReader reader_;
   std::string name_;
   std::vector<llmh_base_module> modules_;
   std::vector<const llmh_base_module*> pointers_;

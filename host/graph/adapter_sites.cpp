@@ -44,6 +44,7 @@ AdapterSite describe(const Graph& graph, const llmh_node& node, llmh_tensor weig
   if (weight != node.inputs[is_lookup ? 0 : 1]) return site;
   site.has_bias = input_of(node, 2) != LLMH_NO_TENSOR;
   if (site.has_bias && !is_weight(graph, input_of(node, 2))) return site;
+  if (site.has_bias) site.bias_name = std::string(to_view(graph.tensor(node.inputs[2]).name));
   if (is_lookup) {
     const llmh_tensor_info& ids = graph.tensor(node.inputs[1]);
     if (ids.rank != 1 || !same_dim(ids.dims[0], symbol_dim(LLMH_DIM_TOKENS))) return site;
@@ -78,14 +79,15 @@ uint32_t head_node(const Graph& graph) {
   return graph.node_count();
 }
 
-// Adds what the weights of the node hold, each weight of a module once.
-void count_weights(const Graph& graph, const llmh_node& node, AdapterSite& site,
-                   std::set<std::pair<std::string, llmh_tensor>>& counted) {
+// Adds the weights of the node, each weight of a module once.
+void add_weights(const Graph& graph, const llmh_node& node, AdapterSite& site,
+                 std::set<std::pair<std::string, llmh_tensor>>& counted) {
   for (const llmh_tensor input : inputs_of(node)) {
     if (!is_weight(graph, input) || !counted.emplace(site.path, input).second) continue;
     uint64_t n = 1;
     for (const llmh_dim& dim : dims_of(graph.tensor(input))) n *= static_cast<uint64_t>(dim.size);
     site.n_weights += n;
+    site.weights.emplace_back(to_view(graph.tensor(input).name));
   }
 }
 
@@ -109,7 +111,7 @@ std::vector<AdapterSite> list_modules(const Graph& graph, std::vector<size_t>& b
     if (!is_same) first.kind = LLMH_MODULE_FIXED;
     first.is_head |= i == head;
     first.is_experts |= node.op == LLMH_OP_EXPERT_LINEAR;
-    count_weights(graph, node, first, counted);
+    add_weights(graph, node, first, counted);
   }
   return modules;
 }
@@ -135,6 +137,10 @@ std::vector<llmh_tensor> add_site(Rewriter& rewriter, const llmh_node& node, int
 
 std::vector<AdapterSite> modules_of(const Graph& graph) {
   std::vector<size_t> by_node;
+  return list_modules(graph, by_node);
+}
+
+std::vector<AdapterSite> modules_of(const Graph& graph, std::vector<size_t>& by_node) {
   return list_modules(graph, by_node);
 }
 

@@ -22,10 +22,14 @@ struct AdapterSite {
   uint64_t n_weights = 0;               // elements of all its weights
   llmh_tensor weight = LLMH_NO_TENSOR;  // of the graph that was given
   std::string weight_name;
+  std::string bias_name;             // empty: it has none
+  std::vector<std::string> weights;  // names of all that its nodes read, in the order of their first use
 };
 
-// All modules with weights, none of them a site.
+// All modules with weights, none of them a site. `by_node` becomes the index of each node's module, SIZE_MAX
+// for nodes without.
 std::vector<AdapterSite> modules_of(const Graph& graph);
+std::vector<AdapterSite> modules_of(const Graph& graph, std::vector<size_t>& by_node);
 
 // A copy of the graph in which linears, embeddings and norms that adapters can change, and that are wanted,
 // are sites, numbered from 1; `sites` becomes the list of all modules with weights. A module that runs twice

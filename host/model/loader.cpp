@@ -3,6 +3,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <array>
 #include <optional>
 #include <set>
 #include <utility>
@@ -103,9 +104,15 @@ std::vector<std::string_view> names_of(const Checkpoint& checkpoint) {
 }
 
 uint32_t use_of(const llmh_node& node, size_t input) {
-  const bool is_matrix_product = node.op == LLMH_OP_LINEAR || node.op == LLMH_OP_MATMUL ||
-                                 node.op == LLMH_OP_EXPERT_LINEAR || node.op == LLMH_OP_LORA_LINEAR;
-  if (is_matrix_product && input == 1) return LLMH_USE_LINEAR;
+  constexpr std::array kProducts = {LLMH_OP_LINEAR,
+                                    LLMH_OP_MATMUL,
+                                    LLMH_OP_EXPERT_LINEAR,
+                                    LLMH_OP_LORA_LINEAR,
+                                    LLMH_OP_LINEAR_INPUT_GRAD,
+                                    LLMH_OP_EXPERT_LINEAR_INPUT_GRAD,
+                                    LLMH_OP_LINEAR_CROSS_ENTROPY};
+  if (std::ranges::find(kProducts, node.op) != kProducts.end() && input == 1) return LLMH_USE_LINEAR;
+  if (node.op == LLMH_OP_LOW_RANK_ROW_NORMS && input == 0) return LLMH_USE_LINEAR;
   const bool is_lookup =
       node.op == LLMH_OP_EMBEDDING || node.op == LLMH_OP_GATHER || node.op == LLMH_OP_LORA_EMBEDDING;
   if (is_lookup && input == 0) return LLMH_USE_TABLE;

@@ -4,8 +4,10 @@
 #include <filesystem>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "core/yaml.h"
@@ -15,6 +17,8 @@
 #include "plugin/registry.h"
 
 namespace llmhost::train {
+
+class QuantisedBase;
 
 // One of a method's keys, as it was declared.
 struct MethodKey {
@@ -58,12 +62,27 @@ class Method {
   struct Tuned {
     graph::Graph graph;
     struct FromWeight {
-      std::string parameter;  // name
+      std::string parameter;  // in the graph
+      std::string name;       // what the method calls it: another one where a frozen weight has the same name
       std::string weight;     // Hub name of the weight it starts as
     };
     std::vector<FromWeight> from_weights;
   };
   Tuned apply(const model::LoadedModel& model);
+
+  // How the frozen weights of the model are held for the method.
+  const QuantisedBase& base_weights(const model::LoadedModel& model);
+  // Frozen tensors that belong into the adapter file besides what is trained.
+  struct FileTensor {
+    std::string name;    // there
+    std::string weight;  // Hub name of the base weight that it is a copy of; empty: what follows
+    llmh_dtype dtype = LLMH_DTYPE_F32;
+    std::vector<int64_t> shape;
+    std::span<const std::byte> data;  // the method's
+  };
+  std::vector<FileTensor> file_tensors(const model::LoadedModel& model) const;
+  // Whether the method, with its settings, fits the model: LLMH_FIT_* and the reason.
+  std::pair<int32_t, std::string> fit(const model::LoadedModel& model) const;
 
   std::string file_name(std::string_view parameter) const;
   std::string config_json() const;  // empty: makes whole models

@@ -10,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#include "core/error.h"
 #include "engine/device.h"
 #include "graph/autodiff/autodiff.h"
 #include "model/loader.h"
@@ -46,6 +47,17 @@ struct TrainedValue {
   std::span<float> gradient;  // sum over the targets since zero_gradients()
 };
 
+// A loss or a gradient that is no number.
+class NonFiniteError : public Error {
+ public:
+  explicit NonFiniteError(const std::string& tensor)
+      : Error(ErrorCode::kAborted, tensor + " is not finite"), tensor_(tensor) {}
+  const std::string& tensor() const { return tensor_; }
+
+ private:
+  std::string tensor_;
+};
+
 // [control] but for what says otherwise; model, device and method must outlive it.
 class TrainingStack {
  public:
@@ -66,8 +78,8 @@ class TrainingStack {
 
   void zero_gradients();
   // Adds the gradients of the sum of the losses of the batch's targets and returns that sum. `dropout_seed`
-  // 0: no dropout. The numbers do not depend on the number of threads. Throws NonFinite... as Error kNumeric
-  // naming the first tensor, when the loss is not finite.
+  // 0: no dropout. The numbers do not depend on the number of threads. Throws NonFiniteError when the loss
+  // is not finite.
   double accumulate(MicroBatch batch, uint64_t dropout_seed);
   // The sum of the losses alone, nothing dropped.
   double loss(MicroBatch batch);

@@ -60,6 +60,7 @@ Kernels kernels_for_chosen_target() {
   k.state = state_kernels();
   k.norm = norm_kernels();
   k.elementwise = elementwise_kernels();
+  k.gradient = gradient_kernels();
   k.rope = rope_kernels();
   k.packed = packed_kernels();
   return k;

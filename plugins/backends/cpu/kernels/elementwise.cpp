@@ -2,6 +2,7 @@
 #define HWY_TARGET_INCLUDE "kernels/elementwise.cpp"
 #include "hwy/foreach_target.h"  // must come before highway.h
 #include "hwy/highway.h"
+#include "kernels/half.h"
 #include "kernels/kernels.h"
 #include "kernels/math-inl.h"
 #include "llmhost/op.h"
@@ -66,6 +67,11 @@ struct ErfF {
 };
 struct ReluF {
   HWY_INLINE Floats operator()(F32 d, Floats x) const { return keep_nan(x, hn::Max(x, hn::Zero(d))); }
+};
+struct StepF {
+  HWY_INLINE Floats operator()(F32 d, Floats x) const {
+    return hn::IfThenElseZero(hn::Gt(x, hn::Zero(d)), hn::Set(d, 1.0F));
+  }
 };
 struct AbsF {
   HWY_INLINE Floats operator()(F32, Floats x) const { return hn::Abs(x); }
@@ -145,6 +151,8 @@ void unary(int32_t kind, const float* x, int64_t n, float* y) {
       return map(x, n, y, SinF());
     case LLMH_UNARY_COS:
       return map(x, n, y, CosF());
+    case LLMH_UNARY_STEP:
+      return map(x, n, y, StepF());
     default:
       return;
   }
@@ -274,8 +282,21 @@ void clamp(float min, float max, const float* x, int64_t n, float* y) {
   map(x, n, y, ClampF{min, max});
 }
 
+// One instruction where the CPU has it.
+void round_f16(const float* x, int64_t n, uint16_t* y) {
+  int64_t i = 0;
+#if HWY_TARGET <= HWY_AVX2
+  const F32 d;
+  const hn::Rebind<hwy::float16_t, F32> half;
+  const hn::Rebind<uint16_t, F32> bits;
+  for (; i + lane_count() <= n; i += lane_count())
+    hn::StoreU(hn::BitCast(bits, hn::DemoteTo(half, hn::LoadU(d, x + i))), bits, y + i);
+#endif
+  for (; i < n; ++i) y[i] = f32_to_f16(x[i]);
+}
+
 ElementwiseKernels elementwise_table() {
-  return {unary, activation, gated, binary, softcap, scale, clamp};
+  return {unary, activation, gated, binary, softcap, scale, clamp, round_f16};
 }
 
 }  // namespace

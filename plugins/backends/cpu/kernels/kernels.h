@@ -9,6 +9,7 @@
 
 #include "kernels/attention.h"
 #include "kernels/attention_train.h"
+#include "kernels/gradients.h"
 #include "kernels/packed.h"
 #include "llmhost/dtype.h"
 
@@ -112,6 +113,7 @@ struct ElementwiseKernels {
   void (*softcap)(float cap, const float* x, int64_t n, float* y);
   void (*scale)(float factor, const float* x, int64_t n, float* y);
   void (*clamp)(float min, float max, const float* x, int64_t n, float* y);  // NaN stays
+  void (*round_f16)(const float* x, int64_t n, uint16_t* y);                 // to the nearest, ties to even
 };
 
 struct RopeKernels {
@@ -131,6 +133,7 @@ struct Kernels {
   StateKernels state;
   NormKernels norm;
   ElementwiseKernels elementwise;
+  GradientKernels gradient;
   RopeKernels rope;
   PackedKernels packed;
 };

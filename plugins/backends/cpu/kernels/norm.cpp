@@ -7,30 +7,12 @@
 #include "hwy/highway.h"
 #include "kernels/kernels.h"
 #include "kernels/math-inl.h"
+#include "kernels/rows-inl.h"
 #include "llmhost/op.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace llmhost::cpu::HWY_NAMESPACE {
 namespace {
-
-// Calls f(i, n) for each vector's first index and number of elements.
-template <typename Function>
-HWY_INLINE void for_vectors(int64_t n, const Function& f) {
-  const auto lanes = lane_count();
-  int64_t i = 0;
-  for (; i + lanes <= n; i += lanes) f(i, lanes);
-  if (i < n) f(i, n - i);
-}
-
-HWY_INLINE Floats load(F32 d, const float* x, int64_t n) {
-  if (n == lane_count()) return hn::LoadU(d, x);
-  return load_tail(d, x, n);
-}
-
-HWY_INLINE void store(F32 d, Floats v, float* y, int64_t n) {
-  if (n == lane_count()) return hn::StoreU(v, d, y);
-  store_tail(d, v, y, n);
-}
 
 struct Sum {
   const float* x;
@@ -74,14 +56,14 @@ float squared_deviation(const float* x, float mean, int64_t n) {
   const F32 d;
   Floats sum = hn::Zero(d);
   for_vectors(n, SquaredDeviation{x, mean, &sum});
-  return hn::GetLane(hn::SumOfLanes(d, sum));
+  return sum_lanes(sum);
 }
 
 float sum_of(const float* x, int64_t n) {
   const F32 d;
   Floats sum = hn::Zero(d);
   for_vectors(n, Sum{x, &sum});
-  return hn::GetLane(hn::SumOfLanes(d, sum));
+  return sum_lanes(sum);
 }
 
 void rms(const float* x, const float* w, float eps, float offset, int64_t n, float* y) {

@@ -1,15 +1,9 @@
 // Ops on single elements, and binary ones with broadcasting.
+#include "ops/rows.h"
 #include "ops/strided.h"
 
 namespace llmhost::cpu {
 namespace {
-
-// f(begin, count) over the elements of the first input, in pieces.
-template <typename Body>
-void for_elements(const RunContext& context, const Call& call, const Body& body) {
-  context.parallel_ranges(context.shape(call.inputs[0]).count(), kGrain,
-                          [&](int64_t begin, int64_t end, int32_t) { body(begin, end - begin); });
-}
 
 bool supports_activation(const NodeView& view) {
   const int32_t kind = llmh::node_attrs<llmh_activation_attrs>(*view.node).kind;
@@ -37,7 +31,7 @@ void run_gated(const RunContext& context, const Call& call) {
 
 bool supports_unary(const NodeView& view) {
   const int32_t kind = llmh::node_attrs<llmh_unary_attrs>(*view.node).kind;
-  return all_f32(view) && kind >= LLMH_UNARY_NEG && kind <= LLMH_UNARY_COS;
+  return all_f32(view) && kind >= LLMH_UNARY_NEG && kind <= LLMH_UNARY_STEP;
 }
 
 void run_unary(const RunContext& context, const Call& call) {

@@ -1,5 +1,5 @@
 // Ops over the last dimension: norms, softmax, reductions.
-#include "ops/op.h"
+#include "ops/rows.h"
 #include "ops/sites.h"
 
 namespace llmhost::cpu {
@@ -36,15 +36,6 @@ void for_own_rows(const RunContext& context, const Call& call, const float* w, c
                     for (const int32_t row : rows)
                       body(own != nullptr ? own : w, delta.bias != nullptr ? delta.bias : b, row - first);
                   });
-}
-
-// Calls body(row) for every row, on several threads when there is enough work.
-template <typename Body>
-void for_rows(const RunContext& context, const Shape& shape, const Body& body) {
-  const int64_t grain = shape.last() == 0 ? 1 : kGrain / shape.last() + 1;
-  context.parallel_ranges(shape.rows(), grain, [&](int64_t begin, int64_t end, int32_t) {
-    for (int64_t row = begin; row < end; ++row) body(row);
-  });
 }
 
 void run_rms_norm(const RunContext& context, const Call& call) {

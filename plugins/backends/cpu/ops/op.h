@@ -229,6 +229,8 @@ OpList norm_ops();
 OpList elementwise_ops();
 OpList attention_ops();
 OpList train_attention_ops();
+OpList gradient_ops();
+OpList reduce_ops();
 OpList state_ops();
 OpList rope_ops();
 OpList shape_ops();

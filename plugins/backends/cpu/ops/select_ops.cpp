@@ -1,4 +1,5 @@
 // TOP_K, TOP_K_MASK and TAKE: the largest elements of a row, and elements by index.
+#include <algorithm>
 #include <cmath>
 #include <string>
 
@@ -79,16 +80,20 @@ bool supports_take(const NodeView& view) {
   return dtype == view.output(0).dtype && llmh_dtype_layout_of(dtype).block_elements == 1;
 }
 
+void check_ids(const Call& call, const int32_t* ids, int64_t count, int64_t n) {
+  for (int64_t i = 0; i < count; ++i)
+    if (ids[i] < 0 || ids[i] >= n)
+      throw llmh::Error(LLMH_OUT_OF_RANGE, "[cpu] " + std::string(llmh::view(call.node->path)) + ": id " +
+                                               std::to_string(ids[i]) + " at index " + std::to_string(i) +
+                                               " is outside a row of " + std::to_string(n));
+}
+
 void run_take(const RunContext& context, const Call& call) {
   const int64_t n = context.shape(call.inputs[0]).last();
   const Shape taken = context.shape(call.inputs[1]);
   const int64_t m = taken.last();
   const int32_t* ids = context.ints(call.inputs[1]);
-  for (int64_t i = 0; i < taken.count(); ++i)
-    if (ids[i] < 0 || ids[i] >= n)
-      throw llmh::Error(LLMH_OUT_OF_RANGE, "[cpu] " + std::string(llmh::view(call.node->path)) + ": id " +
-                                               std::to_string(ids[i]) + " at index " + std::to_string(i) +
-                                               " is outside a row of " + std::to_string(n));
+  check_ids(call, ids, taken.count(), n);
   const int64_t size = llmh_dtype_layout_of(call.inputs[0].dtype).block_bytes;
   const uint8_t* x = context.data(call.inputs[0]);
   uint8_t* y = context.data(call.outputs[0]);
@@ -96,10 +101,31 @@ void run_take(const RunContext& context, const Call& call) {
     std::memcpy(y + i * size, x + (i / m * n + ids[i]) * size, static_cast<size_t>(size));
 }
 
+bool supports_scatter_last(const NodeView& view) {
+  return view.node->n_inputs == 2 && view.input(1).dtype == LLMH_DTYPE_I32 && view.input(0).rank >= 1 &&
+         view.input(0).dtype == LLMH_DTYPE_F32 && view.output(0).dtype == LLMH_DTYPE_F32;
+}
+
+void run_scatter_last(const RunContext& context, const Call& call) {
+  const Shape x = context.shape(call.inputs[0]);
+  const int64_t n = context.shape(call.outputs[0]).last();
+  const int64_t m = x.last();
+  const int32_t* ids = context.ints(call.inputs[1]);
+  check_ids(call, ids, x.count(), n);
+  const float* from = context.floats(call.inputs[0]);
+  float* y = context.out(call.outputs[0]);
+  context.parallel_ranges(x.rows(), kGrain / (n + m) + 1, [&](int64_t begin, int64_t end, int32_t) {
+    std::fill(y + begin * n, y + end * n, 0.0F);
+    for (int64_t row = begin; row < end; ++row)
+      for (int64_t i = row * m; i < (row + 1) * m; ++i) y[row * n + ids[i]] += from[i];
+  });
+}
+
 constexpr OpEntry kEntries[] = {
     {LLMH_OP_TOP_K, supports_top_k, run_top_k},
     {LLMH_OP_TOP_K_MASK, supports_top_k, run_top_k_mask, mask_scratch},
     {LLMH_OP_TAKE, supports_take, run_take},
+    {LLMH_OP_SCATTER_LAST, supports_scatter_last, run_scatter_last},
 };
 
 }  // namespace

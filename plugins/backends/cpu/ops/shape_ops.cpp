@@ -118,6 +118,34 @@ bool supports_slice(const NodeView& view) {
   return supports_moves(view) && attrs.axis >= 0 && attrs.axis < view.input(0).rank && attrs.begin >= 0;
 }
 
+bool supports_pad(const NodeView& view) {
+  const auto attrs = llmh::node_attrs<llmh_pad_attrs>(*view.node);
+  return supports_moves(view) && attrs.axis >= 0 && attrs.axis < view.input(0).rank && attrs.begin >= 0;
+}
+
+void run_pad(const RunContext& context, const Call& call) {
+  const auto attrs = llmh::node_attrs<llmh_pad_attrs>(*call.node);
+  const Shape input = context.shape(call.inputs[0]);
+  int64_t outer = 1;
+  int64_t inner = element_bytes(call.inputs[0]);  // bytes of one step along the axis
+  for (int32_t i = 0; i < attrs.axis; ++i) outer *= input.dims[i];
+  for (int32_t i = attrs.axis + 1; i < input.rank; ++i) inner *= input.dims[i];
+  const auto before = static_cast<size_t>(attrs.begin * inner);
+  const auto bytes = static_cast<size_t>(input.dims[attrs.axis] * inner);
+  const auto all = static_cast<size_t>(attrs.size * inner);
+  const uint8_t* x = context.data(call.inputs[0]);
+  uint8_t* y = context.data(call.outputs[0]);
+  const int64_t grain = int64_t{4} * kGrain / (attrs.size * inner + 1) + 1;
+  context.parallel_ranges(outer, grain, [&](int64_t begin, int64_t end, int32_t) {
+    for (int64_t i = begin; i < end; ++i) {
+      uint8_t* row = y + static_cast<size_t>(i) * all;
+      std::memset(row, 0, before);
+      if (bytes != 0) std::memcpy(row + before, x + static_cast<size_t>(i) * bytes, bytes);
+      std::memset(row + before + bytes, 0, all - before - bytes);
+    }
+  });
+}
+
 bool supports_permute(const NodeView& view) {
   const auto attrs = llmh::node_attrs<llmh_permute_attrs>(*view.node);
   if (!supports_moves(view) || attrs.rank != view.input(0).rank) return false;
@@ -156,10 +184,11 @@ void run_concat(const RunContext& context, const Call& call) {
 
 constexpr OpEntry kEntries[] = {
     {.op = LLMH_OP_RESHAPE, .supports = supports_moves, .run = run_reshape, .is_row_wise = true},
-    {LLMH_OP_PERMUTE, supports_permute, run_permute},
-    {LLMH_OP_SLICE, supports_slice, run_slice},
-    {LLMH_OP_CONCAT, supports_concat, run_concat},
-    {LLMH_OP_BROADCAST, supports_moves, run_broadcast},
+    {.op = LLMH_OP_PERMUTE, .supports = supports_permute, .run = run_permute, .is_row_wise = true},
+    {.op = LLMH_OP_SLICE, .supports = supports_slice, .run = run_slice, .is_row_wise = true},
+    {.op = LLMH_OP_PAD, .supports = supports_pad, .run = run_pad, .is_row_wise = true},
+    {.op = LLMH_OP_CONCAT, .supports = supports_concat, .run = run_concat, .is_row_wise = true},
+    {.op = LLMH_OP_BROADCAST, .supports = supports_moves, .run = run_broadcast, .is_row_wise = true},
 };
 
 }  // namespace

@@ -209,6 +209,10 @@ void run_cast(const RunContext& context, const Call& call) {
       std::memcpy(target, source, static_cast<size_t>((end - begin) * out_size));
     } else if (decode != nullptr) {
       decode(source, (end - begin) * block, reinterpret_cast<float*>(target));
+    } else if (from == LLMH_DTYPE_F32 && (to == LLMH_DTYPE_BF16 || to == LLMH_DTYPE_F16)) {
+      const auto round =
+          to == LLMH_DTYPE_BF16 ? context.kernels.dense.round_bf16 : context.kernels.elementwise.round_f16;
+      round(reinterpret_cast<const float*>(source), end - begin, reinterpret_cast<uint16_t*>(target));
     } else {
       for (int64_t i = 0; i < end - begin; ++i)
         store_number(to, target + i * out_size, load_number(from, source + i * layout.block_bytes));
@@ -220,7 +224,8 @@ constexpr OpEntry kEntries[] = {
     {LLMH_OP_EMBEDDING, supports_gather, run_gather},
     {LLMH_OP_LORA_EMBEDDING, supports_site, run_site, site_scratch, prepare_site},
     {LLMH_OP_GATHER, supports_gather, run_gather},
-    {LLMH_OP_CAST, supports_cast, run_cast},
+    {.op = LLMH_OP_CAST, .supports = supports_cast, .run = run_cast, .is_row_wise = true},
+    {.op = LLMH_OP_DETACH, .supports = supports_cast, .run = run_cast, .is_row_wise = true},
 };
 
 }  // namespace

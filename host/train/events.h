@@ -32,6 +32,8 @@ struct EvalEvent {
 class TrainingListener {
  public:
   virtual ~TrainingListener() = default;
+  // Once, before the first step that is run: so many are done already (0: a new run).
+  virtual void on_start(int64_t /*done_steps*/, int64_t /*n_steps*/) {}
   virtual void on_step(const StepEvent&) {}
   virtual void on_eval(const EvalEvent&) {}
   virtual void on_checkpoint(int64_t /*step*/, std::string_view /*folder*/) {}

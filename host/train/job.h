@@ -25,7 +25,7 @@ struct OptimizerOptions {
   double max_grad_norm = 1;  // 0: no clipping
 };
 
-// FINETUNE: factors by name as in transformers' get_scheduler.
+// Factors on the rate by name, as transformers' get_scheduler has them.
 struct ScheduleOptions {
   std::string name = "cosine";
   int64_t warmup_steps = 0;
@@ -42,7 +42,8 @@ struct Job {
   std::filesystem::path adapter;  // to start from; empty: new
 
   std::string method = "lora";
-  YamlNode method_settings;  // the map under method: without name
+  YamlNode method_settings;        // the map under method: without name
+  std::string source = "the job";  // of the settings, for errors
 
   // data
   std::filesystem::path train_data;
@@ -76,10 +77,22 @@ struct Job {
   std::string hash() const;
 };
 
-// The schema of a job file besides `method:`; and with engine.* and backend.* keys of every command.
-ConfigSchema job_schema();
+// Every key of a job file but model, output, adapter and the map method: sections data, training, log, and
+// engine.*, backend.*, plugins.*, archs.* of every command.
+const ConfigSchema& job_schema();
 
-// Throws UsageError with file:line:column, the key, and the nearest known one.
-Job read_job(const Settings& settings, const YamlNode& method);
+// What a file says, over `settings` (of job_schema(), with environment and command line); paths in it are
+// relative to its folder.
+struct JobFile {
+  Job job;
+  Settings settings;
+};
+
+// `method_settings`: "r=16", over those of the file. Throws UsageError with file:line:column, the key, and
+// the nearest known one.
+JobFile read_job_file(const std::filesystem::path& file, Settings settings,
+                      const std::vector<std::string>& method_settings = {});
+JobFile parse_job(std::string_view yaml, const std::string& source, const std::filesystem::path& folder,
+                  Settings settings, const std::vector<std::string>& method_settings = {});
 
 }  // namespace llmhost::train

@@ -12,6 +12,7 @@
 #include "plugin/registry.h"
 #include "train/events.h"
 #include "train/job.h"
+#include "train/training_stack.h"
 
 namespace llmhost::train {
 
@@ -33,6 +34,19 @@ class Trainer {
   Trainer(Job job, const plugin::Registry& registry, const model::LoadedModel& model,
           const engine::Device& device, TrainerHooks hooks);
   ~Trainer();
+
+  // What the run will be, known before it begins.
+  struct Summary {
+    const Dataset* train = nullptr;
+    const Dataset* eval = nullptr;  // null: no evaluations
+    int64_t n_steps = 0;
+    int64_t n_trained = 0;     // values that are trained
+    int64_t n_base = 0;        // values of the model
+    TrainingMemory memory;     // the optimizer's part too
+    uint64_t memory_free = 0;  // on the device; 0: unknown
+    std::vector<std::string> warnings;
+  };
+  Summary summary() const;
 
   // From the newest complete checkpoint in the output folder when `resume`; without one, or without `resume`,
   // from the start (an output folder that holds a run already is refused). Throws Error when loss or

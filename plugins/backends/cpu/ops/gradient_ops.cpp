@@ -125,7 +125,7 @@ void run_dropout(const RunContext& context, const Call& call) {
   const Window& window = context.window();
   const int64_t first = window.symbol == call.inputs[0].row_symbol ? window.begin : 0;
   const uint32_t least = dropout_least(attrs.p);
-  const auto factor = static_cast<float>(1.0 / (1.0 - static_cast<double>(attrs.p)));
+  const float factor = 1.0F / (1.0F - attrs.p);
   context.parallel_ranges(shape.dims[0], kGrain / n + 1, [&](int64_t begin, int64_t end, int32_t) {
     for (int64_t row = begin; row < end; ++row)
       context.kernels.gradient.dropout(dropout_state(seed, attrs.site, first + row), least, factor, 0,

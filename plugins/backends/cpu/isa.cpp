@@ -54,6 +54,8 @@ Kernels kernels_for_chosen_target() {
   k.decode = decode_kernels();
   k.linear = linear_kernels();
   k.dense = dense_kernels();
+  k.gemm = gemm_kernels();
+  if (k.dense.bf16_native == nullptr) k.gemm.bf16 = nullptr;
   k.low_rank = low_rank_kernels();
   k.attention = attention_kernels();
   k.train_attention = train_attention_kernels();

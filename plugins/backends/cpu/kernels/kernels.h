@@ -10,6 +10,7 @@
 #include "kernels/attention.h"
 #include "kernels/attention_train.h"
 #include "kernels/gradients.h"
+#include "kernels/gemm.h"
 #include "kernels/packed.h"
 #include "llmhost/dtype.h"
 
@@ -127,6 +128,7 @@ struct Kernels {
   DecodeKernels decode;
   LinearKernels linear;
   DenseKernels dense;
+  GemmKernels gemm;
   LowRankKernels low_rank;
   AttentionKernels attention;
   TrainAttentionKernels train_attention;

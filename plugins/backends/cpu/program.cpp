@@ -116,8 +116,23 @@ StateSlot state_slot(const llmh_state_view& view) {
           .data = view.range.buffer->data + view.range.offset};
 }
 
+// Results of few columns are dot products of rows in any case.
+bool is_wide(const Operand& weight) {
+  constexpr int64_t kNarrow = 32;
+  return weight.dims[weight.rank - 2].size >= kNarrow || weight.dims[weight.rank - 1].size < 2 * kNarrow;
+}
+
+// Weights of training programs are multiplied in blocks; those that were packed for serving are read so.
+Form product_form(const llmh_instance& instance, const Call& call, bool is_training) {
+  const Operand& weight = call.inputs[1];
+  const bool is_packed = weight.weight != nullptr && weight.weight->packed.data != nullptr;
+  if (is_training && !is_packed && call.site.number == 0 && is_wide(weight))
+    return blocked_form_for(instance, weight);
+  return form_for(instance, weight);
+}
+
 Call make_call(const llmh_instance& instance, const llmh_compile_args& args,
-               const std::vector<StateSlot>& states, uint32_t index) {
+               const std::vector<StateSlot>& states, uint32_t index, bool is_training) {
   const NodeView view{args.graph, args.graph->nodes[index]};
   Call call;
   call.node = view.node;
@@ -132,7 +147,8 @@ Call make_call(const llmh_instance& instance, const llmh_compile_args& args,
   if (uses_state(view.node->op)) call.state = find_state(states, *view.node);
   if (call.entry->prepare != nullptr) call.entry->prepare(call);
   if (call.entry->is_product != nullptr && call.entry->is_product(call))
-    call.form = form_for(instance, call.inputs[1]);
+    call.form = product_form(instance, call, is_training);
+  if (call.entry->multiplies_blocks) call.form = blocked_form_for(instance, call.inputs[1]);
   return call;
 }
 
@@ -162,8 +178,9 @@ void compile_program(const llmh_instance& instance, const llmh_compile_args& arg
   program.limits = llmh::copy_struct(*args.limits);
   program.checked_adapters.assign(kCheckedAdapters, 0);
   for (uint32_t i = 0; i < args.n_states; ++i) program.states.push_back(state_slot(*args.states[i]));
+  const bool is_training = has_parameters(*args.graph);
   for (uint32_t i = 0; i < args.graph->n_nodes; ++i)
-    program.calls.push_back(make_call(instance, args, program.states, i));
+    program.calls.push_back(make_call(instance, args, program.states, i, is_training));
   for (const Call& call : program.calls)
     program.reads_labels |= std::ranges::any_of(
         call.inputs, [](const Operand& input) { return input.input_kind == LLMH_INPUT_LABELS; });

@@ -239,6 +239,32 @@ GemmRight right_of(const RunContext& context, const Operand& operand, int64_t ma
   return right;
 }
 
+GemmRight right_of(const GemmRows& rows) {
+  GemmRight right;
+  right.data = reinterpret_cast<const uint8_t*>(rows.x);
+  right.rows = rows.rows;
+  right.row_elements = rows.stride;
+  right.row_bytes = rows.stride * static_cast<int64_t>(sizeof(float));
+  right.block_bytes = sizeof(float);
+  right.is_deep = true;
+  return right;
+}
+
+// Of a result of few columns the transpose is made.
+Gemm weight_gradient(const GemmRows& dy, int64_t n, const GemmRows& x, int64_t k, float* c) {
+  Gemm gemm;
+  gemm.turns = k <= kFewGemmRows && n > k && dy.rows == nullptr && x.rows == nullptr;
+  gemm.m = gemm.turns ? k : n;
+  gemm.n = gemm.turns ? n : k;
+  gemm.depth = dy.n;
+  gemm.left = gemm.turns ? x : dy;
+  gemm.left_is_deep = true;
+  gemm.right = right_of(gemm.turns ? dy : x);
+  gemm.c = c;
+  gemm.c_stride = k;
+  return gemm;
+}
+
 // Pieces of columns first where the right operand costs more to decode than the left to pack.
 GemmGrid gemm_grid(const GemmKernels& kernels, const Gemm& gemm, int32_t n_threads) {
   constexpr int64_t kPiecesEach = 3;          // of a thread

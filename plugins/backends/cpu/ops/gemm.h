@@ -31,6 +31,9 @@ struct GemmRight {
 // Matrix number `matrix` of a weight or of f32 memory.
 GemmRight right_of(const RunContext& context, const Operand& operand, int64_t matrix, bool is_deep);
 
+// Rows that follow the depth.
+GemmRight right_of(const GemmRows& rows);
+
 struct Gemm {
   int64_t m = 0;
   int64_t n = 0;
@@ -45,6 +48,9 @@ struct Gemm {
   bool is_bf16 = false;         // operands are rounded
   bool turns = false;  // c is [n, m]; m up to kFewGemmRows, right f32 in place and deep, no list and no bias
 };
+
+// c [n, k] = dy^T x, for rows dy [.., n] and x [.., k].
+Gemm weight_gradient(const GemmRows& dy, int64_t n, const GemmRows& x, int64_t k, float* c);
 
 // How a product is cut into pieces.
 struct GemmGrid {

@@ -2,6 +2,7 @@
 // of one input run as one region.
 #include <algorithm>
 
+#include "ops/gemm.h"
 #include "ops/product.h"
 #include "ops/sites.h"
 
@@ -9,7 +10,9 @@ namespace llmhost::cpu {
 namespace {
 
 ScratchNeed linear_scratch(const NodeView& view, const llmh_limits& limits) {
-  return {.per_thread = decoded_bytes(view.input(1)),
+  const uint64_t blocks =
+      has_parameters(*view.graph) ? gemm_scratch_bytes(constant_size(view.input(1).dims[1])) : 0;
+  return {.per_thread = std::max(decoded_bytes(view.input(1)), blocks),
           .shared = RoundedInput::most_bytes(largest_rows(dims_of(view.input(0)), limits),
                                              constant_size(view.input(1).dims[1]))};
 }
@@ -30,18 +33,43 @@ ProductRows linear_rows(const RunContext& context, const Call& call) {
   return rows;
 }
 
+constexpr int64_t kBlockedTokens = 16;  // from here on packing the weight is worth it
+
+bool runs_blocked(const Call& call, int64_t tokens) {
+  return tokens >= kBlockedTokens && (call.form == Form::kBlocked || call.form == Form::kBlockedBf16);
+}
+
+void run_blocked(const RunContext& context, const Call& call, int64_t tokens) {
+  Gemm gemm;
+  gemm.m = tokens;
+  gemm.n = call.inputs[1].dims[0].size;
+  gemm.depth = call.inputs[1].dims[1].size;
+  gemm.left = {context.floats(call.inputs[0]), nullptr, gemm.depth, tokens};
+  gemm.right = right_of(context, call.inputs[1], 0, false);
+  gemm.c = context.out(call.outputs[0]);
+  gemm.c_stride = gemm.n;
+  gemm.bias = context.floats_or_null(call, 2);
+  gemm.is_bf16 = call.form == Form::kBlockedBf16;
+  run_gemm(context, gemm);
+}
+
 // Pieces of work go through the units of all the weights, one weight after the other.
 void run_products(const RunContext& context, std::span<const Call* const> calls,
                   const RoundedInput& rounded) {
   const int64_t tokens = context.shape(calls[0]->inputs[0]).rows();
   if (tokens == 0) return;
   int64_t units = 0;
-  for (const Call* call : calls) units += Product::units_of(call->inputs[1]);
+  for (const Call* call : calls)
+    if (runs_blocked(*call, tokens))
+      run_blocked(context, *call, tokens);
+    else
+      units += Product::units_of(call->inputs[1]);
   const int64_t depth = calls[0]->inputs[1].dims[1].size;
   const int64_t piece = Product::piece_units(units, depth, tokens, context.n_threads());
   context.parallel((units + piece - 1) / piece, [&](int64_t item, int32_t thread) {
     int64_t first = 0;
     for (const Call* call : calls) {
+      if (runs_blocked(*call, tokens)) continue;
       const int64_t count = Product::units_of(call->inputs[1]);
       const int64_t begin = std::max<int64_t>(item * piece - first, 0);
       const int64_t end = std::min((item + 1) * piece - first, count);

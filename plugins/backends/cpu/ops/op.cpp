@@ -1,12 +1,14 @@
 #include "ops/op.h"
 
+#include <algorithm>
+
 namespace llmhost::cpu {
 
 const OpEntry* find_op(llmh_op op) {
   static const OpList kLists[] = {
-      linear_ops(),          expert_ops(),   norm_ops(),  elementwise_ops(), attention_ops(),
-      state_ops(),           rope_ops(),     shape_ops(), table_ops(),       select_ops(),
-      train_attention_ops(), gradient_ops(), reduce_ops()};
+      linear_ops(),          expert_ops(),   norm_ops(),   elementwise_ops(),     attention_ops(),
+      state_ops(),           rope_ops(),     shape_ops(),  table_ops(),           select_ops(),
+      train_attention_ops(), gradient_ops(), reduce_ops(), product_gradient_ops()};
   for (const OpList& list : kLists)
     for (size_t i = 0; i < list.count; ++i)
       if (list.entries[i].op == op) return &list.entries[i];
@@ -44,6 +46,11 @@ int64_t largest_rows(std::span<const llmh_dim> dims, const llmh_limits& limits) 
   int64_t rows = 1;
   for (size_t i = 0; i + 1 < dims.size(); ++i) rows *= largest_size(dims[i], limits);
   return rows;
+}
+
+bool has_parameters(const llmh_graph& graph) {
+  return std::any_of(graph.tensors, graph.tensors + graph.n_tensors,
+                     [](const llmh_tensor_info* tensor) { return tensor->role == LLMH_TENSOR_PARAMETER; });
 }
 
 bool is_always_product(const Call&) {

@@ -83,8 +83,8 @@ uint64_t state_page_size(int64_t key_width, int64_t value_width, llmh_dtype dtyp
 struct OpEntry;
 class RoundedInput;
 
-// How the kernel of a product reads its input.
-enum class Form { kF32, kInt8, kBf16 };
+// How the kernel of a product reads its input. The blocked ones are those of training (gemm.h).
+enum class Form { kF32, kInt8, kBf16, kBlocked, kBlockedBf16 };
 
 // Of a node that adapters may change.
 struct Site {
@@ -202,6 +202,8 @@ struct OpEntry {
   bool (*is_product)(const Call& call) = nullptr;
   void (*run_products)(const RunContext& context, std::span<const Call* const> calls,
                        const RoundedInput& rounded) = nullptr;
+  // Multiplies with its second input in blocks: the form of the call says how.
+  bool multiplies_blocks = false;
 };
 
 // Null for an op that this backend does not know.
@@ -216,6 +218,7 @@ inline std::span<const llmh_dim> dims_of(const llmh_tensor_info& tensor) {
 }
 int64_t largest_size(const llmh_dim& dim, const llmh_limits& limits);
 int64_t largest_rows(std::span<const llmh_dim> dims, const llmh_limits& limits);  // of the last dimension
+bool has_parameters(const llmh_graph& graph);                                     // is for training
 bool is_always_product(const Call& call);                                         // OpEntry::is_product
 
 // One list an ops/*.cpp; gathered by find_op.
@@ -224,6 +227,7 @@ struct OpList {
   size_t count;
 };
 OpList linear_ops();
+OpList product_gradient_ops();
 OpList expert_ops();
 OpList norm_ops();
 OpList elementwise_ops();

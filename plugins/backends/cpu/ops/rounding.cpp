@@ -18,6 +18,14 @@ Form form_for(const llmh_instance& instance, const Operand& weight) {
   return is_bf16 ? Form::kBf16 : Form::kF32;
 }
 
+Form blocked_form_for(const llmh_instance& instance, const Operand& weight) {
+  if (weight.weight == nullptr || !instance.rounds_activations || instance.kernels.gemm.bf16 == nullptr)
+    return Form::kBlocked;
+  const bool is_short =
+      weight.dtype == LLMH_DTYPE_BF16 || llmh_dtype_layout_of(weight.dtype).block_elements > 1;
+  return is_short ? Form::kBlockedBf16 : Form::kBlocked;
+}
+
 RoundedInput::RoundedInput(const Operand& x, int64_t most_rows, std::span<const Call* const> products)
     : x_(x), most_rows_(most_rows), depth_(x.dims[x.rank - 1].size) {
   const auto any_reads = [&](Form form) {

@@ -9,6 +9,8 @@
 namespace llmhost::cpu {
 
 Form form_for(const llmh_instance& instance, const Operand& weight);
+// Of blocked products: both operands in bf16 where the weight has no more than its precision.
+Form blocked_form_for(const llmh_instance& instance, const Operand& weight);
 
 // Rows of x [.., depth] in the forms that are needed. They lie at the start of the shared scratch, int8
 // first, until the next input is rounded there.

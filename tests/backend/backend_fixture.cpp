@@ -90,10 +90,19 @@ StepArrays::StepArrays(const std::vector<Piece>& pieces, std::vector<int32_t> id
   step.page_table = page_table.data();
 }
 
+void StepArrays::set_labels(std::vector<int32_t> values) {
+  labels = std::move(values);
+  output_rows.resize(labels.size());
+  for (size_t i = 0; i < labels.size(); ++i) output_rows[i] = static_cast<int32_t>(i);
+  step.n_outputs = static_cast<int32_t>(labels.size());
+  step.output_rows = output_rows.data();
+  step.labels = labels.data();
+}
+
 Model::Model(Instance& instance, const graph::Graph& graph, const Weights& weights,
              std::vector<StateShape> states)
     : instance_(instance), graph_(graph) {
-  limits_ = {sizeof(llmh_limits), kMaxTokens, kMaxSequences, kMaxSequences, 512, kMaxAdapterRank, 0};
+  limits_ = {sizeof(llmh_limits), kMaxTokens, kMaxSequences, kMaxOutputs, 512, kMaxAdapterRank, 0};
   weights_.resize(graph.tensor_count(), nullptr);
   for (const auto& [tensor, data] : weights) {
     const llmh_tensor_info& info = graph.tensor(tensor);
@@ -131,7 +140,7 @@ llmh_buffer* Model::allocate(uint64_t bytes, uint32_t uses) {
 
 // Every activation gets a place of its own, so that all of them can be read after a run.
 void Model::place_tensors() {
-  const graph::SymbolValues most{kMaxTokens, kMaxSequences, kMaxSequences, kMaxTokens + 512};
+  const graph::SymbolValues most{kMaxTokens, kMaxSequences, kMaxOutputs, kMaxTokens + 512};
   offsets_.resize(graph_.tensor_count(), UINT64_MAX);
   for (uint32_t i = 0; i < graph_.tensor_count(); ++i) {
     const llmh_tensor_info& info = graph_.tensor(static_cast<llmh_tensor>(i));
@@ -140,6 +149,19 @@ void Model::place_tensors() {
     arena_.bytes += (graph::byte_count(info.dtype, graph::dims_of(info), most) + 63) / 64 * 64;
   }
   arena_.buffer = allocate(arena_.bytes, LLMH_BUFFER_ARENA);
+  parameters_.resize(graph_.tensor_count());
+  for (uint32_t i = 0; i < graph_.tensor_count(); ++i) {
+    const llmh_tensor_info& info = graph_.tensor(static_cast<llmh_tensor>(i));
+    if (info.role != LLMH_TENSOR_PARAMETER) continue;
+    const uint64_t bytes = graph::byte_count(info.dtype, graph::dims_of(info), most);
+    parameters_[i] = {allocate(bytes, LLMH_BUFFER_WEIGHTS), 0, bytes};
+  }
+}
+
+llmh_range Model::place_of(llmh_tensor tensor) const {
+  const auto i = static_cast<size_t>(tensor);
+  if (graph_.tensor(tensor).role == LLMH_TENSOR_PARAMETER) return parameters_[i];
+  return {arena_.buffer, offsets_[i], 0};
 }
 
 void Model::compile(std::vector<StateShape> states) {
@@ -168,6 +190,7 @@ void Model::compile(std::vector<StateShape> states) {
   args.weights = weights_.data();
   args.arena_offsets = offsets_.data();
   args.arena = arena_;
+  args.parameters = parameters_.data();
   plugin::check(backend.scratch_bytes(instance_.handle, &view, &limits_, &args.scratch.bytes));
   args.scratch.buffer = allocate(args.scratch.bytes, LLMH_BUFFER_SCRATCH);
   std::vector<const llmh_state_view*> pointers;
@@ -177,8 +200,8 @@ void Model::compile(std::vector<StateShape> states) {
 }
 
 void Model::write(llmh_tensor tensor, const void* data, size_t bytes) {
-  plugin::check(instance_.backend.buffer_write(instance_.handle, arena_.buffer,
-                                               offsets_[static_cast<size_t>(tensor)], data, bytes));
+  const llmh_range place = place_of(tensor);
+  plugin::check(instance_.backend.buffer_write(instance_.handle, place.buffer, place.offset, data, bytes));
 }
 
 int32_t Model::try_run(const StepArrays& arrays, std::string* message) {
@@ -200,8 +223,8 @@ std::vector<float> Model::read(llmh_tensor tensor, const StepArrays& arrays) {
   const llmh_tensor_info& info = graph_.tensor(tensor);
   const auto values = graph::values_of(arrays.step);
   std::vector<float> result(static_cast<size_t>(graph::element_count(graph::dims_of(info), values)));
-  plugin::check(instance_.backend.buffer_read(instance_.handle, arena_.buffer,
-                                              offsets_[static_cast<size_t>(tensor)], result.data(),
+  const llmh_range place = place_of(tensor);
+  plugin::check(instance_.backend.buffer_read(instance_.handle, place.buffer, place.offset, result.data(),
                                               result.size() * sizeof(float)));
   return result;
 }

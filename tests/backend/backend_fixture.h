@@ -57,6 +57,7 @@ struct StateShape {
 constexpr int32_t kPagesPerSequence = 16;
 constexpr int32_t kMaxSequences = 4;
 constexpr int32_t kMaxTokens = 600;
+constexpr int32_t kMaxOutputs = kMaxTokens;
 constexpr int32_t kMaxAdapterRank = 64;
 
 // Step arrays for some pieces; sequence s of the test owns pages s * kPagesPerSequence and on, in descending
@@ -66,6 +67,9 @@ struct StepArrays {
   llmh_step step{};
   std::vector<int32_t> token_ids, positions, rope_lengths, token_sequence, output_rows, sequence_begin,
       state_lengths, page_table;
+  // Every token has an output, and these are its labels.
+  void set_labels(std::vector<int32_t> values);
+  std::vector<int32_t> labels;
 };
 
 // A graph compiled on one instance. Graph and weights must outlive it: weights are used in place.
@@ -78,7 +82,7 @@ class Model {
   Model(const Model&) = delete;
   Model& operator=(const Model&) = delete;
 
-  // Placeholders are given here before a run.
+  // Placeholders and parameters are given here before a run.
   void write(llmh_tensor tensor, const void* data, size_t bytes);
   int32_t try_run(const StepArrays& arrays, std::string* message = nullptr);
   void run(const StepArrays& arrays);  // requires LLMH_OK
@@ -88,6 +92,7 @@ class Model {
  private:
   llmh_buffer* allocate(uint64_t bytes, uint32_t uses);  // given back at the end
   void place_tensors();
+  llmh_range place_of(llmh_tensor tensor) const;
   void compile(std::vector<StateShape> states);
 
   Instance& instance_;
@@ -97,6 +102,7 @@ class Model {
   std::vector<uint64_t> offsets_;
   std::vector<llmh_buffer*> buffers_;
   llmh_range arena_{};
+  std::vector<llmh_range> parameters_;
   llmh_program* program_ = nullptr;
 };
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <span>
 
 #include "core/dequantize.h"
@@ -27,21 +28,39 @@ void check_present(const AdapterFolder& folder) {
                 kPickle, kPickle, kAdapterTensorFile);
 }
 
+// Indices as f32, in which they must be exact.
+void read_indices(const model::SafetensorsTensor& stored, std::vector<float>& out) {
+  constexpr int32_t kMaxExact = 1 << 24;
+  for (size_t i = 0; i < out.size(); ++i) {
+    int32_t index = 0;
+    std::memcpy(&index, stored.data().data() + i * sizeof index, sizeof index);
+    if (index < 0 || index > kMaxExact)
+      throw_invalid("{}: tensor '{}' has the index {} at element {}, expected 0 to {}", kAdapterTensorFile,
+                    stored.name, index, i, kMaxExact);
+    out[i] = static_cast<float>(index);
+  }
+}
+
 AdapterFiles::Tensor decoded(const model::SafetensorsTensor& stored, uint64_t& bytes_left) {
   const bool is_float =
       stored.dtype == LLMH_DTYPE_F32 || stored.dtype == LLMH_DTYPE_F16 || stored.dtype == LLMH_DTYPE_BF16;
-  if (!is_float)
-    throw_invalid("{}: tensor '{}' is of type {}, expected F32, F16 or BF16", kAdapterTensorFile, stored.name,
-                  stored.dtype_name);
+  if (!is_float && stored.dtype != LLMH_DTYPE_I32)
+    throw_invalid("{}: tensor '{}' is of type {}, expected F32, F16 or BF16, or I32 of indices",
+                  kAdapterTensorFile, stored.name, stored.dtype_name);
   if (stored.shape.size() > LLMH_MAX_RANK)
     throw_invalid("{}: tensor '{}' has {} dimensions, expected at most {}", kAdapterTensorFile, stored.name,
                   stored.shape.size(), static_cast<int>(LLMH_MAX_RANK));
-  const size_t count = stored.size_bytes / (stored.dtype == LLMH_DTYPE_F32 ? 4 : 2);
+  const bool is_half = stored.dtype == LLMH_DTYPE_F16 || stored.dtype == LLMH_DTYPE_BF16;
+  const size_t count = stored.size_bytes / (is_half ? 2 : 4);
   if (count * sizeof(float) > bytes_left)
     throw_error(ErrorCode::kResourceExhausted, "{}: its tensors are more than what an adapter may take",
                 kAdapterTensorFile);
   bytes_left -= count * sizeof(float);
   AdapterFiles::Tensor tensor{stored.name, stored.shape, std::vector<float>(count)};
+  if (!is_float) {
+    read_indices(stored, tensor.data);
+    return tensor;
+  }
   dequantize_row(stored.dtype, stored.data().data(), tensor.data.data(), count);
   const auto bad =
       std::find_if(tensor.data.begin(), tensor.data.end(), [](float value) { return !std::isfinite(value); });

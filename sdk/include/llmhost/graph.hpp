@@ -132,6 +132,13 @@ class Graph {
                              data.data(), data.size() * sizeof(float), &id));
     return {this, id};
   }
+  // The same of whole numbers: indices for ops that take i32.
+  Tensor indices(std::string_view name, const std::vector<int64_t>& shape, const std::vector<int32_t>& data) {
+    llmh_tensor id = LLMH_NO_TENSOR;
+    check(builder_->constant(builder_, str(name), LLMH_DTYPE_I32, shape.data(), static_cast<int32_t>(shape.size()),
+                             data.data(), data.size() * sizeof(int32_t), &id));
+    return {this, id};
+  }
   // A new trainable f32 tensor; for fine-tuning methods only. `init` is LLMH_INIT_*.
   Tensor parameter(std::string_view name, const std::vector<int64_t>& shape, int32_t init, float init_value = 0.0F) {
     llmh_tensor id = LLMH_NO_TENSOR;

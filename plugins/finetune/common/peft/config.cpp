@@ -248,6 +248,10 @@ BranchStart parse_start(const std::string& source, const std::string& value) {
   return BranchStart::kZero;
 }
 
+bool is_all_linear(const ModuleNames& names) {
+  return names.is_pattern && lower(names.pattern) == "all-linear";
+}
+
 AdapterConfig parse_config(std::string_view text) {
   const OrderedJson json = parse_json(text, kConfigFile);
   if (!json.is_object()) refuse("it is " + shown(json) + ", expected an object");

@@ -22,6 +22,9 @@ struct ModuleNames {
   std::vector<std::string> names;
 };
 
+// Whether they are the text "all-linear" in any case.
+bool is_all_linear(const ModuleNames& names);
+
 enum class TrainedBias { kNone, kAll, kLoraOnly };
 
 // How branches start; the values are PEFT's.

@@ -156,12 +156,20 @@ llmh::Fit fit_of_size(const llmh_base_model& model, double bytes_per_weight, con
                                 std::to_string(static_cast<int64_t>(bytes / 1e9)) + " GB"};
 }
 
-llmh::Fit LowRankMethod::applies(const llmh_base_model& model) {
-  Choice(config_, model);  // refuses what does not go at all
+llmh::Fit fit_of_adapter(const llmh_base_model& model) {
   llmh::Fit fit = fit_of_size(model, kBytesOfBf16, "the base's weights in bf16");
   if (!has_experts(model)) return fit;
   const std::string experts = "experts and their router stay frozen: their stacked weights have no branches";
   return {LLMH_FIT_WARNING, fit.reason.empty() ? experts : fit.reason + "; " + experts};
+}
+
+llmh::Fit LowRankMethod::applies(const llmh_base_model& model) {
+  try {
+    const Choice choice(config_, model);
+  } catch (const llmh::Error& error) {
+    return {LLMH_FIT_NO, error.what()};
+  }
+  return fit_of_adapter(model);
 }
 
 }  // namespace peft

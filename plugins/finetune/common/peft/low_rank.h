@@ -57,5 +57,7 @@ class LowRankMethod : public llmh::Method {
 
 // What any method says of a model before it looks closer: that its weights alone need several devices.
 llmh::Fit fit_of_size(const llmh_base_model& model, double bytes_per_weight, const std::string& what);
+// The same of an adapter, which leaves experts alone.
+llmh::Fit fit_of_adapter(const llmh_base_model& model);
 
 }  // namespace peft

@@ -95,13 +95,6 @@ std::optional<int64_t> layer_of(string_view path, const std::vector<std::string>
   return std::nullopt;
 }
 
-bool is_all_linear(const ModuleNames& targets) {
-  std::string text = targets.pattern;
-  std::transform(text.begin(), text.end(), text.begin(),
-                 [](char c) { return c >= 'A' && c <= 'Z' ? c + 32 : c; });
-  return targets.is_pattern && text == "all-linear";
-}
-
 std::optional<Pattern> compiled(const ModuleNames& names, const std::string& source, const char* field,
                                 MatchBudget& budget) {
   if (!names.is_pattern) return std::nullopt;

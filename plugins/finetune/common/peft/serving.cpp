@@ -8,6 +8,7 @@
 
 #include "peft/config.h"
 #include "peft/modules.h"
+#include "peft/saved.h"
 #include "peft/tensors.h"
 
 namespace peft {
@@ -134,28 +135,10 @@ class Reader {
   }
 
   void read_saved(const Module& module, Delta& delta) {
-    const llmh_base_module& base = *module.base;
-    ModuleTensors& tensors = tensors_[module.index];
-    const int64_t n = base.out_features;
-    if (base.kind == LLMH_MODULE_NORM) {
-      delta.table.weight = tensors.require(Part::kWeight, {n}, module.path()).data;
-    } else if (base.kind == LLMH_MODULE_EMBEDDING) {
-      delta.table.weight = tensors.require(Part::kWeight, {base.in_features, n}, module.path()).data;
-    } else if ((base.flags & LLMH_MODULE_TRANSPOSED) == 0) {
-      delta.table.weight = tensors.require(Part::kWeight, {n, base.in_features}, module.path()).data;
-    } else {
-      const float* const stored = tensors.require(Part::kWeight, {base.in_features, n}, module.path()).data;
-      delta.weight = transposed(stored, base.in_features, n);
-    }
-    if (base.has_bias != 0) delta.table.bias = tensors.require(Part::kBias, {n}, module.path()).data;
-  }
-
-  static std::vector<float> transposed(const float* stored, int64_t rows, int64_t columns) {
-    std::vector<float> result(static_cast<size_t>(rows) * static_cast<size_t>(columns));
-    for (int64_t row = 0; row < rows; ++row)
-      for (int64_t column = 0; column < columns; ++column)
-        result[static_cast<size_t>(column * rows + row)] = stored[row * columns + column];
-    return result;
+    SavedTensors saved = take_saved(module, tensors_[module.index]);
+    delta.table.weight = saved.weight;
+    delta.table.bias = saved.bias;
+    delta.weight = std::move(saved.own_weight);
   }
 
   // Biases that were trained beside the branches. Older files have that of an adapted layer without

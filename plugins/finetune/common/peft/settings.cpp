@@ -27,14 +27,6 @@ bool is_empty(const ModuleNames& names) {
   return names.is_pattern ? names.pattern.empty() : names.names.empty();
 }
 
-bool is_all_linear(const ModuleNames& names) {
-  constexpr std::string_view kText = "all-linear";
-  return names.is_pattern && names.pattern.size() == kText.size() &&
-         std::equal(kText.begin(), kText.end(), names.pattern.begin(), [](char a, char b) {
-           return a == (b >= 'A' && b <= 'Z' ? static_cast<char>(b + 32) : b);
-         });
-}
-
 // A list whose only item is "all-linear" means the same as the text.
 void unwrap(ModuleNames& names) {
   if (names.is_pattern || names.names.size() != 1) return;

@@ -13,16 +13,10 @@ namespace {
 using std::string_view;
 
 constexpr string_view kPrefix = "base_model.model.";
-constexpr std::array<string_view, static_cast<size_t>(Part::kCount)> kEndings = {".lora_A.weight",
-                                                                                 ".lora_B.weight",
-                                                                                 ".lora_B.bias",
-                                                                                 ".lora_magnitude_vector",
-                                                                                 ".lora_embedding_A",
-                                                                                 ".lora_embedding_B",
-                                                                                 ".base_layer.weight",
-                                                                                 ".base_layer.bias",
-                                                                                 ".weight",
-                                                                                 ".bias"};
+constexpr std::array<string_view, static_cast<size_t>(Part::kCount)> kEndings = {
+    ".lora_A.weight",     ".lora_B.weight",   ".lora_B.bias",      ".lora_magnitude_vector",
+    ".shira_indices",     ".shira_weight",    ".lora_embedding_A", ".lora_embedding_B",
+    ".base_layer.weight", ".base_layer.bias", ".weight",           ".bias"};
 
 std::string dims(const int64_t* shape, size_t rank) {
   std::string text = "[";

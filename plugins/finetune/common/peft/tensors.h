@@ -20,6 +20,8 @@ enum class Part : size_t {
   kB,
   kBranchBias,
   kMagnitudes,
+  kSparseIndices,
+  kSparseValues,
   kEmbeddingA,
   kEmbeddingB,
   kBaseWeight,

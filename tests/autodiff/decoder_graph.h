@@ -2,6 +2,7 @@
 // gated feed-forward, a head tied to the embedding; with low-rank adapters on what is chosen.
 #pragma once
 
+#include <algorithm>
 #include <string>
 #include <vector>
 

@@ -1,5 +1,7 @@
 #include "graph/autodiff/saving.h"
 
+#include <algorithm>
+
 #include "graph/autodiff/minimum_cut.h"
 
 namespace llmhost::graph {
@@ -56,14 +58,19 @@ bool is_activation(const Graph& graph, llmh_tensor tensor) {
   return tensor != LLMH_NO_TENSOR && graph.tensor(tensor).producer >= 0;
 }
 
+// As many elements in every step: made of weights, or sums over all rows.
+bool has_fixed_size(const llmh_tensor_info& info) {
+  return std::ranges::all_of(dims_of(info), [](const llmh_dim& dim) { return dim.symbol == LLMH_DIM_CONST; });
+}
+
 // Whether the tensor may be computed again from the inputs of its node. What one layer leaves to the next is
-// where a checkpointed layer begins.
+// where a checkpointed layer begins; what does not grow with the tokens is not worth a product.
 bool may_run_again(const Graph& graph, llmh_tensor tensor, const Layers& layers, bool checkpoint_layers) {
   const auto producer = static_cast<uint32_t>(graph.tensor(tensor).producer);
   const llmh_op op = graph.node(producer).op;
   if (!checkpoint_layers) return is_cheap(op);
   if (layers.crosses(tensor) || is_loss(op)) return false;
-  return is_cheap(op) || layers.of_node(producer) != kNoLayer;
+  return is_cheap(op) || (layers.of_node(producer) != kNoLayer && !has_fixed_size(graph.tensor(tensor)));
 }
 
 int64_t row_width(const llmh_tensor_info& info) {

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Copies what the tests of serving need from the folder of fine-tuning goldens: models, adapters, logits, rules.
+"""Copies what the tests need from the folder of fine-tuning goldens: models, adapters, logits, training runs, rules.
 
 usage: copy_goldens.py GOLDENS   (with safetensors and numpy)
 
@@ -38,6 +38,13 @@ def copy_adapter(source, target):
         shutil.copyfile(source / name, target / name)
 
 
+def copy_training(case, target):
+    """Gradients on the batch `eval`, losses and norms of a run (case.json) and where it ends."""
+    expected = load_file(case / "expected.safetensors")
+    save_file({k: v for k, v in expected.items() if k.startswith(("grad/", "final/"))}, target / "training.safetensors")
+    shutil.copyfile(case / "case.json", target / "case.json")
+
+
 def main(goldens):
     eval_batch = {k[5:]: v for k, v in load_file(goldens / "batches.safetensors").items() if k.startswith("eval.")}
     for model in sorted((goldens / "models").iterdir()):
@@ -48,7 +55,7 @@ def main(goldens):
             shutil.copyfile(model / "model.safetensors", target / "model.safetensors")
         else:
             bf16_file(model / "model.safetensors", target / "model.safetensors")
-    for kind in ("lora", "dora"):
+    for kind in ("lora", "dora", "shira"):
         for case in sorted((goldens / kind).iterdir()):
             about = json.loads((case / "case.json").read_text())
             rows = about["logits_rows"]
@@ -57,6 +64,11 @@ def main(goldens):
             save_file({"logits": load_file(case / "expected.safetensors")["logits"],
                        "input_ids": eval_batch["input_ids"][rows], "attention_mask": eval_batch["attention_mask"][rows]},
                       target / "expected.safetensors")
+            copy_training(case, target)
+    for kind in ("sparse", "topk", "dropout", "accum"):
+        shutil.copytree(goldens / kind, HERE / kind, dirs_exist_ok=True)
+    for name in ("batches.safetensors", "schedules.json"):
+        shutil.copyfile(goldens / name, HERE / name)
     for case in sorted((goldens / "serve").iterdir()):
         for adapter in sorted((case / "adapters").iterdir()):
             copy_adapter(adapter, HERE / "serve" / case.name / "adapters" / adapter.name)

@@ -42,9 +42,9 @@ void add_binary(Cases& cases) {
     cases.push_back({name + ", a scalar", [node](CaseGraph& c) {
                        return c.op(node, {c.tokens({2}), c.graph.scalar(0.7F)});
                      }});
-    cases.push_back({name + ", twice the same", [node](CaseGraph& c) {
+    cases.push_back({name + ", one tensor in both", [node](CaseGraph& c) {
                        const llmh_tensor x = c.away_from_zero({5}, false);
-                       return c.op(LLMH_OP_MUL, {c.op(node, {x, x}), x});
+                       return c.op(node, {x, c.op(LLMH_OP_MUL, {x, x})});
                      }});
   }
 }

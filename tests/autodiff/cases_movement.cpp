@@ -44,7 +44,7 @@ void add_parts(Cases& cases) {
                      const llmh_tensor last = c.at.slice(x, 1, 4, 6);
                      const llmh_tensor first = c.at.slice(x, 1, 0, 2);
                      const llmh_tensor middle = c.at.slice(x, 1, 2, 4);
-                     return c.at.mul(c.at.mul(first, middle), last);
+                     return c.at.add(c.at.mul(first, middle), last);
                    }});
   cases.push_back({"slices that overlap, and the whole", [](CaseGraph& c) {
                      const llmh_tensor x = c.at.scale(c.tokens({4}), 2);
@@ -57,15 +57,15 @@ void add_parts(Cases& cases) {
                      const llmh_tensor outer = c.at.slice(x, 1, 1, 2);
                      const llmh_tensor inner = c.at.slice(x, 2, 2, 3);
                      const llmh_tensor apart = c.at.slice(x, 1, 3, 4);
-                     return c.at.mul(c.at.mul(outer, inner), apart);
+                     return c.at.add(c.at.mul(outer, inner), apart);
                    }});
   cases.push_back({"slices, many", [](CaseGraph& c) {
                      const llmh_tensor x = c.at.scale(c.tokens({20}), 2);
                      llmh_tensor y = c.at.slice(x, 1, 19, 20);
                      for (int64_t i = 0; i < 19; ++i) {
                        const llmh_tensor weighted =
-                           c.at.scale(c.at.slice(x, 1, i, i + 1), 0.1F * static_cast<float>(i + 1));
-                       y = c.at.add(c.at.mul(y, 0.5F), c.at.mul(weighted, weighted));
+                           c.at.scale(c.at.slice(x, 1, i, i + 1), 0.83F + 0.02F * static_cast<float>(i));
+                       y = c.at.add(y, c.at.unary(LLMH_UNARY_SQUARE, weighted));
                      }
                      return y;
                    }});

@@ -44,7 +44,8 @@ TEST_CASE("every op has a rule, and every rule that gives a gradient has a case"
     CHECK(find_op(rule.op) != nullptr);
     CHECK((rule.rule != nullptr) == (rule.kind == VjpKind::kRule));
     CHECK(rule.why.empty() == (rule.kind != VjpKind::kRefused));
-    if (rule.kind == VjpKind::kRule) CHECK(tried.contains(rule.op));
+    if (rule.kind == VjpKind::kRule || rule.kind == VjpKind::kParts) CHECK(tried.contains(rule.op));
+    if (rule.kind == VjpKind::kParts) CHECK((find_op(rule.op)->decompose != nullptr));
   }
   for (const OpSpec& spec : all_ops()) {
     CAPTURE(spec.name);

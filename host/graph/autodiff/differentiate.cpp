@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "core/error.h"
 #include "graph/autodiff/backward.h"
 #include "graph/decompose.h"
@@ -6,10 +8,11 @@
 namespace llmhost::graph {
 namespace {
 
-// Sums and their norms apart, so that a norm can be computed again from a sum that waits.
-Graph without_fused_sums(const Graph& graph) {
-  return decompose(
-      graph, [](const Graph& source, uint32_t node) { return source.node(node).op != LLMH_OP_ADD_RMS_NORM; });
+Graph with_parts(const Graph& graph, std::span<const VjpRule> rules) {
+  return decompose(graph, [rules](const Graph& source, uint32_t node) {
+    const auto rule = std::ranges::find(rules, source.node(node).op, &VjpRule::op);
+    return rule == rules.end() || rule->kind != VjpKind::kParts;
+  });
 }
 
 std::vector<int64_t> sizes_of(const llmh_tensor_info& info) {
@@ -35,7 +38,7 @@ llmh_tensor parameter_in(Graph& graph, const std::string& name, const llmh_tenso
 TrainingGraph differentiate(const Graph& graph, const DifferentiateOptions& options,
                             std::span<const VjpRule> rules) {
   check_options(options);
-  const Graph source = without_fused_sums(graph);
+  const Graph source = with_parts(graph, rules);
   const Layers layers(source);
   // Which values the backward part reads shows once it is written; then what waits for it is chosen.
   const SavePlan everything = keep_everything(source);

@@ -60,6 +60,7 @@ class VjpCall {
 enum class VjpKind {
   kRule,     // has a gradient
   kNone,     // its outputs count as constant: no gradient goes through
+  kParts,    // it is replaced by its decomposition first
   kRefused,  // it has no gradient here; asking for one is an error
 };
 

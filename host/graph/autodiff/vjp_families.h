@@ -25,7 +25,6 @@ void dropout(VjpCall& call);
 // vjp_norms.cpp
 void rms_norm(VjpCall& call);
 void layer_norm(VjpCall& call);
-void add_rms_norm(VjpCall& call);
 
 // vjp_products.cpp
 void linear(VjpCall& call);

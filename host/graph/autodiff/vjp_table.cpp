@@ -31,7 +31,8 @@ constexpr VjpRule kRules[] = {
     has(LLMH_OP_SOFTCAP, vjp::softcap),
     has(LLMH_OP_SCALE, vjp::scale),
     has(LLMH_OP_SOFTMAX, vjp::softmax),
-    has(LLMH_OP_ADD_RMS_NORM, vjp::add_rms_norm),
+    // So that the norm can be computed again from the sum, which waits anyway.
+    {LLMH_OP_ADD_RMS_NORM, VjpKind::kParts, nullptr, {}},
     has(LLMH_OP_EXPERT_LINEAR, vjp::expert_linear),
     refused(LLMH_OP_LORA_LINEAR, kServing),
     refused(LLMH_OP_LORA_EMBEDDING, kServing),

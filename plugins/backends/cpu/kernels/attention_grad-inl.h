@@ -64,7 +64,6 @@ KeyRange keys_of_task(const TrainTask& task) {
 // Scores become weights, gradients of weights those of scores; both 0 at what the row does not see.
 void differentiate(const Grad& g, const RowsInTile& rows, int64_t r) {
   const F32 d;
-  const hn::Rebind<int32_t, F32> di;
   const TrainTask& task = g.task;
   float* weights = g.weights + r * kTrainKeys;
   float* dscores = g.dscores + r * kTrainKeys;
@@ -81,18 +80,17 @@ void differentiate(const Grad& g, const RowsInTile& rows, int64_t r) {
   const float lse = task.lse[at] == kNothing ? 0.0F : task.lse[at];
   const Floats base = hn::Set(d, lse * std::numbers::log2e_v<float>);
   const Floats delta = hn::Set(d, task.delta[at]);
-  const auto begin = hn::Set(di, static_cast<int32_t>(seen.begin));
-  const auto end = hn::Set(di, static_cast<int32_t>(seen.end));
-  for (int64_t key = 0; key < kTrainKeys; key += lane_count()) {
-    // Rounding may put a score above the maximum that lse stands for by its last bits.
+  const SeenColumns columns(seen);
+  for (int64_t key = first_column(seen); key < seen.end; key += lane_count()) {
     const Floats weight = weight_of(d, hn::Sub(hn::LoadU(d, weights + key), base));
     Floats change = hn::Mul(weight, hn::Sub(hn::LoadU(d, dscores + key), delta));
     if (has_cap) change = hn::Mul(change, hn::LoadU(d, slopes + key));
-    const auto index = hn::Iota(di, static_cast<int32_t>(key));
-    const auto visible = hn::RebindMask(d, hn::AndNot(hn::Lt(index, begin), hn::Lt(index, end)));
+    if (!columns.has_all(key)) change = hn::IfThenElseZero(columns.at(key), change);
     hn::StoreU(weight, d, weights + key);
-    hn::StoreU(hn::IfThenElseZero(visible, change), d, dscores + key);
+    hn::StoreU(change, d, dscores + key);
   }
+  clear_unseen(seen, weights);
+  clear_unseen(seen, dscores);
 }
 
 // Which rows see some of the keys [key, key + kBlockRows) of a tile; both ends by kBlockRows.

@@ -69,6 +69,14 @@ void multiply_rows(int rows, Factors f, int64_t columns) {
       f.b += kBlockVectors * lanes;
       f.c += kBlockVectors * lanes;
     }
+    if constexpr (kBlockVectors > 2) {
+      if (n + 2 * lanes <= columns) {
+        multiply_block<kRows, 2, kAdds>(f);
+        f.b += 2 * lanes;
+        f.c += 2 * lanes;
+        n += 2 * lanes;
+      }
+    }
     for (; n < columns; n += lanes) {
       multiply_block<kRows, 1, kAdds>(f);
       f.b += lanes;
@@ -258,7 +266,28 @@ inline void multiply_seen(const RowsInTile& rows, const float* a, int64_t width,
   }
 }
 
-// Of one row in one tile: cap, slope and mask; -inf at all columns of the tile that it does not see.
+// The whole vectors that hold what a row sees of a tile begin here; outside of them scores mean nothing.
+HWY_INLINE int64_t first_column(const KeyRange& seen) {
+  return seen.begin / lane_count() * lane_count();
+}
+
+// Which columns of the vector at `key` a row sees.
+struct SeenColumns {
+  hn::Vec<hn::Rebind<int32_t, F32>> first;  // 0, 1, ...
+  KeyRange seen;
+
+  explicit HWY_INLINE SeenColumns(const KeyRange& range)
+      : first(hn::Iota(hn::Rebind<int32_t, F32>(), 0)), seen(range) {}
+  HWY_INLINE bool has_all(int64_t key) const { return key >= seen.begin && key + lane_count() <= seen.end; }
+  HWY_INLINE hn::Mask<F32> at(int64_t key) const {
+    const hn::Rebind<int32_t, F32> di;
+    const auto begin = hn::Set(di, static_cast<int32_t>(seen.begin - key));
+    const auto end = hn::Set(di, static_cast<int32_t>(seen.end - key));
+    return hn::RebindMask(F32(), hn::AndNot(hn::Lt(first, begin), hn::Lt(first, end)));
+  }
+};
+
+// Of one row in one tile: cap, slope and mask; -inf at columns that it does not see.
 struct RowMask {
   const TrainTask& task;
   int64_t tile;
@@ -276,18 +305,19 @@ struct RowMask {
   // With `derivatives`, those of the capped scores go there.
   void apply(float* scores, float* derivatives) const {
     const F32 d;
-    const hn::Rebind<int32_t, F32> di;
-    const auto begin = hn::Set(di, static_cast<int32_t>(seen.begin));
-    const auto end = hn::Set(di, static_cast<int32_t>(seen.end));
+    const auto lanes = lane_count();
+    const bool is_plain = task.attrs.softcap <= 0 && task.slopes == nullptr;
+    const SeenColumns columns(seen);
+    const Floats iota = hn::Iota(d, 0.0F);
     const float slope = task.slopes == nullptr ? 0.0F : task.slopes[head] * std::numbers::log2e_v<float>;
-    for (int64_t key = 0; key < kTrainKeys; key += lane_count()) {
+    for (int64_t key = first_column(seen); key < seen.end; key += lanes) {
+      if (is_plain && columns.has_all(key)) continue;
       Floats s = hn::LoadU(d, scores + key);
       if (task.attrs.softcap > 0) s = capped(d, s, derivatives == nullptr ? nullptr : derivatives + key);
       if (task.slopes != nullptr)
-        s = hn::MulAdd(hn::Set(d, slope), hn::Iota(d, static_cast<float>(tile + key - token)), s);
-      const auto index = hn::Iota(di, static_cast<int32_t>(key));
-      const auto visible = hn::AndNot(hn::Lt(index, begin), hn::Lt(index, end));
-      hn::StoreU(hn::IfThenElse(hn::RebindMask(d, visible), s, hn::Set(d, kNothing)), d, scores + key);
+        s = hn::MulAdd(hn::Set(d, slope), hn::Add(iota, hn::Set(d, static_cast<float>(tile + key - token))),
+                       s);
+      hn::StoreU(hn::IfThenElse(columns.at(key), s, hn::Set(d, kNothing)), d, scores + key);
     }
     if (task.attrs.block_size != 0) hide_blocks(scores);
   }
@@ -303,14 +333,25 @@ struct RowMask {
     const hn::Rebind<int32_t, F32> di;
     const Floats least = hn::Set(d, cutoff.score);
     const auto last = hn::Set(di, cutoff.key);
-    for (int64_t key = 0; key < kTrainKeys; key += lane_count()) {
+    const auto iota = hn::Iota(di, 0);
+    for (int64_t key = first_column(seen); key < seen.end; key += lane_count()) {
       const Floats s = hn::LoadU(d, scores + key);
-      const auto late = hn::RebindMask(d, hn::Gt(hn::Iota(di, static_cast<int32_t>(tile + key)), last));
+      const auto late =
+          hn::RebindMask(d, hn::Gt(hn::Add(iota, hn::Set(di, static_cast<int32_t>(tile + key))), last));
       const auto drop = hn::Or(hn::Lt(s, least), hn::And(hn::Eq(s, least), late));
       hn::StoreU(hn::IfThenElse(drop, hn::Set(d, kNothing), s), d, scores + key);
     }
   }
 };
+
+// Writes 0 to the columns of a tile outside of the vectors that hold what a row sees.
+HWY_INLINE void clear_unseen(const KeyRange& seen, float* row) {
+  const F32 d;
+  const auto lanes = lane_count();
+  for (int64_t key = 0; key < first_column(seen); key += lanes) hn::StoreU(hn::Zero(d), d, row + key);
+  for (int64_t key = (seen.end + lanes - 1) / lanes * lanes; key < kTrainKeys; key += lanes)
+    hn::StoreU(hn::Zero(d), d, row + key);
+}
 
 inline void mask_row(const TrainTask& task, const RowsInTile& rows, int64_t r, float* scores,
                      float* derivatives) {

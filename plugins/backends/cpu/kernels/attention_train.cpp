@@ -55,21 +55,23 @@ void scale_row(float factor, int64_t n, float* row) {
 }
 
 // Turns scores of a tile into weights and brings the row's sums to the new maximum.
-void weigh(const Forward& f, int64_t row, float* scores) {
+void weigh(const Forward& f, int64_t row, const KeyRange& seen, float* scores) {
   const F32 d;
   const auto lanes = lane_count();
+  const int64_t begin = first_column(seen);
   Floats highest = hn::Set(d, kNothing);
-  for (int64_t key = 0; key < kTrainKeys; key += lanes)
+  for (int64_t key = begin; key < seen.end; key += lanes)
     highest = hn::Max(highest, hn::LoadU(d, scores + key));
   const float before = f.maximum[row];
   const float maximum = std::max(before, hn::GetLane(hn::MaxOfLanes(d, highest)));
   const float base = maximum == kNothing ? 0.0F : maximum;
   Floats sum = hn::Zero(d);
-  for (int64_t key = 0; key < kTrainKeys; key += lanes) {
+  for (int64_t key = begin; key < seen.end; key += lanes) {
     const Floats weight = weight_of(d, hn::Sub(hn::LoadU(d, scores + key), hn::Set(d, base)));
     hn::StoreU(weight, d, scores + key);
     sum = hn::Add(sum, weight);
   }
+  clear_unseen(seen, scores);
   const float keep = weight_of(before - base);
   if (keep != 1.0F) scale_row(keep, f.v_width, f.sums + row * f.v_width);
   f.maximum[row] = maximum;
@@ -87,7 +89,7 @@ void meet(const Forward& f, int64_t first, const RowsInTile& rows) {
       continue;
     }
     mask_row(f.task, rows, r, scores, nullptr);
-    weigh(f, first + r, scores);
+    weigh(f, first + r, rows.seen[r], scores);
   }
   for (int64_t r = 0; r < rows.count; r += kBlockRows) {
     const KeyRange seen = rows.seen_from(r);

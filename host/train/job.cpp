@@ -257,7 +257,7 @@ JobFile read_job_file(const fs::path& file, Settings settings,
   return parse_job(text, file.string(), file.parent_path(), std::move(settings), method_settings);
 }
 
-std::string Job::hash() const {
+std::string Job::description() const {
   const OrderedJson whole = {{"method", method},
                              {"settings", to_json(method_settings)},
                              {"adapter", adapter.string()},
@@ -280,7 +280,11 @@ std::string Job::hash() const {
                                schedule.num_cycles, schedule.min_lr_rate, schedule.power, schedule.lr_end}},
                              {"dtype", dtype},
                              {"evaluation", {eval_every, patience, keep_best}}};
-  return to_hex(sha256(whole.dump(-1, ' ', false, OrderedJson::error_handler_t::replace)));
+  return whole.dump(-1, ' ', false, OrderedJson::error_handler_t::replace);
+}
+
+std::string Job::hash() const {
+  return to_hex(sha256(description()));
 }
 
 }  // namespace llmhost::train

@@ -73,7 +73,9 @@ struct Job {
   std::filesystem::path plot;               // SVG
   std::vector<std::string> golden_prompts;  // for the receipt; empty: three from the data
 
-  // SHA-256 of everything that decides the result (not of where logs go): a resumed run must have the same.
+  // Everything that decides the result (not where logs go), as JSON, and its SHA-256: a resumed run must have
+  // the same.
+  std::string description() const;
   std::string hash() const;
 };
 

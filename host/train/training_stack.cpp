@@ -104,6 +104,7 @@ struct TrainingStack::Parts {
       TrainedValue value;
       value.name = is_weight ? from->name : parameter;
       value.file_name = method.file_name(value.name);
+      if (is_weight && parameter == from->weight) value.weight = from->weight;
       value.shape = layout.shapes[i];
       value.value = parameters.value(i);
       value.gradient = parameters.gradient(i);
@@ -153,9 +154,10 @@ TrainingStack::TrainingStack(const model::LoadedModel& model, const engine::Devi
 
 TrainingStack::~TrainingStack() = default;
 
-TrainingMemory TrainingStack::plan(const model::LoadedModel& model, const engine::Device& device,
-                                   Method& method, const TrainingOptions& options) {
-  return memory_of(model, device, method, layout_of(model, device, method, options));
+TrainingStack::Plan TrainingStack::plan(const model::LoadedModel& model, const engine::Device& device,
+                                        Method& method, const TrainingOptions& options) {
+  TrainingLayout layout = layout_of(model, device, method, options);
+  return {memory_of(model, device, method, layout), std::move(layout.shapes)};
 }
 
 TrainingMemory TrainingStack::memory() const {

@@ -39,9 +39,10 @@ struct TrainingMemory {
 
 // A trained tensor; memory is the stack's.
 struct TrainedValue {
-  std::string
-      name;  // of the parameter: "model.layers.0.self_attn.q_proj.lora_A.weight", or a weight's Hub name
+  // Of the parameter: "model.layers.0.self_attn.q_proj.lora_A.weight", or a weight's Hub name.
+  std::string name;
   std::string file_name;  // in an adapter file or a checkpoint
+  std::string weight;     // Hub name of the base's weight that it stands for; empty: a tensor of its own
   std::vector<int64_t> shape;
   std::span<float> value;
   std::span<float> gradient;  // sum over the targets since zero_gradients()
@@ -67,8 +68,12 @@ class TrainingStack {
   TrainingStack(const TrainingStack&) = delete;
   TrainingStack& operator=(const TrainingStack&) = delete;
 
-  static TrainingMemory plan(const model::LoadedModel& model, const engine::Device& device, Method& method,
-                             const TrainingOptions& options);
+  struct Plan {
+    TrainingMemory memory;
+    std::vector<std::vector<int64_t>> shapes;  // of what is trained
+  };
+  static Plan plan(const model::LoadedModel& model, const engine::Device& device, Method& method,
+                   const TrainingOptions& options);
 
   // In order of the graph; the same for the same model, method and settings.
   std::span<const TrainedValue> trained() const;

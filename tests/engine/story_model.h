@@ -11,21 +11,10 @@
 #include "engine/model_stack.h"
 #include "engine/settings.h"
 #include "model/loader.h"
-#include "plugin/registry.h"
+#include "support/built_plugins.h"
 #include "support/paths.h"
 
 namespace llmhost::test {
-
-inline plugin::Registry& built_plugins() {
-  static plugin::Registry* const registry = [] {
-    plugin::RegistryOptions options;
-    options.plugin_path = {std::string(LLMHOST_BINARY_DIR) + "/lib/llmhost/plugins"};
-    options.use_default_path = false;
-    options.allow_insecure = true;  // a build folder may be group-writable
-    return new plugin::Registry(options);
-  }();
-  return *registry;
-}
 
 class StoryModel {
  public:

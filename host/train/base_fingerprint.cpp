@@ -1,0 +1,31 @@
+#include "train/base_fingerprint.h"
+
+#include <fmt/ranges.h>
+
+#include <algorithm>
+
+#include "core/json.h"
+#include "core/sha256.h"
+
+namespace llmhost::train {
+namespace {
+
+constexpr size_t kSample = size_t{16} << 10;  // bytes at the begin, in the middle and at the end
+
+}  // namespace
+
+std::string base_fingerprint(const model::LoadedModel& model) {
+  Sha256 sum;
+  sum.add(model.checkpoint().config().dump(-1, ' ', false, Json::error_handler_t::replace));
+  for (const model::CheckpointTensor& tensor : model.checkpoint().tensors()) {
+    sum.add(fmt::format("\n{} {} [{}] {}", tensor.name, tensor.stored_type, fmt::join(tensor.shape, ","),
+                        tensor.stored_bytes()));
+    const std::span<const std::byte> bytes = tensor.bytes;
+    const size_t n = std::min(kSample, bytes.size());
+    for (const size_t begin : {size_t{0}, (bytes.size() - n) / 2, bytes.size() - n})
+      sum.add(bytes.subspan(begin, n));
+  }
+  return to_hex(sum.digest());
+}
+
+}  // namespace llmhost::train

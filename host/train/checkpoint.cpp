@@ -1,0 +1,260 @@
+#include "train/checkpoint.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <charconv>
+#include <cstring>
+#include <set>
+
+#include "core/error.h"
+#include "core/file.h"
+#include "core/json.h"
+#include "model/safetensors.h"
+
+namespace llmhost::train {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr int64_t kFormat = 1;
+constexpr std::string_view kStep = "step-";
+constexpr std::string_view kBest = "best-";
+constexpr std::string_view kHalfWritten = ".writing-";
+constexpr const char* kStateFile = "state.json";
+constexpr const char* kTensorFile = "tensors.safetensors";
+constexpr const char* kMethodState = "method.state";
+constexpr JsonLimits kStateLimits = {.max_bytes = size_t{16} << 20, .max_depth = 64};
+
+void sync_folder(const fs::path& folder) {
+  const int fd = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0) return;
+  ::fsync(fd);
+  ::close(fd);
+}
+
+// The number behind the prefix, or nothing.
+std::optional<int64_t> number_of(const fs::path& folder, std::string_view prefix) {
+  const std::string name = folder.filename().string();
+  if (!name.starts_with(prefix)) return std::nullopt;
+  int64_t number = 0;
+  const char* const begin = name.data() + prefix.size();
+  const char* const end = name.data() + name.size();
+  const auto [stop, error] = std::from_chars(begin, end, number);
+  return error == std::errc() && stop == end && number >= 0 ? std::optional(number) : std::nullopt;
+}
+
+std::vector<int64_t> numbers_in(const fs::path& folder, std::string_view prefix) {
+  std::vector<int64_t> numbers;
+  std::error_code ignored;
+  for (const auto& entry : fs::directory_iterator(folder, ignored))
+    if (const auto number = number_of(entry.path(), prefix)) numbers.push_back(*number);
+  std::ranges::sort(numbers, std::greater<>());
+  return numbers;
+}
+
+// A folder under its name once `fill` is done with it: all files synced, then renamed.
+void write_folder(const fs::path& target, const std::function<void(const fs::path&)>& fill) {
+  const fs::path half = target.parent_path() / (std::string(kHalfWritten) + target.filename().string());
+  fs::create_directories(target.parent_path());
+  fs::remove_all(half);
+  fs::create_directory(half);
+  fill(half);
+  sync_folder(half);
+  fs::rename(half, target);
+  sync_folder(target.parent_path());
+}
+
+// What is no longer wanted goes out of sight first, so that a folder with its name is always whole.
+void remove_folder(const fs::path& folder) {
+  const fs::path half = folder.parent_path() / (std::string(kHalfWritten) + folder.filename().string());
+  fs::remove_all(half);
+  fs::rename(folder, half);
+  fs::remove_all(half);
+}
+
+model::SafetensorsEntry entry_of(const CheckpointTensor& tensor) {
+  return {tensor.name,
+          LLMH_DTYPE_F32,
+          {static_cast<int64_t>(tensor.values.size())},
+          std::as_bytes(std::span<const float>(tensor.values))};
+}
+
+void write_tensors(const fs::path& folder, std::span<const CheckpointTensor> tensors,
+                   std::span<const std::byte> method_state) {
+  std::vector<model::SafetensorsEntry> entries;
+  for (const CheckpointTensor& tensor : tensors) entries.push_back(entry_of(tensor));
+  if (!method_state.empty())
+    entries.push_back(
+        {kMethodState, LLMH_DTYPE_U8, {static_cast<int64_t>(method_state.size())}, method_state});
+  model::write_safetensors(folder / kTensorFile, std::move(entries));
+}
+
+std::vector<std::byte> read_tensors(const fs::path& folder, std::span<const CheckpointTensor> tensors) {
+  const auto file = model::SafetensorsFile::open(folder / kTensorFile);
+  for (const CheckpointTensor& tensor : tensors) {
+    const model::SafetensorsTensor* const stored = file.find(tensor.name);
+    const bool fits = stored != nullptr && stored->dtype == LLMH_DTYPE_F32 &&
+                      stored->size_bytes == tensor.values.size_bytes();
+    if (!fits)
+      throw_error(ErrorCode::kDataLoss, "{}: has no tensor '{}' of {} values", file.name(), tensor.name,
+                  tensor.values.size());
+    std::memcpy(tensor.values.data(), stored->data().data(), tensor.values.size_bytes());
+  }
+  const model::SafetensorsTensor* const state = file.find(kMethodState);
+  if (state == nullptr) return {};
+  const std::span<const std::byte> bytes = state->data();
+  return {bytes.begin(), bytes.end()};
+}
+
+OrderedJson to_json(const CheckpointState& state) {
+  return {{"format", kFormat},
+          {"step", state.step},
+          {"updates", state.updates},
+          {"best_step", state.best_step},
+          {"best_loss", state.best_loss},
+          {"evals_since_best", state.evals_since_best},
+          {"data", state.data_hash},
+          {"base", state.base_hash},
+          {"job", parse_ordered_json(state.job, "job")}};
+}
+
+CheckpointState read_state(const fs::path& folder) {
+  const std::string source = (folder / kStateFile).string();
+  const OrderedJson json =
+      parse_ordered_json(read_file(folder / kStateFile, kStateLimits.max_bytes), source, kStateLimits);
+  try {
+    if (json.at("format").get<int64_t>() != kFormat)
+      throw_error(ErrorCode::kUnimplemented, "{}: written in format {}, this program reads {}", source,
+                  json.at("format").dump(), kFormat);
+    CheckpointState state;
+    state.step = json.at("step");
+    state.updates = json.at("updates");
+    state.best_step = json.at("best_step");
+    state.best_loss = json.at("best_loss");
+    state.evals_since_best = json.at("evals_since_best");
+    state.data_hash = json.at("data");
+    state.base_hash = json.at("base");
+    state.job = json.at("job").dump();
+    if (state.step < 0 || state.updates < 0 || state.updates > state.step)
+      throw_error(ErrorCode::kDataLoss, "{}: step {} with {} updates cannot be", source, state.step,
+                  state.updates);
+    return state;
+  } catch (const OrderedJson::exception& error) {
+    throw_error(ErrorCode::kDataLoss, "{}: {}", source, error.what());
+  }
+}
+
+// "epochs: 2, now 3"
+void add_differences(const OrderedJson& saved, const OrderedJson& wanted, const std::string& path,
+                     std::string& text) {
+  if (saved == wanted) return;
+  if (saved.is_object() && wanted.is_object()) {
+    std::set<std::string> keys;
+    for (const auto& [key, value] : saved.items()) keys.insert(key);
+    for (const auto& [key, value] : wanted.items()) keys.insert(key);
+    for (const std::string& key : keys)
+      add_differences(saved.value(key, OrderedJson()), wanted.value(key, OrderedJson()),
+                      path.empty() ? key : path + "." + key, text);
+    return;
+  }
+  text += fmt::format("{}{} was {}, is {}", text.empty() ? "" : "; ", path, saved.dump(), wanted.dump());
+}
+
+}  // namespace
+
+fs::path CheckpointFolder::step_folder(int64_t step) const {
+  return folder_ / (std::string(kStep) + std::to_string(step));
+}
+
+fs::path CheckpointFolder::best_folder(int64_t step) const {
+  return folder_ / (std::string(kBest) + std::to_string(step));
+}
+
+bool CheckpointFolder::exists() const {
+  return !numbers_in(folder_, kStep).empty() || !numbers_in(folder_, kBest).empty();
+}
+
+void CheckpointFolder::clean() const {
+  std::error_code ignored;
+  std::vector<fs::path> left;
+  for (const auto& entry : fs::directory_iterator(folder_, ignored))
+    if (entry.path().filename().string().starts_with(kHalfWritten)) left.push_back(entry.path());
+  for (const fs::path& folder : left) fs::remove_all(folder);
+}
+
+fs::path CheckpointFolder::save(const CheckpointState& state, std::span<const CheckpointTensor> tensors,
+                                std::span<const std::byte> method_state) const {
+  const fs::path target = step_folder(state.step);
+  if (fs::exists(target)) return target;
+  write_folder(target, [&](const fs::path& folder) {
+    write_tensors(folder, tensors, method_state);
+    write_file_atomically(folder / kStateFile, to_json(state).dump(1) + "\n");
+  });
+  return target;
+}
+
+fs::path CheckpointFolder::save_best(int64_t step, std::span<const CheckpointTensor> values) const {
+  const fs::path target = best_folder(step);
+  if (!fs::exists(target))
+    write_folder(target, [&](const fs::path& folder) { write_tensors(folder, values, {}); });
+  return target;
+}
+
+void CheckpointFolder::prune(int64_t keep, int64_t best_step) const {
+  std::set<int64_t> named = {best_step};
+  const std::vector<int64_t> steps = numbers_in(folder_, kStep);
+  for (size_t i = 0; i < steps.size(); ++i) {
+    if (static_cast<int64_t>(i) >= std::max<int64_t>(1, keep))
+      remove_folder(step_folder(steps[i]));
+    else
+      named.insert(read_state(step_folder(steps[i])).best_step);
+  }
+  for (const int64_t step : numbers_in(folder_, kBest))
+    if (!named.contains(step)) remove_folder(best_folder(step));
+}
+
+std::optional<CheckpointState> CheckpointFolder::newest(
+    const std::function<void(std::string_view)>& skipped) const {
+  for (const int64_t step : numbers_in(folder_, kStep)) {
+    try {
+      CheckpointState state = read_state(step_folder(step));
+      model::SafetensorsFile::open(step_folder(step) / kTensorFile);
+      if (state.step == step) return state;
+      skipped(fmt::format("{}: is of step {}", step_folder(step).string(), state.step));
+    } catch (const Error& error) {
+      skipped(error.what());
+    }
+  }
+  return std::nullopt;
+}
+
+std::vector<std::byte> CheckpointFolder::load(int64_t step, std::span<const CheckpointTensor> tensors) const {
+  return read_tensors(step_folder(step), tensors);
+}
+
+void CheckpointFolder::load_best(int64_t step, std::span<const CheckpointTensor> values) const {
+  read_tensors(best_folder(step), values);
+}
+
+void check_same_run(const CheckpointState& saved, const CheckpointState& wanted) {
+  std::string differences;
+  add_differences(parse_ordered_json(saved.job, "checkpoint"), parse_ordered_json(wanted.job, "job"), "",
+                  differences);
+  if (!differences.empty())
+    throw_error(ErrorCode::kFailedPrecondition,
+                "the checkpoint is of another job: {}; train into another output folder", differences);
+  if (saved.data_hash != wanted.data_hash)
+    throw_error(ErrorCode::kFailedPrecondition,
+                "the checkpoint is of other data: its hash was {}, is {}; train into another output folder",
+                saved.data_hash, wanted.data_hash);
+  if (saved.base_hash != wanted.base_hash)
+    throw_error(
+        ErrorCode::kFailedPrecondition,
+        "the checkpoint is of another base model: its hash was {}, is {}; train into another output folder",
+        saved.base_hash, wanted.base_hash);
+}
+
+}  // namespace llmhost::train

@@ -1,5 +1,7 @@
 #include "train/quantised_base.h"
 
+#include <utility>
+
 #include "core/dequantize.h"
 #include "core/error.h"
 #include "engine/base_model.h"
@@ -85,7 +87,8 @@ model::WeightData QuantisedBase::load(std::string_view weight, uint32_t uses) co
   if (!is_quantised(weight)) return model::load_weight(stored, uses);
   model::WeightData quantised =
       model::quantized_weight(model::load_weight(stored, LLMH_USE_LINEAR), options_of(request_));
-  return dtype(weight, uses) == LLMH_DTYPE_F32 ? decoded(std::move(quantised)) : quantised;
+  if (dtype(weight, uses) == LLMH_DTYPE_F32) return decoded(std::move(quantised));
+  return quantised;
 }
 
 uint64_t QuantisedBase::copied_bytes(std::string_view weight, uint32_t uses) const {

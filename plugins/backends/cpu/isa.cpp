@@ -61,6 +61,7 @@ Kernels kernels_for_chosen_target() {
   k.train_attention = train_attention_kernels();
   k.state = state_kernels();
   k.norm = norm_kernels();
+  k.loss = loss_kernels();
   k.elementwise = elementwise_kernels();
   k.gradient = gradient_kernels();
   k.rope = rope_kernels();

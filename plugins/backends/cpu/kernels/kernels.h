@@ -9,8 +9,9 @@
 
 #include "kernels/attention.h"
 #include "kernels/attention_train.h"
-#include "kernels/gradients.h"
 #include "kernels/gemm.h"
+#include "kernels/gradients.h"
+#include "kernels/loss.h"
 #include "kernels/packed.h"
 #include "llmhost/dtype.h"
 
@@ -134,6 +135,7 @@ struct Kernels {
   TrainAttentionKernels train_attention;
   StateKernels state;
   NormKernels norm;
+  LossKernels loss;
   ElementwiseKernels elementwise;
   GradientKernels gradient;
   RopeKernels rope;

@@ -5,10 +5,22 @@
 namespace llmhost::cpu {
 
 const OpEntry* find_op(llmh_op op) {
-  static const OpList kLists[] = {
-      linear_ops(),          expert_ops(),   norm_ops(),   elementwise_ops(),     attention_ops(),
-      state_ops(),           rope_ops(),     shape_ops(),  table_ops(),           select_ops(),
-      train_attention_ops(), gradient_ops(), reduce_ops(), product_gradient_ops()};
+  static const OpList kLists[] = {linear_ops(),
+                                  expert_ops(),
+                                  norm_ops(),
+                                  elementwise_ops(),
+                                  attention_ops(),
+                                  state_ops(),
+                                  rope_ops(),
+                                  shape_ops(),
+                                  table_ops(),
+                                  select_ops(),
+                                  train_attention_ops(),
+                                  gradient_ops(),
+                                  reduce_ops(),
+                                  product_gradient_ops(),
+                                  loss_ops(),
+                                  head_loss_ops()};
   for (const OpList& list : kLists)
     for (size_t i = 0; i < list.count; ++i)
       if (list.entries[i].op == op) return &list.entries[i];

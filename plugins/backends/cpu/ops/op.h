@@ -228,6 +228,8 @@ struct OpList {
 };
 OpList linear_ops();
 OpList product_gradient_ops();
+OpList loss_ops();
+OpList head_loss_ops();
 OpList expert_ops();
 OpList norm_ops();
 OpList elementwise_ops();

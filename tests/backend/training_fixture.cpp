@@ -7,6 +7,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "core/dequantize.h"
 #include "graph/reference.h"
 
 namespace llmhost::test {
@@ -67,6 +68,15 @@ void check_training_case(const TrainingCase& test, StepArrays& arrays) {
       CHECK(are_same_bits(results_of(threaded, test, arrays, false), got));
     }
   }
+}
+
+double weight_size(llmh_dtype dtype, const std::vector<std::byte>& data) {
+  const llmh_dtype_layout layout = llmh_dtype_layout_of(dtype);
+  std::vector<float> values(data.size() / layout.block_bytes * layout.block_elements);
+  dequantize_row(dtype, data.data(), values.data(), values.size());
+  double most = 1;
+  for (const float value : values) most = std::max(most, std::abs(static_cast<double>(value)));
+  return most;
 }
 
 std::vector<float> rounded_to_bf16(std::vector<float> values) {

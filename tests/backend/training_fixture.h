@@ -25,6 +25,9 @@ struct TrainingCase {
 
 void check_training_case(const TrainingCase& test, StepArrays& arrays);
 
+// The largest magnitude of a stored weight, or 1 where it is larger.
+double weight_size(llmh_dtype dtype, const std::vector<std::byte>& data);
+
 // To the nearest bf16.
 std::vector<float> rounded_to_bf16(std::vector<float> values);
 

@@ -67,15 +67,6 @@ std::vector<std::byte> as_bf16(llmh_dtype dtype, const std::vector<std::byte>& d
   return result;
 }
 
-// The largest magnitude of a weight.
-double largest(llmh_dtype dtype, const std::vector<std::byte>& data, int64_t count) {
-  std::vector<float> values(static_cast<size_t>(count));
-  dequantize_row(dtype, data.data(), values.data(), values.size());
-  double most = 0;
-  for (const float value : values) most = std::max(most, std::abs(static_cast<double>(value)));
-  return most;
-}
-
 void check_products(const Shape& shape, llmh_dtype dtype, bool is_native) {
   CAPTURE(llmh_dtype_layout_of(dtype).name);
   CAPTURE(shape.tokens);
@@ -96,7 +87,7 @@ void check_products(const Shape& shape, llmh_dtype dtype, bool is_native) {
   test.results = {g.y, g.z, g.dx};
   // Each of n additions rounds a sum below n/2 times the weight's magnitude at worst, in fact of its root.
   const auto n = static_cast<double>(std::max(shape.outputs, shape.inputs));
-  test.tolerance = 0x1p-24 * n * std::max(1.0, largest(dtype, g.weights.at(g.w), count)) + 1e-6;
+  test.tolerance = 0x1p-24 * n * weight_size(dtype, g.weights.at(g.w)) + 1e-6;
   test.precision = is_native ? LLMH_PRECISION_NATIVE : LLMH_PRECISION_F32;
   StepArrays arrays({{0, static_cast<int32_t>(shape.tokens), 0, 1}});
   check_training_case(test, arrays);

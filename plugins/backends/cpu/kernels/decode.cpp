@@ -3,6 +3,7 @@
 #include "hwy/foreach_target.h"  // must come before highway.h
 #include "hwy/highway.h"
 #include "kernels/decode_basic-inl.h"
+#include "kernels/decode_codes-inl.h"
 #include "kernels/decode_iq-inl.h"
 #include "kernels/decode_k-inl.h"
 #include "kernels/decode_plain-inl.h"
@@ -30,6 +31,8 @@ DecodeKernels decode_table() {
   t.by_dtype[LLMH_DTYPE_Q5_K] = decode_blocks<LLMH_DTYPE_Q5_K, block_q5_k>;
   t.by_dtype[LLMH_DTYPE_Q6_K] = decode_blocks<LLMH_DTYPE_Q6_K, block_q6_k>;
   t.by_dtype[LLMH_DTYPE_IQ4_NL] = decode_blocks<LLMH_DTYPE_IQ4_NL, block_iq4_nl>;
+  t.by_dtype[LLMH_DTYPE_NF4] = decode_blocks<LLMH_DTYPE_NF4, block_nf4>;
+  t.by_dtype[LLMH_DTYPE_FP4] = decode_blocks<LLMH_DTYPE_FP4, block_fp4>;
   t.by_dtype[LLMH_DTYPE_IQ4_XS] = decode_blocks<LLMH_DTYPE_IQ4_XS, block_iq4_xs>;
   return t;
 }
@@ -63,7 +66,7 @@ DecodeKernels decode_kernels() {
   DecodeKernels table = HWY_DYNAMIC_DISPATCH(decode_table)();
   add_plain<LLMH_DTYPE_IQ1_S, LLMH_DTYPE_IQ1_M, LLMH_DTYPE_IQ2_XXS, LLMH_DTYPE_IQ2_XS, LLMH_DTYPE_IQ2_S,
             LLMH_DTYPE_IQ3_XXS, LLMH_DTYPE_IQ3_S, LLMH_DTYPE_TQ1_0, LLMH_DTYPE_TQ2_0, LLMH_DTYPE_MXFP4,
-            LLMH_DTYPE_NVFP4, LLMH_DTYPE_NF4, LLMH_DTYPE_FP4, LLMH_DTYPE_E4M3_32, LLMH_DTYPE_I8_32>(table);
+            LLMH_DTYPE_NVFP4, LLMH_DTYPE_E4M3_32, LLMH_DTYPE_I8_32>(table);
   return table;
 }
 }  // namespace llmhost::cpu

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "hwy/cache_control.h"
 #include "hwy/highway.h"
 #include "kernels/dense_tile-inl.h"
 #include "kernels/gemm.h"
@@ -80,6 +81,13 @@ HWY_INLINE void gemm_panel(const GemmTile& tile, const float* b, int64_t column)
         each<kGemmVectors>([&](int v) LLMHOST_CPU_INLINED { sum[r][v] = hn::Load(d, kept + v * kLanes); });
       });
     }
+  }
+  if (tile.adds && column + kGemmColumns < tile.columns) {  // what the next panel begins with
+    each<kRows>([&](int r) LLMHOST_CPU_INLINED {
+      const float* next = gemm_row(tile, r) + column + kGemmColumns;
+      hwy::Prefetch(next);
+      if constexpr (kGemmColumns > 16) hwy::Prefetch(next + 16);
+    });
   }
   const int64_t a_stride = tile.a_stride;
   const int64_t b_stride = tile.b_stride;

@@ -23,7 +23,7 @@ float largest(const float* x, int64_t n) {
   Floats most = hn::Set(d, -std::numeric_limits<float>::infinity());
   int64_t i = 0;
   for (; i + lanes <= n; i += lanes) most = hn::Max(most, hn::LoadU(d, x + i));
-  float result = hn::ReduceMax(d, most);
+  float result = hn::GetLane(hn::MaxOfLanes(d, most));
   for (; i < n; ++i) result = std::max(result, x[i]);
   return result;
 }

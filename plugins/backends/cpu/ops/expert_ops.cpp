@@ -1,9 +1,10 @@
 // EXPERT_LINEAR. The rows are put in the order of their experts, once for all products that share input and
 // choice; then work is divided over output columns of an expert, each for all rows of the expert. A row's
 // numbers do not depend on its neighbours: the kernel gives each output an accumulator of its own.
-#include <string>
+#include <algorithm>
 
 #include "ops/product.h"
+#include "ops/routed_gemm.h"
 
 namespace llmhost::cpu {
 namespace {
@@ -20,67 +21,16 @@ bool supports_expert_linear(const NodeView& view) {
   return true;
 }
 
-// Which rows belong to which expert; lies in the program's shared scratch, behind the rounded input.
-struct Routing {
-  int32_t* begin;   // [E+1] of each expert's rows in the lists
-  int32_t* y_rows;  // [T*S], by expert, ascending within one
-  int32_t* x_rows;  // [T*S] the row of x for each
-  int32_t* active;  // [E] experts that have rows
-  int64_t n_active;
-
-  Routing(uint8_t* memory, int64_t experts, int64_t rows)
-      : begin(reinterpret_cast<int32_t*>(memory)),
-        y_rows(begin + experts + 1),
-        x_rows(y_rows + rows),
-        active(x_rows + rows),
-        n_active(0) {}
-
-  // The rows of one expert, for one product.
-  ProductRows rows_of(const RunContext& context, const Call& call, int64_t expert) const {
-    ProductRows rows;
-    rows.bias = context.floats_or_null(call, 3);
-    if (rows.bias != nullptr) rows.bias += expert * call.inputs[1].dims[1].size;
-    rows.y = context.out(call.outputs[0]);
-    rows.x_rows = x_rows + begin[expert];
-    rows.y_rows = y_rows + begin[expert];
-    rows.tokens = begin[expert + 1] - begin[expert];
-    return rows;
-  }
-
-  static uint64_t bytes(int64_t experts, int64_t rows) {
-    return static_cast<uint64_t>(2 * (experts + rows) + 1) * sizeof(int32_t);
-  }
-};
-
-void check_ids(const Call& call, const int32_t* ids, int64_t rows, int64_t experts) {
-  for (int64_t i = 0; i < rows; ++i)
-    if (ids[i] < 0 || ids[i] >= experts)
-      throw llmh::Error(LLMH_OUT_OF_RANGE, "[cpu] " + std::string(llmh::view(call.node->path)) + ": expert " +
-                                               std::to_string(ids[i]) + " at index " + std::to_string(i) +
-                                               " is outside the " + std::to_string(experts) + " experts");
-}
-
-// A counting sort; `rows_per_x` rows share one row of x.
-Routing route(uint8_t* memory, const int32_t* ids, int64_t rows, int64_t experts, int64_t rows_per_x) {
-  Routing routing(memory, experts, rows);
-  std::fill_n(routing.begin, experts + 1, 0);
-  for (int64_t i = 0; i < rows; ++i) ++routing.begin[ids[i]];
-  int32_t next = 0;
-  for (int64_t e = 0; e < experts; ++e) {
-    if (routing.begin[e] > 0) routing.active[routing.n_active++] = static_cast<int32_t>(e);
-    const int32_t count = routing.begin[e];
-    routing.begin[e] = next;
-    next += count;
-  }
-  for (int64_t i = 0; i < rows; ++i) {
-    const int32_t at = routing.begin[ids[i]]++;
-    routing.y_rows[at] = static_cast<int32_t>(i);
-    routing.x_rows[at] = static_cast<int32_t>(i / rows_per_x);
-  }
-  // Each begin has moved to its end, which is the next one's begin.
-  std::copy_backward(routing.begin, routing.begin + experts, routing.begin + experts + 1);
-  routing.begin[0] = 0;
-  return routing;
+// The rows of one expert, for one product.
+ProductRows rows_of(const RunContext& context, const Call& call, const Routing& routing, int64_t expert) {
+  ProductRows rows;
+  rows.bias = context.floats_or_null(call, 3);
+  if (rows.bias != nullptr) rows.bias += expert * call.inputs[1].dims[1].size;
+  rows.y = context.out(call.outputs[0]);
+  rows.x_rows = routing.x_rows + routing.begin[expert];
+  rows.y_rows = routing.y_rows + routing.begin[expert];
+  rows.tokens = routing.count(expert);
+  return rows;
 }
 
 // How the rows of an expert are divided into pieces of work.
@@ -95,6 +45,29 @@ struct Pieces {
         per_expert((units + piece - 1) / piece) {}
 };
 
+// In programs of training.
+void run_blocked(const RunContext& context, const Call& call, const Routing& routing, int64_t rows) {
+  const Operand& weight = call.inputs[1];
+  Gemm gemm;
+  gemm.m = rows / routing.n_active;
+  gemm.n = weight.dims[1].size;
+  gemm.depth = weight.dims[2].size;
+  gemm.left = {context.floats(call.inputs[0]), routing.x_rows, gemm.depth, gemm.m};
+  gemm.right = right_of(context, weight, 0, false);
+  gemm.c = context.out(call.outputs[0]);
+  gemm.c_stride = gemm.n;
+  gemm.is_bf16 = call.form == Form::kBlockedBf16;
+  const float* bias = context.floats_or_null(call, 3);
+  run_routed(context, gemm, routing.n_active, [&](int64_t i) {
+    Gemm own = gemm;
+    const int64_t expert = routing.active[i];
+    choose_rows(own, routing, expert, routing.x_rows);
+    own.right = right_of(context, weight, expert, false);
+    if (bias != nullptr) own.bias = bias + expert * gemm.n;
+    return own;
+  });
+}
+
 // Each piece is some columns of one expert, for all rows of that expert.
 void run_expert_products(const RunContext& context, std::span<const Call* const> calls,
                          const RoundedInput& rounded) {
@@ -104,7 +77,7 @@ void run_expert_products(const RunContext& context, std::span<const Call* const>
   const int64_t rows = ids.count();
   if (rows == 0) return;
   const int32_t* chosen = context.ints(first.inputs[2]);
-  check_ids(first, chosen, rows, experts);
+  check_experts(first, chosen, rows, experts);
   const int64_t rows_per_x = first.inputs[0].rank == 2 ? ids.dims[1] : 1;
   const Routing routing =
       route(context.shared_scratch() + rounded.reserved_bytes(), chosen, rows, experts, rows_per_x);
@@ -112,9 +85,14 @@ void run_expert_products(const RunContext& context, std::span<const Call* const>
     return Pieces(call.inputs[1], rows / routing.n_active, routing.n_active, context.n_threads());
   };
   int64_t items = 0;
-  for (const Call* call : calls) items += pieces_of(*call).per_expert * routing.n_active;
+  for (const Call* call : calls)
+    if (is_blocked(call->form))
+      run_blocked(context, *call, routing, rows);
+    else
+      items += pieces_of(*call).per_expert * routing.n_active;
   context.parallel(items, [&](int64_t item, int32_t thread) {
     for (const Call* call : calls) {
+      if (is_blocked(call->form)) continue;
       const Pieces pieces = pieces_of(*call);
       if (item >= pieces.per_expert * routing.n_active) {
         item -= pieces.per_expert * routing.n_active;
@@ -123,7 +101,7 @@ void run_expert_products(const RunContext& context, std::span<const Call* const>
       const int64_t expert = routing.active[item / pieces.per_expert];
       const int64_t begin = item % pieces.per_expert * pieces.piece;
       const Product product(context, call->inputs[1], expert, context.floats(call->inputs[0]), rounded,
-                            call->form, routing.rows_of(context, *call, expert));
+                            call->form, rows_of(context, *call, routing, expert));
       product.run(begin, std::min(pieces.units, begin + pieces.piece), context.thread_scratch(thread));
       return;
     }
@@ -134,8 +112,9 @@ ScratchNeed expert_scratch(const NodeView& view, const llmh_limits& limits) {
   const llmh_tensor_info& weight = view.input(1);
   const llmh_tensor_info& ids = view.input(2);
   const int64_t rows = largest_size(ids.dims[0], limits) * largest_size(ids.dims[1], limits);
+  const uint64_t blocks = has_parameters(*view.graph) ? gemm_scratch_bytes(weight.dims[2].size) : 0;
   return {
-      .per_thread = decoded_bytes(weight),
+      .per_thread = std::max(decoded_bytes(weight), blocks),
       .shared = RoundedInput::most_bytes(largest_rows(dims_of(view.input(0)), limits), weight.dims[2].size) +
                 Routing::bytes(weight.dims[0].size, rows)};
 }

@@ -128,14 +128,23 @@ class Piece {
         gemm_.c[(column + i) * gemm_.c_stride + r] = turned_[r * kDirectColumns + i];
   }
 
+  // Rows of the panel are beside each other already: where there are as many as a panel is wide, each is one
+  // copy of fixed size.
+  void copy_left(int64_t k, int64_t n, int64_t row, int64_t rows) const {
+    const bool is_whole = row + kGemmRows <= gemm_.m;
+    for (int64_t i = 0; i < n; ++i) {
+      const float* from = gemm_.left.row(k + i) + row;
+      if (is_whole)
+        std::memcpy(left_ + i * kGemmRows, from, kGemmRows * sizeof(float));
+      else
+        std::memcpy(left_ + i * kGemmRows, from, static_cast<size_t>(rows) * sizeof(float));
+    }
+  }
+
   // Rows [row, row + rows) of c, n of the depth from k on.
   void pack_left(int64_t k, int64_t n, int64_t row, int64_t rows) const {
     GemmRows part = gemm_.left;
-    if (gemm_.left_is_deep) {
-      for (int64_t i = 0; i < n; ++i)
-        std::memcpy(left_ + i * kGemmRows, part.row(k + i) + row, static_cast<size_t>(rows) * sizeof(float));
-      return;
-    }
+    if (gemm_.left_is_deep) return copy_left(k, n, row, rows);
     if (part.rows == nullptr)
       part.x += row * part.stride;
     else

@@ -33,10 +33,6 @@ ProductRows linear_rows(const RunContext& context, const Call& call) {
   return rows;
 }
 
-bool runs_blocked(const Call& call) {
-  return call.form == Form::kBlocked || call.form == Form::kBlockedBf16;
-}
-
 void run_blocked(const RunContext& context, const Call& call, int64_t tokens) {
   Gemm gemm;
   gemm.m = tokens;
@@ -58,7 +54,7 @@ void run_products(const RunContext& context, std::span<const Call* const> calls,
   if (tokens == 0) return;
   int64_t units = 0;
   for (const Call* call : calls)
-    if (runs_blocked(*call))
+    if (is_blocked(call->form))
       run_blocked(context, *call, tokens);
     else
       units += Product::units_of(call->inputs[1]);
@@ -67,7 +63,7 @@ void run_products(const RunContext& context, std::span<const Call* const> calls,
   context.parallel((units + piece - 1) / piece, [&](int64_t item, int32_t thread) {
     int64_t first = 0;
     for (const Call* call : calls) {
-      if (runs_blocked(*call)) continue;
+      if (is_blocked(call->form)) continue;
       const int64_t count = Product::units_of(call->inputs[1]);
       const int64_t begin = std::max<int64_t>(item * piece - first, 0);
       const int64_t end = std::min((item + 1) * piece - first, count);

@@ -20,7 +20,9 @@ const OpEntry* find_op(llmh_op op) {
                                   reduce_ops(),
                                   product_gradient_ops(),
                                   loss_ops(),
-                                  head_loss_ops()};
+                                  head_loss_ops(),
+                                  sum_ops(),
+                                  expert_gradient_ops()};
   for (const OpList& list : kLists)
     for (size_t i = 0; i < list.count; ++i)
       if (list.entries[i].op == op) return &list.entries[i];

@@ -86,6 +86,10 @@ class RoundedInput;
 // How the kernel of a product reads its input. The blocked ones are those of training (gemm.h).
 enum class Form { kF32, kInt8, kBf16, kBlocked, kBlockedBf16 };
 
+constexpr bool is_blocked(Form form) {
+  return form == Form::kBlocked || form == Form::kBlockedBf16;
+}
+
 // Of a node that adapters may change.
 struct Site {
   int32_t number = 0;    // 0: none
@@ -230,6 +234,8 @@ OpList linear_ops();
 OpList product_gradient_ops();
 OpList loss_ops();
 OpList head_loss_ops();
+OpList sum_ops();
+OpList expert_gradient_ops();
 OpList expert_ops();
 OpList norm_ops();
 OpList elementwise_ops();

@@ -74,6 +74,7 @@ enum class StmtKind : uint8_t {
   kWith,         // targets with expressions, body
   kBlock,        // text the name, scoped, body
   kScope,        // body in a scope of its own
+  kGeneration,   // the same, where the template marks what the assistant says
   kBreak,
   kContinue,
   kRefused,  // text says why

@@ -5,11 +5,12 @@
 namespace llmhost::text {
 
 std::string render_chat(const jinja::Template& chat_template, const OrderedJson& variables,
-                        const jinja::Limits& limits) {
+                        const jinja::Limits& limits, std::vector<jinja::TextSpan>* generation) {
   if (!variables.is_object())
     throw_invalid("{}: the variables of a template are an object", chat_template.name());
   jinja::RenderOptions options;
   options.limits = limits;
+  options.generation = generation;
   OrderedJson given = variables;
   if (const auto now = given.find("now"); now != given.end()) {
     if (!now->is_string()) throw_invalid("now: write the time as a string such as 2024-07-26T14:05:09");

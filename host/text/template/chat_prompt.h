@@ -13,9 +13,10 @@ namespace llmhost::text {
 
 // `variables` is an object: messages, tools, documents, add_generation_prompt, special tokens, any others.
 // tools and documents are none and add_generation_prompt is false where absent. "now" (ISO time) is not a
-// variable but the time that strftime_now shows; without it, the system's. Throws jinja::TemplateError.
+// variable but the time that strftime_now shows; without it, the system's. `generation` as in RenderOptions.
+// Throws jinja::TemplateError.
 std::string render_chat(const jinja::Template& chat_template, const OrderedJson& variables,
-                        const jinja::Limits& limits = {});
+                        const jinja::Limits& limits = {}, std::vector<jinja::TextSpan>* generation = nullptr);
 
 // The source of a template in the value of "chat_template": a string, or a list of {"name", "template"}.
 // Without `name`: "tool_use" when there are tools and such a template, else "default", else the only one.

@@ -12,6 +12,7 @@
 #include "text/template/meter.h"
 #include "text/template/object.h"
 #include "text/template/parser.h"
+#include "text/template/template.h"
 
 namespace llmhost::text::jinja {
 
@@ -28,7 +29,9 @@ using ScopePtr = std::shared_ptr<Scope>;
 
 class Interpreter : public Runtime {
  public:
-  Interpreter(const ParsedTemplate& parsed, const Value& variables, Meter& meter, const Clock& clock);
+  // `generation`: see RenderOptions.
+  Interpreter(const ParsedTemplate& parsed, const Value& variables, Meter& meter, const Clock& clock,
+              std::vector<TextSpan>* generation);
   ~Interpreter() override;
   std::string render();  // throws PlacedFault, or TemplateError for raise_exception
 
@@ -63,6 +66,7 @@ class Interpreter : public Runtime {
   Flow run_if(const Stmt& node, const ScopePtr& scope, std::string& out);
   Flow run_for(const Stmt& node, const Value& items, const ScopePtr& scope, int depth, std::string& out);
   Flow run_captured(const Stmt& node, const ScopePtr& scope, std::string& out);
+  Flow run_generation(const Stmt& node, const ScopePtr& scope, std::string& out);
   Flow run_scope(const Stmt& node, const ScopePtr& scope, std::string& out);
   void run_call_block(const Stmt& node, const ScopePtr& scope, std::string& out);
   void run_with_targets(const Stmt& node, const ScopePtr& outer, const ScopePtr& inner);
@@ -76,6 +80,8 @@ class Interpreter : public Runtime {
   Meter& meter_;
   const Clock& clock_;
   ScopePtr root_;
+  std::vector<TextSpan>* generation_;
+  const std::string* result_ = nullptr;  // what render() writes to
   std::vector<std::shared_ptr<Namespace>> spaces_;
   std::vector<std::weak_ptr<Scope>> captured_;  // scopes that macros hold, and may be held by in turn
   int depth_ = 0;

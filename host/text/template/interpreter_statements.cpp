@@ -40,12 +40,13 @@ void Scope::set(const std::string& name, Value value) {
 }
 
 Interpreter::Interpreter(const ParsedTemplate& parsed, const Value& variables, Meter& meter,
-                         const Clock& clock)
+                         const Clock& clock, std::vector<TextSpan>* generation)
     : parsed_(parsed),
       variables_(variables),
       meter_(meter),
       clock_(clock),
-      root_(std::make_shared<Scope>(nullptr)) {}
+      root_(std::make_shared<Scope>(nullptr)),
+      generation_(generation) {}
 
 // Macros and namespaces can hold each other in circles; emptying them lets everything go.
 Interpreter::~Interpreter() {
@@ -58,6 +59,7 @@ Interpreter::~Interpreter() {
 
 std::string Interpreter::render() {
   std::string out;
+  result_ = &out;
   run(parsed_.body, root_, out);
   return out;
 }
@@ -145,6 +147,8 @@ Interpreter::Flow Interpreter::run_statement(const Stmt& node, const ScopePtr& s
     case StmtKind::kScope:
     case StmtKind::kBlock:
       return run_scope(node, scope, out);
+    case StmtKind::kGeneration:
+      return run_generation(node, scope, out);
     case StmtKind::kBreak:
       return Flow::kBreak;
     case StmtKind::kContinue:
@@ -217,6 +221,13 @@ Interpreter::Flow Interpreter::run_captured(const Stmt& node, const ScopePtr& sc
 void Interpreter::run_with_targets(const Stmt& node, const ScopePtr& outer, const ScopePtr& inner) {
   for (size_t i = 0; i < node.targets.size(); ++i)
     assign(*node.targets[i], evaluate(*node.expressions[i], outer), inner);
+}
+
+Interpreter::Flow Interpreter::run_generation(const Stmt& node, const ScopePtr& scope, std::string& out) {
+  const size_t begin = out.size();
+  const Flow flow = run(node.body, std::make_shared<Scope>(scope), out);
+  if (generation_ != nullptr && &out == result_) generation_->push_back({begin, out.size()});
+  return flow;
 }
 
 Interpreter::Flow Interpreter::run_scope(const Stmt& node, const ScopePtr& scope, std::string& out) {

@@ -160,7 +160,7 @@ std::unique_ptr<Stmt> Parser::statement() {
   for (const auto& [name, parse] : kStatements)
     if (current().is_name(name)) return (this->*parse)();
   if (current().is_name("generation")) {
-    auto node = begin(StmtKind::kScope);
+    auto node = begin(StmtKind::kGeneration);
     next();
     const Swap loops(loops_, 0);
     node->body = statements({"endgeneration"}, true);

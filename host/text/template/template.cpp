@@ -93,7 +93,7 @@ std::string Template::render(const Value& variables, const RenderOptions& option
     throw_invalid("{}: the variables of a template are a mapping", state_->name);
   Meter meter(options.limits);
   const MeterScope scope(meter);
-  Interpreter interpreter(state_->parsed, variables, meter, options.clock);
+  Interpreter interpreter(state_->parsed, variables, meter, options.clock, options.generation);
   try {
     return interpreter.render();
   } catch (const PlacedFault& fault) {

@@ -9,6 +9,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "core/json.h"
 #include "text/template/clock.h"
@@ -18,9 +19,18 @@
 
 namespace llmhost::text::jinja {
 
+// A part of the rendered text; bytes.
+struct TextSpan {
+  size_t begin = 0;
+  size_t end = 0;
+};
+
 struct RenderOptions {
   Limits limits;
   Clock clock;  // of strftime_now
+  // Where the template's {% generation %} blocks stand in the result, in order; null: not asked for. Those
+  // inside a macro, a filter block or a set block are left out: their text is a value like any other.
+  std::vector<TextSpan>* generation = nullptr;
 };
 
 class Template {

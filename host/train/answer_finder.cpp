@@ -1,0 +1,265 @@
+#include "train/answer_finder.h"
+
+#include <algorithm>
+
+#include "core/error.h"
+#include "train/row_scan.h"
+
+namespace llmhost::train {
+namespace {
+
+constexpr std::string_view kSpaces = " \t\r\n";
+
+bool is_space(char c) {
+  return kSpaces.find(c) != std::string_view::npos;
+}
+
+size_t common_prefix(std::string_view a, std::string_view b) {
+  const size_t n = std::min(a.size(), b.size());
+  return static_cast<size_t>(
+      std::mismatch(a.begin(), a.begin() + static_cast<std::ptrdiff_t>(n), b.begin()).first - a.begin());
+}
+
+size_t count_of(std::string_view text, std::string_view part) {
+  size_t n = 0;
+  for (size_t at = text.find(part); at != std::string_view::npos; at = text.find(part, at + part.size())) ++n;
+  return n;
+}
+
+std::string without(std::string text, std::string_view part) {
+  for (size_t at = text.find(part); at != std::string::npos; at = text.find(part, at))
+    text.erase(at, part.size());
+  return text;
+}
+
+}  // namespace
+
+std::optional<std::string> AnswerFinder::try_render(const OrderedJson& messages, bool add_prompt) const {
+  try {
+    return render_(messages, add_prompt, nullptr);
+  } catch (const Error&) {
+    return std::nullopt;  // templates refuse conversations that end in the middle
+  }
+}
+
+OrderedJson AnswerFinder::first_messages(size_t n) const {
+  OrderedJson first = OrderedJson::array();
+  for (size_t i = 0; i < n; ++i) first.push_back(sample_.messages[i]);
+  return first;
+}
+
+bool AnswerFinder::is_call(size_t index) const {
+  return sample_.messages[index].contains("tool_calls");
+}
+
+// Letters and digits: no template treats them in a way of its own.
+std::string AnswerFinder::mark(size_t index) const {
+  return fmt::format("{}{}zQ", mark_stem_, index);
+}
+
+bool AnswerFinder::put_mark(OrderedJson& message, size_t index, Side side) const {
+  if (side == Side::kBehind && is_call(index)) {
+    OrderedJson& name = message["tool_calls"].back()["function"]["name"];
+    name = name.get<std::string>() + mark(index);
+    return true;
+  }
+  std::string content = message["content"].get<std::string>();
+  if (trimmed(content).empty()) return false;
+  size_t at = 0;
+  if (side == Side::kBehind) {
+    at = content.find_last_not_of(kSpaces) + 1;
+  } else {
+    if (side == Side::kBehindReasoning) {
+      const size_t close = reasoning_close_.empty() ? std::string::npos : content.rfind(reasoning_close_);
+      if (close == std::string::npos) return false;
+      at = close + reasoning_close_.size();
+    }
+    at = content.find_first_not_of(kSpaces, at);
+    if (at == std::string::npos) return false;
+  }
+  content.insert(at, mark(index));
+  message["content"] = std::move(content);
+  return true;
+}
+
+ChatText AnswerFinder::find() {
+  std::vector<TextSpan> marks;
+  text_ = render_(sample_.messages, false, &marks);
+  for (size_t salt = 0; mark_stem_.empty() || text_.find(mark_stem_) != std::string::npos; ++salt)
+    mark_stem_ = fmt::format("Qz{}x", salt);
+  std::optional<std::vector<TextSpan>> marked;
+  if (!marks.empty()) marked = of_template(std::move(marks));
+  ChatText result;
+  result.answers = marked ? *std::move(marked) : by_rendering();
+  if (!result.answers.empty() && sample_.is_learnt.back()) {
+    const size_t end = result.answers.back().end;
+    result.ends_open = !is_closed(end) && trimmed(std::string_view(text_).substr(end)).empty();
+  }
+  result.text = std::move(text_);
+  return result;
+}
+
+std::optional<std::vector<TextSpan>> AnswerFinder::of_template(std::vector<TextSpan> marks) const {
+  std::vector<bool> learnt;  // of the assistant's messages
+  for (size_t i = 0; i < sample_.messages.size(); ++i)
+    if (sample_.messages[i]["role"] == "assistant") learnt.push_back(sample_.is_learnt[i]);
+  const bool one_each = marks.size() == learnt.size();
+  if (!one_each && std::find(learnt.begin(), learnt.end(), false) != learnt.end()) return std::nullopt;
+  std::vector<TextSpan> answers;
+  for (size_t i = 0; i < marks.size(); ++i) {
+    if (one_each && !learnt[i]) continue;
+    if (!is_closed(marks[i].end)) marks[i].end = turn_end(marks[i].end, marks[i].end);
+    answers.push_back(marks[i]);
+  }
+  return answers;
+}
+
+std::vector<TextSpan> AnswerFinder::by_rendering() {
+  place_all_behind();
+  std::vector<TextSpan> answers;
+  size_t after = 0;
+  for (size_t i = 0; i < sample_.messages.size(); ++i) {
+    if (!sample_.is_learnt[i]) continue;
+    const size_t begin = begin_of(i, after);
+    const size_t end = end_of(i, begin);
+    answers.push_back({begin, end});
+    after = end;
+  }
+  return answers;
+}
+
+// Where the answer begins: behind the prompt that a server would give for it. Where the conversation shows
+// earlier turns otherwise than that prompt does, its last part is looked for before the answer's text.
+size_t AnswerFinder::begin_of(size_t index, size_t after) const {
+  const OrderedJson before = first_messages(index);
+  const auto prompt = try_render(before, true);
+  if (prompt && prompt->size() >= after && text_.starts_with(*prompt)) return prompt->size();
+  auto content = place(index, Side::kBefore);
+  if (!content) content = place(index, Side::kBehindReasoning);
+  const auto limit = content ? content : is_call(index) ? place(index, Side::kBehind) : behind_[index];
+  const auto said = prompt ? try_render(before, false) : std::nullopt;
+  if (said && limit) {
+    const std::string opening = prompt->substr(common_prefix(*said, *prompt));
+    const size_t at = opening.empty() || *limit < opening.size()
+                          ? std::string::npos
+                          : text_.rfind(opening, *limit - opening.size());
+    if (at != std::string::npos && at >= after) return at + opening.size();
+  }
+  if (content && *content >= after) return *content;
+  throw_invalid("messages[{}]: where this answer begins cannot be told from what the template makes of it",
+                index);
+}
+
+size_t AnswerFinder::end_of(size_t index, size_t begin) const {
+  const auto behind = is_call(index) || !behind_[index] ? place(index, Side::kBehind) : behind_[index];
+  if (behind && *behind >= begin) {
+    const size_t own = own_end(index, *behind);
+    return is_call(index) ? call_end(*behind, own) : turn_end(*behind, own);
+  }
+  // Nothing to put a mark to, or the template changes the text: what it shows of the conversation so far.
+  const bool is_last = index + 1 == sample_.messages.size();
+  const auto shown = is_last ? text_ : try_render(first_messages(index + 1), false);
+  const size_t own = shown ? common_prefix(*shown, text_) : 0;
+  if (own < begin || (own == begin && token_at(ends_.stops, begin) == 0))
+    throw_invalid("messages[{}]: where this answer ends cannot be told from what the template makes of it",
+                  index);
+  return call_end(begin, own);
+}
+
+std::optional<size_t> AnswerFinder::place(size_t index, Side side) const {
+  OrderedJson messages = sample_.messages;
+  if (!put_mark(messages[index], index, side)) return std::nullopt;
+  const auto rendered = try_render(messages, false);
+  if (!rendered) return std::nullopt;
+  const size_t at = rendered->find(mark(index));
+  // The name of a call may also stand in its id, or in the message of its result.
+  const bool is_clear = at != std::string::npos && (is_call(index) || count_of(*rendered, mark(index)) == 1);
+  if (!is_clear || without(*rendered, mark(index)) != text_) return std::nullopt;
+  return at;
+}
+
+// One rendering for all answers, as it is with nearly every template.
+void AnswerFinder::place_all_behind() {
+  behind_.assign(sample_.messages.size(), std::nullopt);
+  OrderedJson messages = sample_.messages;
+  std::vector<size_t> marked;
+  for (size_t i = 0; i < messages.size(); ++i)
+    if (sample_.is_learnt[i] && !is_call(i) && put_mark(messages[i], i, Side::kBehind)) marked.push_back(i);
+  auto rendered = try_render(messages, false);
+  if (!rendered) return;
+  std::vector<size_t> places;
+  for (const size_t i : marked) {
+    const size_t at = rendered->find(mark(i));
+    if (at == std::string::npos || (!places.empty() && at < places.back())) return;
+    rendered->erase(at, mark(i).size());
+    places.push_back(at);
+  }
+  if (*rendered != text_) return;
+  for (size_t k = 0; k < marked.size(); ++k) behind_[marked[k]] = places[k];
+}
+
+size_t AnswerFinder::own_end(size_t index, size_t from) const {
+  if (index + 1 == sample_.messages.size()) return text_.size();
+  if (token_at(ends_.stops, from) > 0) return from;
+  OrderedJson messages = first_messages(index + 1);
+  if (!put_mark(messages[index], index, Side::kBehind)) return from;
+  const auto shown = try_render(messages, false);
+  const size_t at = shown ? shown->find(mark(index)) : std::string::npos;
+  if (at == std::string::npos) return from;
+  const std::string behind = without(shown->substr(at), mark(index));
+  size_t own = from + common_prefix(behind, std::string_view(text_).substr(from));
+  // The two may go on with tokens that begin with the same letters.
+  constexpr size_t kLongestToken = 64;
+  for (size_t p = std::max(from, own - std::min(own, kLongestToken)); p < own; ++p) {
+    const size_t length = std::max(token_at(ends_.stops, p), token_at(ends_.controls, p));
+    if (length > own - p) own = p;
+  }
+  return own;
+}
+
+// Behind an answer's text: what the template writes for the turn, up to the token that ends it.
+size_t AnswerFinder::turn_end(size_t from, size_t own) const {
+  size_t end = from;
+  for (size_t at = from; at < text_.size(); ++at) {
+    if (const size_t stop = token_at(ends_.stops, at); stop > 0) return at + stop;
+    if (at < own) {
+      if (const size_t control = token_at(ends_.controls, at); control > 0) return at + control;
+      if (!is_space(text_[at])) end = at + 1;
+    } else if (!is_space(text_[at])) {
+      break;
+    }
+  }
+  return end;
+}
+
+// The same where the answer's own text goes on, and may hold tokens.
+size_t AnswerFinder::call_end(size_t from, size_t own) const {
+  size_t control_end = from;
+  for (size_t at = from; at < own; ++at) {
+    if (const size_t stop = token_at(ends_.stops, at); stop > 0) return at + stop;
+    if (const size_t control = token_at(ends_.controls, at); control > 0) control_end = at + control;
+  }
+  const size_t text_end =
+      from + std::string_view(text_).substr(from, own - from).find_last_not_of(kSpaces) + 1;
+  const size_t stop_at = std::min(text_.find_first_not_of(kSpaces, own), text_.size());
+  if (const size_t stop = token_at(ends_.stops, stop_at); stop > 0) return stop_at + stop;
+  return std::max(control_end, std::max(text_end, from));
+}
+
+size_t AnswerFinder::token_at(const std::vector<std::string>& tokens, size_t at) const {
+  const std::string_view rest = std::string_view(text_).substr(std::min(at, text_.size()));
+  size_t longest = 0;
+  for (const std::string& token : tokens)
+    if (token.size() > longest && rest.starts_with(token)) longest = token.size();
+  return longest;
+}
+
+bool AnswerFinder::is_closed(size_t end) const {
+  std::string_view before = std::string_view(text_).substr(0, end);
+  while (!before.empty() && is_space(before.back())) before.remove_suffix(1);
+  const auto ends_with = [&](const std::string& token) { return before.ends_with(token); };
+  return std::any_of(ends_.stops.begin(), ends_.stops.end(), ends_with) ||
+         std::any_of(ends_.controls.begin(), ends_.controls.end(), ends_with);
+}
+
+}  // namespace llmhost::train

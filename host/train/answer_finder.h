@@ -1,0 +1,61 @@
+// Finds the answers of one conversation in what a template makes of it; see chat_text.h.
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "train/chat_text.h"
+
+namespace llmhost::train {
+
+class AnswerFinder {
+ public:
+  // Renders messages, with or without the prompt for an answer behind them. Throws jinja::TemplateError.
+  using Render = std::function<std::string(const OrderedJson&, bool add_prompt, std::vector<TextSpan>*)>;
+
+  // `reasoning_close` ends the reasoning in an answer's text; empty: not known.
+  AnswerFinder(const Sample& sample, const Render& render, const TurnEnds& ends,
+               std::string_view reasoning_close)
+      : sample_(sample), render_(render), ends_(ends), reasoning_close_(reasoning_close) {}
+
+  ChatText find();
+
+ private:
+  // Where a mark is put: before the text of a message, before what follows its reasoning, or behind it.
+  enum class Side { kBefore, kBehindReasoning, kBehind };
+
+  std::optional<std::string> try_render(const OrderedJson& messages, bool add_prompt) const;
+  OrderedJson first_messages(size_t n) const;
+  bool is_call(size_t index) const;
+  std::string mark(size_t index) const;
+  bool put_mark(OrderedJson& message, size_t index, Side side) const;
+
+  // nullopt: the marks cannot be told apart by message.
+  std::optional<std::vector<TextSpan>> of_template(std::vector<TextSpan> marks) const;
+  std::vector<TextSpan> by_rendering();
+  size_t begin_of(size_t index, size_t after) const;
+  size_t end_of(size_t index, size_t begin) const;
+
+  // The place in the text of a mark that can be taken away again.
+  std::optional<size_t> place(size_t index, Side side) const;
+  void place_all_behind();
+  // The end of what the template writes for this message behind `from`, whatever follows.
+  size_t own_end(size_t index, size_t from) const;
+  size_t turn_end(size_t from, size_t own) const;
+  size_t call_end(size_t from, size_t own) const;
+  size_t token_at(const std::vector<std::string>& tokens, size_t at) const;
+  bool is_closed(size_t end) const;
+
+  const Sample& sample_;
+  const Render& render_;
+  const TurnEnds& ends_;
+  std::string_view reasoning_close_;
+  std::string text_;
+  std::string mark_stem_;
+  std::vector<std::optional<size_t>> behind_;  // of each message; those that could be placed all at once
+};
+
+}  // namespace llmhost::train

@@ -44,6 +44,7 @@ std::unique_ptr<Command> make_arch_command();
 std::unique_ptr<Command> make_bench_command();
 std::unique_ptr<Command> make_check_command();
 std::unique_ptr<Command> make_doctor_command();
+std::unique_ptr<Command> make_finetune_command();
 std::unique_ptr<Command> make_fit_command();
 std::unique_ptr<Command> make_grad_command();
 std::unique_ptr<Command> make_graph_command();

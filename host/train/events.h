@@ -37,8 +37,8 @@ class TrainingListener {
   virtual void on_step(const StepEvent&) {}
   virtual void on_eval(const EvalEvent&) {}
   virtual void on_checkpoint(int64_t /*step*/, std::string_view /*folder*/) {}
-  // The adapter as of this step, whole, in `folder` (below the job's output): job.publish_every. The listener copies what it
-  // wants to keep; the next one replaces it.
+  // The adapter as of this step, whole, in `folder` (below the job's output): job.publish_every. The listener
+  // copies what it wants to keep; the next one replaces it.
   virtual void on_publish(int64_t /*step*/, std::string_view /*folder*/) {}
   virtual void on_message(std::string_view /*line*/) {}  // warnings, stages
 };

@@ -18,6 +18,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr size_t kMaxFileBytes = size_t{1} << 20;
+constexpr int64_t kMicroBatch = 2048;
 // Keys that stand at the top, beside the sections.
 constexpr std::array<std::string_view, 4> kTop = {"model", "output", "adapter", "method"};
 
@@ -118,8 +119,9 @@ Enum enum_of(const std::string& text, const std::array<std::string_view, n>& nam
   return static_cast<Enum>(std::find(names.begin(), names.end(), text) - names.begin());
 }
 
-constexpr std::array<std::string_view, 7> kFormats = {
-    "auto", "alpaca", "sharegpt", "messages", "prompt_completion", "text", "tokens"};
+// In the order of DataFormat.
+constexpr std::array<std::string_view, 8> kFormats = {
+    "auto", "alpaca", "sharegpt", "messages", "prompt_completion", "segments", "tokens", "text"};
 constexpr std::array<std::string_view, 3> kTooLong = {"truncate", "skip", "refuse"};
 constexpr std::array<std::string_view, 3> kOptimizers = {"adamw", "sgd", "adafactor"};
 
@@ -135,12 +137,15 @@ void read_data(const Settings& settings, const fs::path& folder, Job& job) {
   data.stride = settings.get_int("data.stride");
   data.add_eos = settings.get_bool("data.add_eos");
   data.chat_template = path_of(settings, "data.chat_template", folder).string();
+  data.bad_rows = settings.get_string("data.bad_rows") == "skip" ? BadRow::kSkip : BadRow::kRefuse;
+  data.date = settings.get_string("data.date");
   BatchOptions& batches = job.batches;
   batches.batch_size = settings.get_int("training.batch_size");
   batches.batch_tokens = settings.get_int("training.batch_tokens");
   batches.micro_batch_tokens = settings.get_int("training.micro_batch_tokens");
   batches.packing = settings.get_bool("data.packing");
   batches.shuffle = settings.get_bool("data.shuffle");
+  if (batches.micro_batch_tokens == 0) batches.micro_batch_tokens = std::max(kMicroBatch, data.max_length);
   if (batches.packing && batches.batch_tokens == 0) batches.batch_tokens = 8 * data.max_length;
 }
 
@@ -209,6 +214,10 @@ void check_whole(const Settings& settings, const std::string& source, const Job&
     throw UsageError(where(settings, "training.warmup_ratio") + " and warmup_steps: one of both");
   if (job.dataset.stride >= job.dataset.max_length)
     throw UsageError(where(settings, "data.stride") + " must be below data.max_length");
+  if (job.dataset.max_length > job.batches.micro_batch_tokens)
+    throw UsageError(fmt::format("{} is {}, data.max_length {}: an example must fit",
+                                 where(settings, "training.micro_batch_tokens"),
+                                 job.batches.micro_batch_tokens, job.dataset.max_length));
   if (!job.batches.packing && job.batches.batch_tokens > 0)
     throw UsageError(where(settings, "training.batch_tokens") +
                      " needs data.packing; without it batch_size counts");
@@ -266,7 +275,7 @@ std::string Job::description() const {
                              {"eval_fraction", eval_fraction},
                              {"data",
                               {dataset.format, dataset.loss_on, dataset.max_length, dataset.too_long,
-                               dataset.chat_template, dataset.stride, dataset.add_eos}},
+                               dataset.chat_template, dataset.stride, dataset.add_eos, dataset.bad_rows, dataset.date}},
                              {"batches",
                               {batches.batch_size, batches.batch_tokens, batches.micro_batch_tokens,
                                batches.packing, batches.shuffle, batches.seed}},

@@ -13,13 +13,18 @@ void add_data_keys(ConfigSchema& schema) {
       .add_float("data.eval_fraction", 0, 0, 0.9,
                  "Share of the training data that is kept for evaluation, without data.eval")
       .add_enum("data.format",
-                {"auto", "alpaca", "sharegpt", "messages", "prompt_completion", "text", "tokens"}, "auto",
-                "What a row is; auto: by its fields")
+                {"auto", "alpaca", "sharegpt", "messages", "prompt_completion", "segments", "tokens", "text"},
+                "auto", "What a row is; auto: by its fields")
       .add_enum("data.loss_on", {"assistant", "all"}, "assistant",
                 "Tokens of conversations that are trained on: those of answers, or all")
       .add_int("data.max_length", 2048, 2, kMany, "Most tokens of an example")
       .add_enum("data.too_long", {"truncate", "skip", "refuse"}, "truncate",
-                "What is done with longer examples")
+                "What is done with longer examples; plain text is cut into windows")
+      .add_enum(
+          "data.bad_rows", {"refuse", "skip"}, "refuse",
+          "What is done with conversations that the template refuses, or shows so that an answer cannot "
+          "be told from the rest")
+      .add_string("data.date", "", "Date that chat templates see, as 2026-01-31; empty: the day's")
       .add_int("data.stride", 0, 0, kMany, "Tokens that consecutive windows of one plain text share")
       .add_bool("data.add_eos", true, "End texts and completions with the end-of-text token")
       .add_string("data.chat_template", "", "File with a chat template; empty: the model's own")
@@ -53,11 +58,12 @@ void add_optimizer_keys(ConfigSchema& schema) {
 void add_training_keys(ConfigSchema& schema) {
   schema.add_float("training.epochs", 1, 0, 1e6, "Passes over the data")
       .add_int("training.max_steps", 0, 0, kMany, "Optimiser steps, whatever epochs says; 0: by epochs")
-      .add_int("training.batch_size", 8, 1, kMany, "Examples of an optimiser step")
+      .add_int("training.batch_size", 8, 1, 1 << 24, "Examples of an optimiser step")
       .add_int("training.batch_tokens", 0, 0, kMany,
                "With data.packing: tokens of an optimiser step; 0: 8 times data.max_length")
-      .add_int("training.micro_batch_tokens", 2048, 1, kMany,
-               "Most tokens that run at once: longer steps are run in parts and added up")
+      .add_int("training.micro_batch_tokens", 0, 0, kMany,
+               "Most tokens that run at once: longer steps are run in parts and added up; 0: 2048, or "
+               "data.max_length where that is more")
       .add_int("training.seed", 42, 0, kMany, "Of the order, dropout and what starts at random")
       .add_bool("training.gradient_checkpointing", false,
                 "Compute activations of a layer again in the backward pass: less memory, same gradients")
@@ -92,6 +98,8 @@ ConfigSchema make_schema() {
   for (const ConfigKey& key : engine::settings_schema().keys())
     for (const char* section : {"engine.", "backend.", "plugins.", "archs.", "log."})
       if (key.path.starts_with(section)) schema.add_key(key);
+  // `model` is a path in a job file: these are for the command line and the environment.
+  for (const char* key : {"model.arch", "model.best_effort"}) schema.add_key(*engine::settings_schema().find(key));
   return schema;
 }
 

@@ -35,6 +35,8 @@ struct TrainingMemory {
   uint64_t activations = 0;  // arena
   uint64_t scratch = 0;
   uint64_t optimizer = 0;  // by the trainer
+
+  uint64_t total() const { return weights + parameters + gradients + activations + scratch + optimizer; }
 };
 
 // A trained tensor; memory is the stack's.

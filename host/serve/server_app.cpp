@@ -28,6 +28,8 @@
 #include "serve/models/host_loader.h"
 #include "serve/models/on_demand_pool.h"
 #include "serve/served_routes.h"
+#include "serve/tuning/tuning_jobs.h"
+#include "serve/tuning/tuning_routes.h"
 
 namespace llmhost::serve {
 namespace {
@@ -92,6 +94,17 @@ std::vector<AccessKey> read_keys(const ServeConfig& config) {
   return keys;
 }
 
+TuningOptions tuning_options(const ServeConfig& config) {
+  TuningOptions options;
+  options.folder = config.tuning.folder;
+  options.data_roots = config.tuning.data_roots;
+  options.file_bytes = config.tuning.file_bytes;
+  options.share = config.settings.get_float("tuning.share");
+  options.micro_batch_tokens = config.settings.get_int("tuning.micro_batch_tokens");
+  options.max_queued = config.settings.get_int("tuning.queue");
+  return options;
+}
+
 class ServerApp {
  public:
   explicit ServerApp(const ServeConfig& config)
@@ -99,7 +112,10 @@ class ServerApp {
         access_(std::make_shared<Access>(read_keys(config))),
         metrics_(std::make_shared<Metrics>()),
         router_(std::make_shared<Router>()),
-        pool_(std::make_unique<OnDemandPool>(config, std::make_unique<HostLoader>(config.settings))) {
+        pool_(std::make_unique<OnDemandPool>(config, std::make_unique<HostLoader>(config.settings))),
+        jobs_(config.tuning.folder.empty() ? nullptr
+                                           : std::make_unique<TuningJobs>(*pool_, tuning_options(config))) {
+    add_tuning_routes(*router_, jobs_.get());
     add_served_routes(
         *router_, *pool_, *metrics_, config, [this] { return is_draining_.load(); },
         [this](std::function<void()> job) { return server_->run_on_worker(std::move(job)); });
@@ -109,6 +125,7 @@ class ServerApp {
   // Handlers first, then the models, whose last words still find the connections.
   ~ServerApp() {
     server_->stop();
+    jobs_.reset();  // it holds the model that it trains on
     pool_.reset();
   }
   ServerApp(const ServerApp&) = delete;
@@ -117,6 +134,7 @@ class ServerApp {
   int run(const Signals& signals) {
     server_->start();
     pool_->start();
+    if (jobs_ != nullptr) jobs_->start();
     fmt::print(stderr, "llmhost: serving on {}{}\n", server_->address(),
                access_->has_keys() ? "" : " (no keys)");
     bool was_ready = false;
@@ -169,14 +187,17 @@ class ServerApp {
   std::shared_ptr<Metrics> metrics_;
   std::shared_ptr<Router> router_;
   std::unique_ptr<OnDemandPool> pool_;
+  std::unique_ptr<TuningJobs> jobs_;  // null: fine-tuning is off
   std::unique_ptr<Server> server_;
   std::jthread second_signal_;
 };
 
 }  // namespace
 
-int run_server(const ServeConfig& config) {
-  check_configuration(config);
+int run_server(const ServeConfig& asked) {
+  check_configuration(asked);
+  ServeConfig config = asked;
+  open_for_tuning(config);
   // The file may say something else than the command line, by which logging was set up.
   spdlog::set_level(spdlog::level::from_str(config.settings.get_string("log.level")));
   const Signals signals;

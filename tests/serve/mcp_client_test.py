@@ -15,7 +15,7 @@ import server_program
 from server_program import ServerTest, program
 
 READ_ONLY = {"list_models", "list_adapters", "generate", "tokenize", "estimate_memory"}
-ADMIN = {"load_model", "unload_model"}
+ADMIN = {"load_model", "unload_model", "start_fine_tuning", "list_fine_tuning", "get_fine_tuning", "cancel_fine_tuning"}
 
 
 async def use_tools(case, client, model):

@@ -95,6 +95,32 @@ EndpointCall unload_model(const OrderedJson& arguments) {
   return change_model(arguments, "/v1/models/unload");
 }
 
+// --- Fine-tuning
+
+EndpointCall begin_tuning(const OrderedJson& arguments) {
+  allow_only(arguments,
+             {"model", "training_file", "validation_file", "suffix", "seed", "hyperparameters", "tuning"});
+  return {.method = "POST", .path = "/v1/fine_tuning/jobs", .body = arguments.dump()};
+}
+
+EndpointCall list_tuning(const OrderedJson& arguments) {
+  allow_only(arguments, {});
+  return {.method = "GET", .path = "/v1/fine_tuning/jobs", .body = {}};
+}
+
+std::string tuning_path(const OrderedJson& arguments) {
+  allow_only(arguments, {"job"});
+  return "/v1/fine_tuning/jobs/" + percent_encode(text_argument(arguments, "job"));
+}
+
+EndpointCall get_tuning(const OrderedJson& arguments) {
+  return {.method = "GET", .path = tuning_path(arguments), .body = {}};
+}
+
+EndpointCall cancel_tuning(const OrderedJson& arguments) {
+  return {.method = "POST", .path = tuning_path(arguments) + "/cancel", .body = {}};
+}
+
 // --- Text
 
 // The endpoint checks the values; here stands which of its fields a tool may set.
@@ -152,6 +178,18 @@ constexpr std::string_view kMemoryArguments =
     R"("context":{"type":"integer","minimum":1,"description":"Positions of one sequence"},)"
     R"("sequences":{"type":"integer","minimum":1,"description":"Sequences that run at once"}},)"
     R"("required":["model"],"additionalProperties":false})";
+constexpr std::string_view kTuningArguments =
+    R"({"type":"object","properties":{"model":{"type":"string","description":"Id of the base model"},)"
+    R"("training_file":{"type":"string","description":"Id of an uploaded file, or data:NAME of a folder of the server"},)"
+    R"("validation_file":{"type":"string"},)"
+    R"("suffix":{"type":"string","description":"Part of the name of the adapter that is made"},)"
+    R"("seed":{"type":"integer","minimum":0},)"
+    R"("hyperparameters":{"type":"object","description":"n_epochs, batch_size, learning_rate_multiplier"},)"
+    R"("tuning":{"type":"object","description":"method, settings of the method, max_steps, max_length and others"}},)"
+    R"("required":["model","training_file"],"additionalProperties":false})";
+constexpr std::string_view kJobArgument =
+    R"({"type":"object","properties":{"job":{"type":"string","description":"Id of a fine-tuning job"}},)"
+    R"("required":["job"],"additionalProperties":false})";
 
 constexpr Tool kTools[] = {
     {"list_models", "List models", "The models of this server: state, context length, memory.", kNoArguments,
@@ -169,6 +207,15 @@ constexpr Tool kTools[] = {
      false, &load_model, &as_it_is},
     {"unload_model", "Unload a model", "Gives a model's memory back once its requests are done.",
      kModelArgument, Scope::kAdmin, false, &unload_model, &as_it_is},
+    {"start_fine_tuning", "Begin a fine-tuning job",
+     "Trains an adapter of a model on a file of conversations or texts.", kTuningArguments, Scope::kAdmin,
+     false, &begin_tuning, &as_it_is},
+    {"list_fine_tuning", "List fine-tuning jobs", "The jobs with their state and the adapters they made.",
+     kNoArguments, Scope::kAdmin, true, &list_tuning, &as_it_is},
+    {"get_fine_tuning", "Look at a fine-tuning job", "One job: its state, its figures, the adapter it made.",
+     kJobArgument, Scope::kAdmin, true, &get_tuning, &as_it_is},
+    {"cancel_fine_tuning", "End a fine-tuning job", "Ends a job that waits or runs.", kJobArgument,
+     Scope::kAdmin, false, &cancel_tuning, &as_it_is},
 };
 
 }  // namespace

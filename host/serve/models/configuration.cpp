@@ -68,12 +68,25 @@ void add_pool_keys(ConfigSchema& schema) {
       .add_int("pool.load_timeout", 600, 1, 86'400, "Seconds that a request waits for its model");
 }
 
+void add_tuning_keys(ConfigSchema& schema) {
+  schema
+      .add_string("tuning.folder", "",
+                  "Folder for uploaded files, fine-tuning jobs and their adapters; empty: no fine-tuning")
+      .add_list("tuning.roots", {},
+                "Folders whose data sets jobs may name as data:NAME, beside uploaded files")
+      .add_float("tuning.share", 0.5, 0.01, 1, "Share of the time that a job takes while requests run")
+      .add_int("tuning.micro_batch_tokens", 512, 16, 1'000'000, "Tokens that a job runs at once, at most")
+      .add_int("tuning.queue", 100, 1, 100'000, "Jobs that may wait")
+      .add_string("tuning.max_files", "1GiB", "All uploaded files together");
+}
+
 ConfigSchema make_serve_schema() {
   ConfigSchema schema = engine::settings_schema();
   add_server_keys(schema);
   add_access_keys(schema);
   add_api_keys(schema);
   add_pool_keys(schema);
+  add_tuning_keys(schema);
   return schema;
 }
 
@@ -208,6 +221,15 @@ fs::path path_of(const Settings& settings, std::string_view key, const fs::path&
   return resolved(folder, text);
 }
 
+TuningSettings tuning_settings(const Settings& settings, const fs::path& folder) {
+  const bool is_from_file = settings.at("tuning.roots").source == SettingSource::kFile;
+  TuningSettings tuning;
+  tuning.folder = path_of(settings, "tuning.folder", folder);
+  tuning.data_roots = resolved(is_from_file ? folder : fs::path(), settings.get_list("tuning.roots"));
+  tuning.file_bytes = bytes_of(settings, "tuning.max_files");
+  return tuning;
+}
+
 YamlNode parse_root(std::string_view yaml, const std::string& source) {
   YamlNode root;
   try {
@@ -248,7 +270,8 @@ ServeConfig parse_configuration(Settings settings, std::string_view yaml, const 
                      pool_settings(settings, folder),
                      {},
                      path_of(settings, "access.keys_file", folder),
-                     path_of(settings, "server.socket", folder)};
+                     path_of(settings, "server.socket", folder),
+                     tuning_settings(settings, folder)};
   for (const YamlNode& node : models.items)
     config.models.push_back(model_config(config.settings, node, source, folder));
   return config;
@@ -289,6 +312,17 @@ void check_settings(const Settings& settings) {
 }
 
 }  // namespace
+
+void open_for_tuning(ServeConfig& config) {
+  if (config.tuning.folder.empty()) return;
+  for (ModelConfig& model : config.models) {
+    std::string name = model.id;
+    std::replace(name.begin(), name.end(), '/', '_');
+    model.adapters.tuned = config.tuning.folder / "adapters" / name;
+    fs::create_directories(model.adapters.tuned);
+    model.adapters.roots.push_back(model.adapters.tuned);
+  }
+}
 
 void check_configuration(const ServeConfig& config) {
   check_settings(config.settings);

@@ -23,6 +23,7 @@ struct AdapterSettings {
   int32_t max_rank = 64;
   bool only_pinned = false;                    // those of `digests` alone may be loaded
   std::map<std::string, std::string> digests;  // name to SHA-256 (hex) of what may be loaded under it
+  std::filesystem::path tuned;  // the one of the roots that fine-tuned adapters go to; empty: none
 };
 
 struct ModelConfig {
@@ -48,12 +49,19 @@ struct PoolSettings {
   int64_t load_timeout_s = 600;
 };
 
+struct TuningSettings {
+  std::filesystem::path folder;                   // of files, jobs and adapters; empty: no fine-tuning
+  std::vector<std::filesystem::path> data_roots;  // folders of data sets, beside uploaded files
+  uint64_t file_bytes = 0;                        // of all uploaded files together
+};
+
 struct ServeConfig {
   Settings settings;  // of the schema below
   PoolSettings pool;
   std::vector<ModelConfig> models;
   std::filesystem::path keys_file;  // empty: none
   std::filesystem::path socket;     // empty: host and port
+  TuningSettings tuning;
 };
 
 // settings_schema() and the sections server, access, api and pool.
@@ -67,6 +75,10 @@ ServeConfig parse_configuration(Settings settings, std::string_view yaml, const 
 
 // A model of the command line: loaded at the start and pinned, named after its file or folder.
 void add_model(ServeConfig& config, const std::string& path, const std::vector<std::string>& adapter_roots);
+
+// Gives every model of the list a root for its fine-tuned adapters, when there is a folder for tuning. Once,
+// before the models are loaded.
+void open_for_tuning(ServeConfig& config);
 
 // Throws UsageError when there is nothing to serve or two models have one name.
 void check_configuration(const ServeConfig& config);

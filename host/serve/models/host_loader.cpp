@@ -171,6 +171,9 @@ RunningModel PlannedHostModel::load(const Progress& progress) {
     progress(kTextShare + (1 - kTextShare) * (i + 1) / config_.replicas);
   }
   open_adapters();
+  if (!config_.adapters.tuned.empty())
+    parts_.training = std::make_unique<const TrainingBase>(TrainingBase{
+        parts_.registry, parts_.loaded.get(), config_.path, config_.settings, config_.adapters.tuned});
   for (const std::string& warning : parts_.loaded->warnings()) spdlog::warn("{}: {}", config_.id, warning);
   const auto model = std::make_shared<HostModel>(std::move(parts_));
   return {model, [model] { model->stop(); }};

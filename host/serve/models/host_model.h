@@ -19,6 +19,7 @@
 #include "serve/models/configuration.h"
 #include "serve/models/engine_thread.h"
 #include "serve/models/served_model.h"
+#include "serve/tuning/training_base.h"
 
 namespace llmhost::serve {
 
@@ -40,6 +41,7 @@ struct HostModelParts {
   std::vector<Replica> replicas;
   std::unique_ptr<engine::AdapterHost> adapter_host;
   std::unique_ptr<engine::AdapterStore> adapters;  // null: the model takes none
+  std::unique_ptr<const TrainingBase> training;    // null: not open to fine-tuning
   ModelCard card;
 };
 
@@ -61,6 +63,7 @@ class HostModel final : public ServedModel {
   std::shared_ptr<const text::TokenVocabulary> grammar_vocabulary() const override;
   const engine::PoolingOptions& pooling() const override;
   engine::AdapterStore* adapters() override;
+  const TrainingBase* training_base() const override { return parts_.training.get(); }
   Ticket submit(engine::Request request, uint64_t tenant, std::string_view salt) override;
   void cancel(const Ticket& ticket) override;
 

@@ -27,6 +27,8 @@ struct ToolFormat;
 
 namespace llmhost::serve {
 
+struct TrainingBase;
+
 // What does not change while a model is loaded.
 struct ModelCard {
   std::string id;      // the name that requests use
@@ -77,6 +79,8 @@ class ServedModel {
 
   // Null when the model takes no adapters.
   virtual engine::AdapterStore* adapters() = 0;
+  // What fine-tuning stands on; null when the model cannot be tuned here.
+  virtual const TrainingBase* training_base() const { return nullptr; }
 
   // Hands a request to the least loaded replica; its callbacks run on the engine's thread and must not block.
   // Throws kInvalidArgument for a request that can never run (the message has both numbers when it does not

@@ -9,6 +9,8 @@
 #include "engine/memory_plan.h"
 #include "engine/model_stack.h"
 #include "text/tokenizer.h"
+#include "train/job.h"
+#include "train/trainer.h"
 
 namespace llmhost::cli {
 namespace {
@@ -19,13 +21,16 @@ class FitCommand final : public Command {
   std::string summary() const override { return "Plan the memory of a model before loading it"; }
 
   void declare(Options& options) override {
-    options.positional("MODEL", model_, "Model folder, safetensors or GGUF file");
+    options.positional("MODEL", model_, "Model folder, safetensors or GGUF file", false);
+    options.value("--train", job_, "Job file: the memory of fine-tuning instead, term by term");
     options.setting("--context", "engine.context");
     options.setting("--sequences", "engine.sequences");
     declare_model_options(options);
   }
 
   int run(Context& context) override {
+    if (!job_.empty()) return plan_training(context.json);
+    if (model_.empty()) throw UsageError("fit: MODEL is missing, or --train JOB.yaml");
     const auto registry = open_registry(context.settings);
     const auto model = model::load_model(model_, *registry, load_options(context.settings));
     const auto tokenizer = load_tokenizer_if_any();
@@ -39,6 +44,43 @@ class FitCommand final : public Command {
   }
 
  private:
+  // As `llmhost finetune` would run it: the same data decides how many steps and how long the examples are.
+  int plan_training(bool json) const {
+    if (!model_.empty()) throw UsageError("fit: the model of --train stands in the job file");
+    Settings settings(train::job_schema());
+    settings.load_environment();
+    const train::JobFile file = train::read_job_file(job_, std::move(settings));
+    const auto registry = open_registry(file.settings);
+    const auto model = model::load_model(file.job.model, *registry, load_options(file.settings));
+    const engine::HostDevice host(*registry, file.settings, engine::RunUse::kLogits);
+    const train::Trainer trainer(file.job, *registry, *model, host.device(), {});
+    const train::Trainer::Summary summary = trainer.summary();
+    const train::TrainingMemory& memory = summary.memory;
+    const OrderedJson terms{{"weights", memory.weights},         {"parameters", memory.parameters},
+                            {"gradients", memory.gradients},     {"optimizer", memory.optimizer},
+                            {"activations", memory.activations}, {"scratch", memory.scratch}};
+    const bool fits = summary.memory_free == 0 || memory.total() <= summary.memory_free;
+    if (json) {
+      print_json({{"job", job_},
+                  {"bytes", terms},
+                  {"total", memory.total()},
+                  {"memory_free", summary.memory_free},
+                  {"fits", fits}});
+    } else {
+      fmt::print("{} on {}, {} steps\n", job_, host.device().name(), summary.n_steps);
+      print_terms(terms, memory.total(), fits, summary.memory_free);
+    }
+    flush_stdout();
+    return fits ? 0 : 1;
+  }
+
+  static void print_terms(const OrderedJson& terms, uint64_t total, bool fits, uint64_t free) {
+    for (const auto& [name, bytes] : terms.items())
+      fmt::print("  {:<18} {:>12}\n", name, format_bytes(bytes));
+    fmt::print("  {:<18} {:>12}   {}\n", "total", format_bytes(total),
+               fits ? "fits" : fmt::format("does not fit: {} are free", format_bytes(free)));
+  }
+
   // It is part of what a run holds; a model without one still has a plan.
   std::shared_ptr<const text::Tokenizer> load_tokenizer_if_any() const {
     try {
@@ -76,14 +118,12 @@ class FitCommand final : public Command {
     }
     fmt::print("{} on {}, context {}, {} sequence(s)\n", model_, device.name(), limits.max_context,
                limits.max_sequences);
-    for (const auto& [name, bytes] : terms.items())
-      fmt::print("  {:<18} {:>12}\n", name, format_bytes(bytes));
-    fmt::print("  {:<18} {:>12}   {}\n", "total", format_bytes(plan.total()),
-               fits ? "fits" : fmt::format("does not fit: {} are free", format_bytes(device.memory_free())));
+    print_terms(terms, plan.total(), fits, device.memory_free());
     flush_stdout();
   }
 
   std::string model_;
+  std::string job_;
 };
 
 }  // namespace

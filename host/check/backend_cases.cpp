@@ -5,6 +5,7 @@
 #include "check/cases.h"
 #include "check/child.h"
 #include "check/op_suite.h"
+#include "check/training_suite.h"
 #include "core/error.h"
 #include "core/thread_pool.h"
 #include "graph/graph.h"
@@ -186,6 +187,11 @@ void add_backend_cases(const Subject& subject, Cases& cases) {
     cases.push_back({std::string("op.") + op.name, [&subject, &op] {
                        want_device(backend_of(subject));
                        return run_op_case(op, backend_of(subject), subject.manifest.id);
+                     }});
+  for (const TrainingCase& op : all_training_cases())
+    cases.push_back({std::string("training.") + op.name, [&subject, &op] {
+                       want_device(backend_of(subject));
+                       return run_training_case(op, backend_of(subject), subject.manifest.id);
                      }});
 }
 

@@ -24,21 +24,10 @@ constexpr int32_t kTokens = 11;
 constexpr int32_t kHeads = 4;
 constexpr int32_t kHeadDim = 8;
 
-// Fixed values in [-1, 1).
-std::vector<float> values(int64_t n, uint32_t seed) {
-  std::vector<float> result(static_cast<size_t>(n));
-  uint32_t state = seed * 2654435761U + 1;
-  for (float& value : result) {
-    state = state * 1664525U + 1013904223U;
-    value = static_cast<float>(state >> 8) / 8388608.0F - 1.0F;
-  }
-  return result;
-}
-
 llmh_tensor constant(Graph& graph, std::vector<int64_t> shape, uint32_t seed) {
   int64_t n = 1;
   for (const int64_t size : shape) n *= size;
-  const std::vector<float> data = values(n, seed);
+  const std::vector<float> data = fixed_values(n, seed);
   return graph.add_constant({}, LLMH_DTYPE_F32, shape, std::as_bytes(std::span(data)));
 }
 
@@ -219,6 +208,16 @@ std::vector<float> run_on(const engine::Device& device, const Graph& source) {
 }
 
 }  // namespace
+
+std::vector<float> fixed_values(int64_t n, uint32_t seed) {
+  std::vector<float> result(static_cast<size_t>(n));
+  uint32_t state = seed * 2654435761U + 1;
+  for (float& value : result) {
+    state = state * 1664525U + 1013904223U;
+    value = static_cast<float>(state >> 8) / 8388608.0F - 1.0F;
+  }
+  return result;
+}
 
 std::span<const OpCase> all_op_cases() {
   return kCases;

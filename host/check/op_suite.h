@@ -3,6 +3,7 @@
 
 #include <span>
 #include <string>
+#include <vector>
 
 #include "graph/graph.h"
 #include "llmhost/backend.h"
@@ -19,5 +20,8 @@ std::span<const OpCase> all_op_cases();
 
 // The largest difference as a note; throws Error when it is too large.
 std::string run_op_case(const OpCase& op, const llmh_backend& backend, const std::string& backend_id);
+
+// Fixed values in [-1, 1), others for each seed.
+std::vector<float> fixed_values(int64_t n, uint32_t seed);
 
 }  // namespace llmhost::check

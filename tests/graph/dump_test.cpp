@@ -69,5 +69,36 @@ TEST_CASE("a dump has what a node selects and sees") {
         "head_step=1 n_heads=4}\n");
 }
 
+TEST_CASE("a dump has what training nodes are about") {
+  Graph graph;
+  const llmh_tensor x = test::placeholder(graph, {test::kTokens, constant_dim(4)});
+  auto attention = make_attrs<llmh_attention_attrs>();
+  attention.n_heads = attention.n_kv_heads = 2;
+  attention.k_head_dim = attention.v_head_dim = 2;
+  attention.top_k_ratio = 0.25F;
+  test::add(graph, LLMH_OP_ATTENTION_TRAIN, {x, x, x}, attention);
+  auto pad = make_attrs<llmh_pad_attrs>();
+  pad.axis = 1;
+  pad.begin = 3;
+  pad.size = 8;
+  test::add(graph, LLMH_OP_PAD, {x}, pad);
+  auto activation = make_attrs<llmh_activation_attrs>();
+  activation.kind = LLMH_ACT_SILU;
+  test::add(graph, LLMH_OP_ACTIVATION_GRAD, {x, x}, activation);
+  auto norm = make_attrs<llmh_norm_attrs>();
+  norm.eps = 0.5F;
+  const llmh_tensor total = test::add(graph, LLMH_OP_RMS_NORM_WEIGHT_GRAD, {x, x}, norm);
+  const int64_t shape[] = {4};
+  const llmh_tensor sum = graph.add_parameter("w.gradient", shape, {});
+  graph.add_node(LLMH_OP_ACCUMULATE, "norm", std::vector{sum, total});
+  CHECK(dump(graph) ==
+        "%1 f32[T,4], %2 f32[T,2] = attention_train(%0, %0, %0) {slot=0 n_heads=2 n_kv_heads=2 k_head_dim=2 "
+        "v_head_dim=2 top_k_ratio=0.25}\n"
+        "%3 f32[T,8] = pad(%0) {axis=1 begin=3}\n"
+        "%4 f32[T,4] = activation_grad(%0, %0) {kind=silu}\n"
+        "%5 f32[4] = rms_norm_weight_grad(%0, %0) {eps=0.5}\n"
+        "accumulate(w.gradient f32[4], %5) @ norm\n");
+}
+
 }  // namespace
 }  // namespace llmhost::graph

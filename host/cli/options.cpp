@@ -61,6 +61,7 @@ void Options::setting(const std::string& names, const std::string& path) {
   const bool is_list = key.type == ConfigType::kList;
   app_.add_option_function<std::vector<std::string>>(names, take, key.doc + " [" + path + "]")
       ->expected(1)
+      ->allow_extra_args(false)
       ->multi_option_policy(is_list ? CLI::MultiOptionPolicy::TakeAll : CLI::MultiOptionPolicy::Throw)
       ->default_str(to_string(key.fallback));
 }

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "core/error.h"
+#include "core/file.h"
 
 namespace llmhost::train {
 namespace {
@@ -49,6 +50,23 @@ TEST_CASE("settings of the method come from the command line too, and the method
   CHECK(parse(kJob, {"r=4", "target_modules=[a, b]"}).job.method_settings.find("r")->text == "4");
   CHECK(parse(kJob, {"target_modules=[a, b]"}).job.method_settings.find("target_modules")->items.size() == 2);
   CHECK(parse("model: m\noutput: o\nmethod: full\ndata: {train: t}\n").job.method == "full");
+}
+
+// The sections that are a job's own.
+std::string own_keys() {
+  ConfigSchema own;
+  for (const ConfigKey& key : job_schema().keys())
+    for (const char* section : {"data.", "training.", "log."})
+      if (key.path.starts_with(section) && key.path != "log.level") own.add_key(key);
+  return describe(own);
+}
+
+TEST_CASE("docs/finetuning.md lists the keys that there are") {
+  const std::string page = read_file(std::string(LLMHOST_TEST_DATA) + "/../../docs/finetuning.md");
+  const std::string begin = "<!-- job keys: begin -->\n";
+  const size_t at = page.find(begin) + begin.size();
+  CHECK_MESSAGE(page.substr(at, page.find("<!-- job keys: end -->") - at) == own_keys(),
+                "the table should be:\n", own_keys());
 }
 
 TEST_CASE("what is wrong is told with line, column and what was meant") {

@@ -46,7 +46,7 @@ void check_masks(const train::TrainingStack& stack, const std::filesystem::path&
 TEST_CASE("gradients of whole models have the names and the orientation of their files") {
   for (const char* const name :
        {"llama", "mistral", "mixtral", "falcon", "gpt2", "gpt_neox", "phi", "gemma", "qwen2"}) {
-    INFO(name);
+    INFO(std::string(name));
     const GoldenModel base(golden(std::string("models/") + name));
     const auto method = open("full");
     train::TrainingStack stack(*base.model, base.device(), *method, golden_options());
@@ -73,7 +73,7 @@ TEST_CASE("gradients of whole models have the names and the orientation of their
 
 TEST_CASE("whole models train as in torch") {
   for (const char* const name : {"llama", "mixtral", "gpt_neox"}) {
-    INFO(name);
+    INFO(std::string(name));
     const GoldenModel base(golden(std::string("models/") + name));
     const auto method = open("full");
     train::TrainingStack stack(*base.model, base.device(), *method, golden_options());
@@ -219,7 +219,7 @@ TEST_CASE("top-k attention gives the logits of the reference") {
     const GoldenModel base(golden(std::string("models/") + name));
     const auto file = model::SafetensorsFile::open(golden(folder + "expected.safetensors"));
     for (const char* const ratio : {"0.1", "0.5"}) {
-      INFO(name, " ", ratio);
+      INFO(std::string(name), " ", std::string(ratio));
       const auto method = open(
           "sparse", fmt::format("{{sparsity_ratio: 0, use_topk_attention: true, topk_ratio: {}}}", ratio));
       train::TrainingStack stack(*base.model, base.device(), *method, golden_options());

@@ -59,13 +59,13 @@ struct Listener final : TrainingListener {
 
 struct Runs {
   TempDir folder;
-  GoldenModel base{golden("models/llama")};
+  GoldenModel base{data("models/tiny_chat")};
 
   Runs() { write_data(folder.path() / "data.jsonl"); }
 
   Job job(const std::string& output) const {
     Job job;
-    job.model = golden("models/llama");
+    job.model = data("models/tiny_chat");
     job.output = folder.path() / output;
     job.method = "lora";
     job.method_settings = parse_yaml("{r: 4, lora_dropout: 0.1, target_modules: [q_proj, v_proj]}", "test");
@@ -222,6 +222,7 @@ TEST_CASE("a number that is none stops the run; what was good stays") {
   Job job = runs.job("out");
   job.optimizer.kind = OptimizerKind::kSgd;
   job.optimizer.lr = 1e37;
+  job.optimizer.weight_decay = 1;
   job.optimizer.max_grad_norm = 0;
   job.checkpoint_every = 1;
   Listener listener;
@@ -239,8 +240,8 @@ TEST_CASE("what a run needs is known before it begins") {
   CHECK(summary.n_steps == 15);
   CHECK(summary.train->examples.size() == 19);
   CHECK(summary.eval->examples.size() == 5);
-  // Two layers, q [64,64] and v [32,64], rank 4.
-  CHECK(summary.n_trained == 2 * (4 * (64 + 64) + 4 * (64 + 32)));
+  // Two layers, q [32,32] and v [16,32], rank 4.
+  CHECK(summary.n_trained == 2 * (4 * (32 + 32) + 4 * (32 + 16)));
   CHECK(summary.memory.parameters >= static_cast<uint64_t>(summary.n_trained) * 4);
   CHECK(summary.memory.optimizer == static_cast<uint64_t>(summary.n_trained) * 8);
   CHECK(summary.memory.activations > 0);

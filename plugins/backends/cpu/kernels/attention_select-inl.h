@@ -36,8 +36,7 @@ int64_t kept_of(const TrainTask& task, int64_t row, const KeyRange& range) {
     for (int64_t key = range.begin; key < range.end; ++key)
       visible += sees_sparse(task, row / group_of(task), head_of(task, row), key) ? 1 : 0;
   }
-  const double share = static_cast<double>(task.attrs.top_k_ratio) * static_cast<double>(visible);
-  const auto kept = std::max<int64_t>(1, static_cast<int64_t>(std::ceil(share - 1e-9)));
+  const int64_t kept = llmh_top_k_kept(task.attrs.top_k_ratio, visible);
   return kept >= visible ? 0 : kept;  // 0: all
 }
 

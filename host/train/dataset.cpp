@@ -1,6 +1,7 @@
 #include "train/dataset.h"
 
 #include <algorithm>
+#include <optional>
 
 #include "core/error.h"
 #include "core/sha256.h"
@@ -20,8 +21,8 @@ constexpr uint64_t kSplitStream = ~uint64_t{0} - 1;
 
 class Loader {
  public:
-  Loader(const ExampleMaker& maker, const DatasetOptions& options, int64_t vocab_size, Dataset& dataset)
-      : maker_(maker), options_(options), vocab_size_(vocab_size), dataset_(dataset) {}
+  Loader(const fs::path& model, const DatasetOptions& options, int64_t vocab_size, Dataset& dataset)
+      : model_(model), options_(options), vocab_size_(vocab_size), dataset_(dataset) {}
 
   void read(const fs::path& file) {
     format_ = options_.format;
@@ -34,9 +35,10 @@ class Loader {
     ++dataset_.n_rows;
     if (format_ == DataFormat::kAuto) first(row);
     const Sample sample = read(row);
+    if (format_ != DataFormat::kTokens && !maker_) maker_.emplace(model_, options_);
     std::vector<Example> examples;
     try {
-      examples = maker_.make(sample);
+      examples = maker_ ? maker_->make(sample) : std::vector<Example>{{sample.ids, sample.labels}};
     } catch (const Error& e) {
       if (options_.bad_rows == BadRow::kRefuse) throw Error(e.code(), row.where + ": " + e.what());
       ++dataset_.n_bad;
@@ -113,7 +115,8 @@ class Loader {
     if (dataset_.notes.size() < kMaxNotes) dataset_.notes.push_back(fmt::format("{}: {}", row.where, what));
   }
 
-  const ExampleMaker& maker_;
+  const fs::path& model_;
+  std::optional<ExampleMaker> maker_;  // tokens need neither tokenizer nor template
   const DatasetOptions& options_;
   int64_t vocab_size_;
   Dataset& dataset_;
@@ -156,9 +159,8 @@ Dataset load_dataset(const fs::path& path, const fs::path& model, const DatasetO
   if (options.stride < 0 || options.stride >= options.max_length)
     throw_invalid("data.stride is {}, expected less than data.max_length", options.stride);
   const std::vector<fs::path> files = data_files(path);
-  const ExampleMaker maker(model, options);
   Dataset dataset;
-  Loader loader(maker, options, vocab_size, dataset);
+  Loader loader(model, options, vocab_size, dataset);
   for (const fs::path& file : files) loader.read(file);
   if (dataset.n_rows == 0) throw_invalid("{}: there are no rows", path.string());
   dataset.hash = hash_of(dataset.examples);

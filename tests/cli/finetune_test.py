@@ -83,6 +83,12 @@ class Finetune(unittest.TestCase):
         self.run_job(self.job("two", change=lambda text: text.replace("seed: 5", "seed: 5, gradient_checkpointing: true")))
         self.assertEqual(self.result("one"), self.result("two"))
 
+    def test_tokens_need_no_tokenizer(self):
+        folder = self.folder / "bare"
+        shutil.copytree(program.FOLDER, folder, ignore=shutil.ignore_patterns("tokenizer*", "*.gguf"))
+        (self.folder / "rows.jsonl").write_text('{"input_ids": [1, 5, 9, 7], "labels": [-100, 5, 9, 7]}\n')
+        self.run_job(self.job("one", steps=2, change=lambda text: text.replace(str(MODEL), str(folder))))
+
     def test_a_dry_run_writes_nothing(self):
         self.run_job(self.job("one"), "--dry-run")
         self.assertFalse((self.folder / "one").exists())

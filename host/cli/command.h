@@ -43,6 +43,7 @@ class Command {
 std::unique_ptr<Command> make_arch_command();
 std::unique_ptr<Command> make_bench_command();
 std::unique_ptr<Command> make_check_command();
+std::unique_ptr<Command> make_convert_command();
 std::unique_ptr<Command> make_doctor_command();
 std::unique_ptr<Command> make_finetune_command();
 std::unique_ptr<Command> make_fit_command();
@@ -50,8 +51,10 @@ std::unique_ptr<Command> make_grad_command();
 std::unique_ptr<Command> make_graph_command();
 std::unique_ptr<Command> make_logits_command();
 std::unique_ptr<Command> make_mcp_command();
+std::unique_ptr<Command> make_merge_command();
 std::unique_ptr<Command> make_perplexity_command();
 std::unique_ptr<Command> make_plugins_command();
+std::unique_ptr<Command> make_quantize_command();
 std::unique_ptr<Command> make_run_command();
 std::unique_ptr<Command> make_serve_command();
 std::unique_ptr<Command> make_show_command();

@@ -30,10 +30,11 @@ struct GlobalArguments {
 std::vector<std::unique_ptr<Command>> all_commands() {
   std::vector<std::unique_ptr<Command>> commands;
   for (const auto make :
-       {make_run_command, make_serve_command, make_mcp_command, make_show_command, make_bench_command,
-        make_perplexity_command, make_logits_command, make_grad_command, make_tokenize_command,
-        make_template_command, make_fit_command, make_finetune_command, make_graph_command, make_arch_command,
-        make_plugins_command, make_check_command, make_doctor_command})
+       {make_run_command,      make_serve_command,      make_mcp_command,      make_show_command,
+        make_bench_command,    make_perplexity_command, make_logits_command,   make_grad_command,
+        make_merge_command,    make_convert_command,    make_quantize_command, make_tokenize_command,
+        make_template_command, make_fit_command,        make_finetune_command, make_graph_command,
+        make_arch_command,     make_plugins_command,    make_check_command,    make_doctor_command})
     commands.push_back(make());
   return commands;
 }

@@ -1,32 +1,13 @@
 #include "engine/adapter.h"
 
 #include <algorithm>
-#include <optional>
 
 #include "core/error.h"
-#include "core/json.h"
 #include "core/log.h"
-#include "engine/adapter_files.h"
 #include "plugin/status.h"
 
 namespace llmhost::engine {
 namespace {
-
-llmh_str text(std::string_view view) {
-  return {view.data(), view.size()};
-}
-
-// The same error, told of the adapter. An error of a plugin already has its name.
-template <typename Fn>
-auto told_of(const std::string& name, Fn&& fn) {
-  try {
-    return fn();
-  } catch (const Error& error) {
-    throw_error(error.code(), "adapter '{}': {}", name, error.what());
-  } catch (const std::bad_alloc&) {
-    throw_error(ErrorCode::kResourceExhausted, "adapter '{}': out of memory", name);
-  }
-}
 
 const llmh_adapters& adapters_api(const ModelStack& stack) {
   const Device& device = stack.device();
@@ -61,56 +42,11 @@ AdapterHost::AdapterHost(const ModelStack& stack, const plugin::Registry& regist
     : stack_(stack),
       options_(options),
       api_(adapters_api(stack)),
-      methods_(registry.all(plugin::Kind::kFinetune)),
-      base_(std::make_shared<const BaseModel>(stack.model(), stack.adapter_sites())) {}
-
-const llmh_serving_delta& AdapterHost::method_for(const std::string& config) const {
-  std::string names;
-  for (plugin::Plugin* const method : methods_) {
-    const auto* const api =
-        static_cast<const llmh_serving_delta*>(method->extension(LLMH_SERVING_DELTA_EXTENSION));
-    if (api == nullptr) continue;
-    names += (names.empty() ? "" : ", ") + method->id();
-    int32_t is_claimed = 0;
-    plugin::check(api->claims(text(config), &is_claimed));
-    if (is_claimed == 1) return *api;
-  }
-  const Json json = parse_json(config, "adapter_config.json");
-  const auto type = json.find("peft_type");
-  throw_error(ErrorCode::kUnimplemented,
-              "adapter_config.json: no plugin reads such an adapter (peft_type is {}); there are: {}",
-              type == json.end() ? "missing"
-                                 : type->dump(-1, ' ', false, Json::error_handler_t::replace).substr(0, 40),
-              names.empty() ? "none" : names);
-}
+      reader_(std::make_shared<const BaseModel>(stack.model(), stack.adapter_sites()), registry,
+              options.max_bytes) {}
 
 AdapterDeltas AdapterHost::read(const AdapterFolder& folder, const std::string& name) const {
-  return told_of(name, [&] {
-    const AdapterFiles files = read_adapter_files(folder, {options_.max_bytes});
-    const llmh_serving_delta& method = method_for(files.config);
-    std::vector<llmh_adapter_tensor> tensors;
-    for (const AdapterFiles::Tensor& tensor : files.tensors) {
-      llmh_adapter_tensor own{};
-      own.struct_size = sizeof own;
-      own.rank = static_cast<int32_t>(tensor.shape.size());
-      std::copy(tensor.shape.begin(), tensor.shape.end(), own.shape);
-      own.name = text(tensor.name);
-      own.data = tensor.data.data();
-      tensors.push_back(own);
-    }
-    std::vector<const llmh_adapter_tensor*> pointers;
-    for (const llmh_adapter_tensor& tensor : tensors) pointers.push_back(&tensor);
-    llmh_adapter_source source{};
-    source.struct_size = sizeof source;
-    source.n_tensors = static_cast<uint32_t>(pointers.size());
-    source.tensors = pointers.data();
-    source.config_json = text(files.config);
-    AdapterDeltas deltas;
-    deltas.digest = files.digest;
-    DeltaCollector collector(sites(), deltas);
-    plugin::check(method.read(&source, base_->table(), collector.sink()));
-    return deltas;
-  });
+  return reader_.read(folder, name);
 }
 
 uint64_t AdapterHost::device_bytes(const AdapterDeltas& deltas) const {

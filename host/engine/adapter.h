@@ -13,6 +13,7 @@
 
 #include "engine/adapter_deltas.h"
 #include "engine/adapter_folder.h"
+#include "engine/adapter_reader.h"
 #include "engine/base_model.h"
 #include "engine/device.h"
 #include "engine/model_stack.h"
@@ -77,13 +78,10 @@ class AdapterHost {
   std::shared_ptr<const Adapter> load(const std::filesystem::path& folder) const;
 
  private:
-  const llmh_serving_delta& method_for(const std::string& config) const;
-
   const ModelStack& stack_;
   AdapterHostOptions options_;
   const llmh_adapters& api_;
-  std::vector<plugin::Plugin*> methods_;
-  std::shared_ptr<const BaseModel> base_;
+  AdapterReader reader_;
 };
 
 }  // namespace llmhost::engine

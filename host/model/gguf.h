@@ -181,6 +181,8 @@ class GgufValue {
   float as_f32() const { return static_cast<float>(as_f64()); }
   bool as_bool() const;
   const GgufArray& as_array() const;
+  // The bytes as stored, of any type: those of one element unless it is an array.
+  const GgufArray& raw() const { return array_; }
 
  private:
   friend class GgufParser;

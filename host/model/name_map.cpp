@@ -154,16 +154,22 @@ bool NameMap::is_ignored(std::string_view stored_name) const {
   });
 }
 
-std::string NameMap::stored_name(std::string_view hub_name) const {
+std::vector<NameMap::StoredForm> NameMap::stored_forms(std::string_view hub_name) const {
+  std::vector<StoredForm> forms;
   for (const Rule& rule : rules_) {
     const auto indices = match_pattern(rule.hub, hub_name);
     if (!indices) continue;
     std::string name = rule.stored;
     if (!indices->i.empty()) fill_index(name, kLayer, indices->i);
     if (!indices->j.empty()) fill_index(name, kExpert, indices->j);
-    return name;
+    forms.push_back({std::move(name), rule.steps, rule.stacks});
   }
-  return std::string(hub_name);
+  return forms;
+}
+
+std::string NameMap::stored_name(std::string_view hub_name) const {
+  std::vector<StoredForm> forms = stored_forms(hub_name);
+  return forms.empty() ? std::string(hub_name) : std::move(forms.front().name);
 }
 
 std::map<std::string, HubTensor, std::less<>> NameMap::apply(const Checkpoint& checkpoint) const {

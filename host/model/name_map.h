@@ -56,6 +56,14 @@ class NameMap {
   // The index of what is stacked stays "{j}".
   std::string stored_name(std::string_view hub_name) const;
 
+  // All ways to store a Hub tensor, in the order of the rules.
+  struct StoredForm {
+    std::string name;
+    std::vector<llmh_layout_step> steps;  // from the stored to the Hub's
+    bool stacks = false;                  // one of several, whose index stays "{j}"
+  };
+  std::vector<StoredForm> stored_forms(std::string_view hub_name) const;
+
  private:
   struct Rule {
     std::string hub;

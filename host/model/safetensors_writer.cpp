@@ -1,14 +1,10 @@
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <cerrno>
 #include <cstring>
 #include <set>
 
 #include "core/error.h"
 #include "core/json.h"
+#include "core/new_file.h"
 #include "model/checkpoint_text.h"
 #include "model/safetensors.h"
 
@@ -17,37 +13,13 @@ namespace {
 
 constexpr size_t kHeaderAlignment = 8;
 
-[[noreturn]] void throw_errno(const std::string& path, const char* what) {
-  const int saved = errno;
-  const bool full = saved == ENOSPC || saved == EDQUOT;
-  throw_error(full ? ErrorCode::kResourceExhausted : ErrorCode::kUnknown, "{}: cannot {}: {}", path, what,
-              std::strerror(saved));
-}
-
-void write_all(int fd, std::span<const std::byte> bytes, const std::string& path) {
-  while (!bytes.empty()) {
-    const ssize_t n = ::write(fd, bytes.data(), bytes.size());
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) throw_errno(path, "write");
-    bytes = bytes.subspan(static_cast<size_t>(n));
-  }
-}
-
-// A rename is durable once the folder is synced; a file system that cannot do that is no reason to fail.
-void sync_folder(const std::filesystem::path& folder) {
-  const int fd = ::open(folder.empty() ? "." : folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (fd < 0) return;
-  ::fsync(fd);
-  ::close(fd);
-}
-
 }  // namespace
 
 struct SafetensorsWriter::State {
-  std::filesystem::path path;
-  std::string name;       // of the path, for errors
-  std::string temporary;  // empty once renamed
-  int fd = -1;
+  explicit State(const std::filesystem::path& path) : file(path), name(file.name()) {}
+
+  NewFile file;
+  const std::string& name;
   Json metadata = Json::object();
   std::string entries;  // ,"name":{...} of each tensor
   std::set<std::string> names;
@@ -55,10 +27,6 @@ struct SafetensorsWriter::State {
   uint64_t written = 0;
   bool header_written = false;
 
-  ~State() {
-    if (fd >= 0) ::close(fd);
-    if (!temporary.empty()) ::unlink(temporary.c_str());
-  }
   void write_header();
 };
 
@@ -69,19 +37,13 @@ void SafetensorsWriter::State::write_header() {
   if (text[1] == ',') text.erase(1, 1);
   text.append((kHeaderAlignment - text.size() % kHeaderAlignment) % kHeaderAlignment, ' ');
   const uint64_t length = text.size();
-  write_all(fd, std::as_bytes(std::span(&length, 1)), name);
-  write_all(fd, std::as_bytes(std::span(text)), name);
+  file.write(std::as_bytes(std::span(&length, 1)));
+  file.write(std::as_bytes(std::span(text)));
   header_written = true;
 }
 
-SafetensorsWriter::SafetensorsWriter(const std::filesystem::path& path) : state_(std::make_unique<State>()) {
-  state_->path = path;
-  state_->name = path.string();
-  std::string temporary = path.string() + ".XXXXXX";
-  state_->fd = ::mkostemp(temporary.data(), O_CLOEXEC);
-  if (state_->fd < 0) throw_errno(state_->name, "create a temporary file beside");
-  state_->temporary = temporary;
-}
+SafetensorsWriter::SafetensorsWriter(const std::filesystem::path& path)
+    : state_(std::make_unique<State>(path)) {}
 
 SafetensorsWriter::~SafetensorsWriter() = default;
 
@@ -124,7 +86,7 @@ void SafetensorsWriter::write(std::span<const std::byte> bytes) {
   if (bytes.size() > state.declared - state.written)
     throw_error(ErrorCode::kFailedPrecondition, "{}: more data than the declared {} bytes", state.name,
                 state.declared);
-  write_all(state.fd, bytes, state.name);
+  state.file.write(bytes);
   state.written += bytes.size();
 }
 
@@ -134,10 +96,7 @@ void SafetensorsWriter::finish() {
   if (state.written != state.declared)
     throw_error(ErrorCode::kFailedPrecondition, "{}: {} of the declared {} bytes were written", state.name,
                 state.written, state.declared);
-  if (::fchmod(state.fd, 0644) != 0 || ::fsync(state.fd) != 0) throw_errno(state.name, "sync");
-  if (::rename(state.temporary.c_str(), state.path.c_str()) != 0) throw_errno(state.name, "replace");
-  state.temporary.clear();
-  sync_folder(state.path.parent_path());
+  state.file.commit();
 }
 
 void write_safetensors(const std::filesystem::path& path, std::vector<SafetensorsEntry> entries,

@@ -43,6 +43,9 @@ def copy_training(case, target):
     expected = load_file(case / "expected.safetensors")
     save_file({k: v for k, v in expected.items() if k.startswith(("grad/", "final/"))}, target / "training.safetensors")
     shutil.copyfile(case / "case.json", target / "case.json")
+    merged = {k[7:]: v for k, v in expected.items() if k.startswith("merged/")}
+    if merged:
+        save_file(merged, target / "merged.safetensors")
 
 
 def main(goldens):

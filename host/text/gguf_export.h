@@ -1,0 +1,45 @@
+// A model folder's tokenizer in the form that GGUF files have: pieces, types, scores or merges, and the name
+// of the patterns that cut the text first, which is found by trying them on a text that tells them apart.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "model/gguf_writer.h"
+#include "text/gguf_vocab.h"
+#include "text/tokenizer.h"
+
+namespace llmhost::text {
+
+struct GgufTokenizer {
+  std::string model;                 // tokenizer.ggml.model
+  std::string pre;                   // tokenizer.ggml.pre
+  std::vector<std::string> pieces;   // by id, without a gap
+  std::vector<GgufTokenType> types;  // by id
+  std::vector<float> scores;         // by id; empty: the form has none
+  std::vector<std::string> merges;   // "left right"
+  SpecialIds special;
+  bool add_bos = false;
+  bool add_eos = false;
+  std::optional<bool> add_space_prefix;
+  std::vector<std::string> notes;   // one line each: what the form cannot express
+  std::vector<std::string> probes;  // texts for which it gives the same ids, if it is right
+};
+
+// `rows`: of the model's embedding; ids without a piece are filled up to there. `pre`: the name of the
+// patterns, empty to find it. Throws kUnimplemented for a tokenizer that has no such form.
+GgufTokenizer gguf_tokenizer(const std::filesystem::path& folder, int64_t rows, const std::string& pre);
+
+void write_gguf_tokenizer(const GgufTokenizer& tokenizer, model::GgufWriter& writer);
+
+// Whether two tokenizers give the same ids for the texts, and for written special tokens: empty when they do,
+// else the first text that they see differently.
+std::string first_difference(const Tokenizer& a, const Tokenizer& b, std::vector<std::string> texts);
+
+// Texts with what is hard to cut (registry/tokenizers/probes.yaml).
+std::vector<std::string> tokenizer_probes();
+
+}  // namespace llmhost::text

@@ -53,8 +53,17 @@ const llmh_serving_delta& AdapterReader::method_for(const std::string& config) c
               names.empty() ? "none" : names);
 }
 
+void AdapterReader::check_receipt_of(const AdapterFolder& folder) const {
+  if (!folder.has(kReceiptFile)) return;
+  constexpr uint64_t kMaxReceipt = uint64_t{1} << 20;
+  const std::string receipt = folder.read(kReceiptFile, kMaxReceipt);
+  std::call_once(is_identified_, [this] { identity_ = identify(base_->model()); });
+  check_receipt(receipt, identity_);
+}
+
 AdapterDeltas AdapterReader::read(const AdapterFolder& folder, const std::string& name) const {
   return told_of(name, [&] {
+    check_receipt_of(folder);
     const AdapterFiles files = read_adapter_files(folder, {max_bytes_});
     const llmh_serving_delta& method = method_for(files.config);
     std::vector<llmh_adapter_tensor> tensors;

@@ -3,12 +3,14 @@
 
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <vector>
 
 #include "engine/adapter_deltas.h"
 #include "engine/adapter_folder.h"
 #include "engine/base_model.h"
+#include "engine/receipt.h"
 #include "plugin/registry.h"
 
 namespace llmhost::engine {
@@ -22,11 +24,15 @@ class AdapterReader {
   AdapterDeltas read(const AdapterFolder& folder, const std::string& name) const;
 
  private:
+  void check_receipt_of(const AdapterFolder& folder) const;
   const llmh_serving_delta& method_for(const std::string& config) const;
 
   std::shared_ptr<const BaseModel> base_;
   std::vector<plugin::Plugin*> methods_;
   uint64_t max_bytes_;
+  // Of the model, when the first adapter with a receipt is read.
+  mutable std::once_flag is_identified_;
+  mutable ModelIdentity identity_;
 };
 
 // Runs `fn`; an error is told of the adapter.

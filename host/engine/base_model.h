@@ -28,6 +28,7 @@ class BaseModel {
   BaseModel& operator=(const BaseModel&) = delete;
 
   const llmh_base_model* table() const { return &table_.base; }
+  const model::LoadedModel& model() const { return model_; }
   const std::vector<graph::AdapterSite>& sites() const { return sites_; }  // in the order of the modules
 
  private:

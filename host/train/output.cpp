@@ -2,11 +2,14 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 
 #include "core/error.h"
 #include "core/file.h"
 #include "core/json.h"
 #include "engine/adapter_folder.h"
+#include "engine/receipt.h"
+#include "model/new_weights.h"
 #include "model/safetensors.h"
 #include "model/weights.h"
 #include "train/quantised_base.h"
@@ -14,25 +17,46 @@
 namespace llmhost::train {
 namespace {
 
-std::vector<model::SafetensorsEntry> entries_of(const OutputArgs& args) {
-  std::vector<model::SafetensorsEntry> entries;
-  for (const TrainedValue& tensor : args.stack.trained()) {
+namespace fs = std::filesystem;
+
+constexpr size_t kGoldenTokens = 16;
+constexpr const char* kPart = ".model.part";
+
+void check_finite(const TrainingStack& stack) {
+  for (const TrainedValue& tensor : stack.trained())
     if (!std::ranges::all_of(tensor.value, [](float x) { return std::isfinite(x); }))
       throw_error(ErrorCode::kDataLoss, "trained tensor '{}' has a value that is not finite", tensor.name);
+}
+
+std::vector<model::SafetensorsEntry> entries_of(const OutputArgs& args) {
+  std::vector<model::SafetensorsEntry> entries;
+  for (const TrainedValue& tensor : args.stack.trained())
     entries.push_back({tensor.file_name, LLMH_DTYPE_F32, tensor.shape,
                        std::as_bytes(std::span<const float>(tensor.value))});
-  }
   return entries;
 }
 
-}  // namespace
+engine::Receipt::Golden golden_of(TrainingStack& stack, const std::vector<int32_t>& prompt) {
+  engine::Receipt::Golden golden{prompt, {}};
+  std::vector<int32_t> ids = prompt;
+  while (golden.tokens.size() < kGoldenTokens) {
+    const std::vector<float> logits = stack.logits(ids);
+    const size_t width = logits.size() / ids.size();
+    const auto last = logits.end() - static_cast<std::ptrdiff_t>(width);
+    ids.push_back(static_cast<int32_t>(std::max_element(last, logits.end()) - last));
+    golden.tokens.push_back(ids.back());
+  }
+  return golden;
+}
 
-void write_output(const OutputArgs& args) {
-  const std::string config = args.method.config_json();
-  if (config.empty())
-    throw_error(ErrorCode::kUnimplemented, "method '{}' makes whole models, which cannot be written yet",
-                args.method.name());
-  std::filesystem::create_directories(args.folder);
+std::string receipt_of(const OutputArgs& args) {
+  engine::Receipt receipt{engine::identify(args.model), args.data_hash, args.job_hash, {}};
+  for (const std::vector<int32_t>& prompt : args.golden_prompts)
+    if (!prompt.empty()) receipt.golden.push_back(golden_of(args.stack, prompt));
+  return engine::to_json(receipt);
+}
+
+void write_adapter(const OutputArgs& args, const std::string& config) {
   std::vector<model::SafetensorsEntry> entries = entries_of(args);
   std::vector<model::WeightData> copies;
   for (const Method::FileTensor& tensor : args.method.file_tensors(args.model)) {
@@ -44,10 +68,61 @@ void write_output(const OutputArgs& args) {
     entries.push_back({tensor.name, LLMH_DTYPE_F32, copies.back().shape, copies.back().bytes});
   }
   model::write_safetensors(args.folder / engine::kAdapterTensorFile, std::move(entries));
+  write_file_atomically(args.folder / engine::kReceiptFile, receipt_of(args));
   OrderedJson json = parse_ordered_json(config, "adapter config");
   json["base_model_name_or_path"] = args.model.checkpoint().path().string();
   // The file that makes it an adapter comes last.
   write_file_atomically(args.folder / engine::kAdapterConfigFile, json.dump(2) + "\n");
+}
+
+// The trained weights in place of the stored ones.
+class TrainedWeights final : public model::NewWeights {
+ public:
+  TrainedWeights(const model::LoadedModel& model, const TrainingStack& stack) {
+    for (const TrainedValue& trained : stack.trained()) {
+      values_.emplace(trained.name, trained.value);
+      if (!model.tensors().contains(trained.name)) untied_head_ = trained.name;
+    }
+  }
+  bool has(const std::string& hub_name) const override { return values_.contains(hub_name); }
+  std::vector<float> get(const std::string& hub_name) const override {
+    const std::span<const float> values = values_.at(hub_name);
+    return {values.begin(), values.end()};
+  }
+  std::string untied_head() const override { return untied_head_; }
+
+ private:
+  std::map<std::string, std::span<const float>> values_;
+  std::string untied_head_;
+};
+
+void write_whole_model(const OutputArgs& args) {
+  const bool is_gguf = args.model.checkpoint().format() == model::CheckpointFormat::kGguf;
+  model::NameMap names;
+  model::read_names(args.model, args.registry, is_gguf ? LLMH_FORMAT_GGUF : LLMH_FORMAT_HUB, names);
+  const fs::path part = args.folder / kPart;
+  fs::remove_all(part);
+  fs::create_directories(part);
+  model::write_model(args.model, names, TrainedWeights(args.model, args.stack), part, {});
+  std::vector<fs::path> files;
+  for (const auto& file : fs::directory_iterator(part)) files.push_back(file.path().filename());
+  // The file that makes it a model comes last.
+  std::ranges::stable_partition(
+      files, [](const fs::path& name) { return name != "config.json" && name.extension() != ".gguf"; });
+  for (const fs::path& name : files) fs::rename(part / name, args.folder / name);
+  fs::remove_all(part);
+}
+
+}  // namespace
+
+void write_output(const OutputArgs& args) {
+  check_finite(args.stack);
+  fs::create_directories(args.folder);
+  const std::string config = args.method.config_json();
+  if (config.empty())
+    write_whole_model(args);
+  else
+    write_adapter(args, config);
 }
 
 }  // namespace llmhost::train

@@ -15,10 +15,11 @@ struct OutputArgs {
   std::filesystem::path folder;
   const model::LoadedModel& model;
   Method& method;
-  TrainingStack& stack;   // values; logits for golden prompts
-  std::string job_hash;   // Job::hash()
-  std::string data_hash;  // of the data sets
-  std::vector<std::string> golden_prompts;
+  TrainingStack& stack;                              // values; logits for golden prompts
+  std::string job_hash;                              // Job::hash()
+  std::string data_hash;                             // of the data sets
+  std::vector<std::vector<int32_t>> golden_prompts;  // tokens
+  const plugin::Registry& registry;                  // of the plugins that know the model's names
 };
 
 // Nothing in the folder looks finished before all of it is. Throws Error when a value is not finite.

@@ -12,7 +12,9 @@
 
 #include "core/error.h"
 #include "engine/adapter_folder.h"
-#include "train/base_fingerprint.h"
+#include "engine/model_settings.h"
+#include "model/base_fingerprint.h"
+#include "text/tokenizer.h"
 #include "train/checkpoint.h"
 #include "train/job_data.h"
 #include "train/output.h"
@@ -66,6 +68,7 @@ int64_t count_values(const model::LoadedModel& model) {
 
 struct Trainer::Parts {
   Job job;
+  const plugin::Registry& registry;
   const model::LoadedModel& model;
   const engine::Device& device;
   TrainerHooks hooks;
@@ -84,9 +87,10 @@ struct Trainer::Parts {
   CheckpointState state;
   double tokens_per_s = 0;
 
-  Parts(Job of, const plugin::Registry& registry, const model::LoadedModel& base, const engine::Device& on,
+  Parts(Job of, const plugin::Registry& plugins, const model::LoadedModel& base, const engine::Device& on,
         TrainerHooks with)
       : job(std::move(of)),
+        registry(plugins),
         model(base),
         device(on),
         hooks(std::move(with)),
@@ -152,7 +156,7 @@ struct Trainer::Parts {
     CheckpointState fresh;
     fresh.job = job.description();
     fresh.data_hash = data.hash();
-    fresh.base_hash = base_fingerprint(model);
+    fresh.base_hash = model::base_fingerprint(model);
     state = fresh;
     refuse_other_run(resume);
     std::optional<CheckpointState> saved;
@@ -320,8 +324,28 @@ struct Trainer::Parts {
     listener().on_checkpoint(state.step, folder.string());
   }
 
+  // What stands before the answers of the first examples, or the texts that the job names.
+  std::vector<std::vector<int32_t>> golden_prompts() const {
+    constexpr size_t kPrompts = 3;
+    constexpr size_t kMostTokens = 64;
+    std::vector<std::vector<int32_t>> prompts;
+    if (!job.golden_prompts.empty()) {
+      const auto tokenizer = text::load_tokenizer(engine::tokenizer_path(job.model));
+      for (const std::string& text : job.golden_prompts)
+        prompts.push_back(tokenizer->encode(text, {.add_special = true}));
+      return prompts;
+    }
+    for (const Example& example : data.train().examples) {
+      if (prompts.size() == kPrompts) break;
+      size_t n = 1;
+      while (n < example.ids.size() && n < kMostTokens && example.labels[n] == kNoLabel) ++n;
+      prompts.emplace_back(example.ids.begin(), example.ids.begin() + static_cast<std::ptrdiff_t>(n));
+    }
+    return prompts;
+  }
+
   OutputArgs output_args(fs::path folder) {
-    return {std::move(folder), model, *method, *stack, job.hash(), data.hash(), job.golden_prompts};
+    return {std::move(folder), model, *method, *stack, job.hash(), data.hash(), golden_prompts(), registry};
   }
 
   void publish() {

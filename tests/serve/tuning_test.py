@@ -90,7 +90,7 @@ class Tuning(ServerTest):
         self.assertEqual(self.ask("POST", "/v1/files", {"file": "x"})[0], 400)
         self.assertEqual(self.upload(b"x" * (1 << 20))[0], 503)  # all files together
         for path in ("..%2f..%2fserve.yaml", "file-%2e%2e%2fx", "file-"):
-            self.assertEqual(self.ask("GET", f"/v1/files/{path}")[0], 404, path)
+            self.assertIn(self.ask("GET", f"/v1/files/{path}")[0], (400, 404), path)
 
     def test_f35_data_sets_come_from_uploads_and_configured_folders_alone(self):
         for name in ("/proc/self/environ", "../secret.jsonl", "data:../secret.jsonl", f"data:{self.folder}/secret.jsonl",

@@ -1,4 +1,4 @@
-#include "train/base_fingerprint.h"
+#include "model/base_fingerprint.h"
 
 #include <fmt/ranges.h>
 
@@ -7,17 +7,17 @@
 #include "core/json.h"
 #include "core/sha256.h"
 
-namespace llmhost::train {
+namespace llmhost::model {
 namespace {
 
 constexpr size_t kSample = size_t{16} << 10;  // bytes at the begin, in the middle and at the end
 
 }  // namespace
 
-std::string base_fingerprint(const model::LoadedModel& model) {
+std::string base_fingerprint(const LoadedModel& model) {
   Sha256 sum;
   sum.add(model.checkpoint().config().dump(-1, ' ', false, Json::error_handler_t::replace));
-  for (const model::CheckpointTensor& tensor : model.checkpoint().tensors()) {
+  for (const CheckpointTensor& tensor : model.checkpoint().tensors()) {
     sum.add(fmt::format("\n{} {} [{}] {}", tensor.name, tensor.stored_type, fmt::join(tensor.shape, ","),
                         tensor.stored_bytes()));
     const std::span<const std::byte> bytes = tensor.bytes;
@@ -28,4 +28,4 @@ std::string base_fingerprint(const model::LoadedModel& model) {
   return to_hex(sum.digest());
 }
 
-}  // namespace llmhost::train
+}  // namespace llmhost::model

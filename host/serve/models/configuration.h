@@ -61,7 +61,7 @@ struct ServeConfig {
   std::vector<ModelConfig> models;
   std::filesystem::path keys_file;  // empty: none
   std::filesystem::path socket;     // empty: host and port
-  TuningSettings tuning;
+  TuningSettings tuning = {};
 };
 
 // settings_schema() and the sections server, access, api and pool.

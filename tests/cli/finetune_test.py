@@ -83,18 +83,6 @@ class Finetune(unittest.TestCase):
         self.run_job(self.job("two", change=lambda text: text.replace("seed: 5", "seed: 5, gradient_checkpointing: true")))
         self.assertEqual(self.result("one"), self.result("two"))
 
-    def test_the_example_jobs_run(self):
-        examples = sorted((program.DATA.parents[2] / "configs" / "finetune").glob("*.yaml"))
-        self.assertGreaterEqual(len(examples), 5)
-        (self.folder / "data").mkdir()
-        (self.folder / "data" / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
-        for example in examples:
-            job = self.folder / example.name
-            job.write_text(example.read_text().replace("model: model\n", f"model: {program.FOLDER}\n"))
-            self.run_job(job, "--set", "training.max_steps=3", "--set", "training.batch_size=4")
-            made = "config.json" if example.stem in ("full", "sparse") else "adapter_config.json"
-            self.assertTrue((self.folder / "out" / example.stem / made).exists(), example.name)
-
     def test_tokens_need_no_tokenizer(self):
         folder = self.folder / "bare"
         shutil.copytree(program.FOLDER, folder, ignore=shutil.ignore_patterns("tokenizer*", "*.gguf"))

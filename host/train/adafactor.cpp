@@ -92,7 +92,9 @@ void Adafactor::update_whole(size_t index, double lr, float gradient_scale, floa
 
 void Adafactor::take_means(const Moments& moments, const float* gradient, float gradient_scale, float beta2,
                            size_t index) {
-  const auto [matrices, rows, columns] = std::tuple(moments.matrices, moments.rows, moments.columns);
+  const size_t matrices = moments.matrices;
+  const size_t rows = moments.rows;
+  const size_t columns = moments.columns;
   const auto squared = [&](size_t k) {
     const float g = gradient[k] * gradient_scale;
     return static_cast<double>(g * g + kSmallest);

@@ -107,8 +107,9 @@ void write_whole_model(const OutputArgs& args) {
   std::vector<fs::path> files;
   for (const auto& file : fs::directory_iterator(part)) files.push_back(file.path().filename());
   // The file that makes it a model comes last.
-  std::ranges::stable_partition(
-      files, [](const fs::path& name) { return name != "config.json" && name.extension() != ".gguf"; });
+  std::stable_partition(files.begin(), files.end(), [](const fs::path& name) {
+    return name != "config.json" && name.extension() != ".gguf";
+  });
   for (const fs::path& name : files) fs::rename(part / name, args.folder / name);
   fs::remove_all(part);
 }

@@ -20,6 +20,9 @@ WORDS = set("bloom cohere olmo granite phi mpt opt glm ernie jamba codegen heliu
 # Values that a published file format spells this way: (file, identifier). Each needs its reason here.
 FORMAT_VALUES = {
     ("sdk/include/llmhost/decoder/rope.hpp", "llama3"),  # a rope_type of config.json
+    ("host/model/gguf_rope.cpp", "llama3"),  # the same
+    ("host/text/gguf_export.cpp", "gpt2"),  # a tokenizer.ggml.model of GGUF files: merges
+    ("host/text/gguf_export.cpp", "llama"),  # the same: scores
 }
 # Architectures called like something else that host/ speaks of.
 ORDINARY = {"declarative", "decoder", "mixture", "ctrl"}

@@ -178,8 +178,8 @@ struct Expected {
     std::vector<size_t> order;
     for (size_t j = 0; j < scores.size(); ++j)
       if (scores[j] != -INFINITY) order.push_back(j);
-    const double share = static_cast<double>(g.v.top_k_ratio) * static_cast<double>(order.size());
-    const auto kept = static_cast<size_t>(std::max(1.0, std::ceil(share - 1e-9)));
+    const auto kept =
+        static_cast<size_t>(llmh_top_k_kept(g.v.top_k_ratio, static_cast<int64_t>(order.size())));
     std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return scores[a] > scores[b]; });
     for (size_t j = kept; j < order.size(); ++j) scores[order[j]] = -INFINITY;
   }

@@ -29,28 +29,28 @@ constexpr int kRepeats = 4;  // nodes of one program, so that what makes the inp
 __attribute__((target("avx512f"))) double multiply_add_512(int64_t rounds) {
   __m512 sums[12];
   const __m512 one = _mm512_set1_ps(1);
+  __m512 factor = one;
   for (__m512& sum : sums) sum = one;
   for (int64_t i = 0; i < rounds; ++i) {
 #pragma GCC unroll 12
-    for (int j = 0; j < 12; ++j) {
-      sums[j] = _mm512_fmadd_ps(one, one, sums[j]);
-      asm volatile("" : "+v"(sums[j]));
-    }
+    for (int j = 0; j < 12; ++j) sums[j] = _mm512_fmadd_ps(one, factor, sums[j]);
+    asm volatile("" : "+v"(factor));  // a round is not folded away
   }
+  for (const __m512& sum : sums) asm volatile("" : : "v"(sum));
   return 12.0 * 32 * static_cast<double>(rounds);
 }
 
 __attribute__((target("avx2,fma"))) double multiply_add_256(int64_t rounds) {
   __m256 sums[12];
   const __m256 one = _mm256_set1_ps(1);
+  __m256 factor = one;
   for (__m256& sum : sums) sum = one;
   for (int64_t i = 0; i < rounds; ++i) {
 #pragma GCC unroll 12
-    for (int j = 0; j < 12; ++j) {
-      sums[j] = _mm256_fmadd_ps(one, one, sums[j]);
-      asm volatile("" : "+x"(sums[j]));
-    }
+    for (int j = 0; j < 12; ++j) sums[j] = _mm256_fmadd_ps(one, factor, sums[j]);
+    asm volatile("" : "+x"(factor));  // a round is not folded away
   }
+  for (const __m256& sum : sums) asm volatile("" : : "x"(sum));
   return 12.0 * 16 * static_cast<double>(rounds);
 }
 #endif

@@ -142,4 +142,27 @@ TEST_CASE("gradients of weights agree with the reference") {
   check_weight_grad({600, 40, 64});
 }
 
+TEST_CASE("weights of training stay as stored, where they are") {
+  Instance instance(cpu_backend(), {}, 0, LLMH_PRECISION_NATIVE);
+  const auto data = random_blocks(LLMH_DTYPE_Q8_0, 64, 64, 1);
+  llmh_weight_source source{};
+  source.struct_size = sizeof source;
+  source.dtype = LLMH_DTYPE_Q8_0;
+  source.rank = 2;
+  source.shape[0] = source.shape[1] = 64;
+  source.name = LLMH_STR("w");
+  source.data = data.data();
+  source.bytes = data.size();
+  source.uses = LLMH_USE_LINEAR;
+  const auto bytes = [&] {
+    uint64_t n = 0;
+    REQUIRE(instance.backend.weight_bytes(instance.handle, &source, &n) == nullptr);
+    return n;
+  };
+  source.uses |= LLMH_USE_TRAINING;
+  CHECK(bytes() == data.size());  // a copy
+  source.data_outlives = 1;
+  CHECK(bytes() == 0);
+}
+
 }  // namespace llmhost::test

@@ -131,40 +131,6 @@ void gemm_any_rows(const GemmTile& tile) {
   }
 }
 
-// Turns 4 x 4 elements of 32 bits.
-#if HWY_TARGET != HWY_SCALAR
-HWY_INLINE void turn_quad(const float* const* x, int64_t k, int64_t width, float* out) {
-  const hn::FixedTag<float, 4> d;
-  const hn::Repartition<double, decltype(d)> pairs;
-  const auto x0 = hn::LoadU(d, x[0] + k), x1 = hn::LoadU(d, x[1] + k);
-  const auto x2 = hn::LoadU(d, x[2] + k), x3 = hn::LoadU(d, x[3] + k);
-  const auto low01 = hn::BitCast(pairs, hn::InterleaveLower(d, x0, x1));
-  const auto low23 = hn::BitCast(pairs, hn::InterleaveLower(d, x2, x3));
-  const auto high01 = hn::BitCast(pairs, hn::InterleaveUpper(d, x0, x1));
-  const auto high23 = hn::BitCast(pairs, hn::InterleaveUpper(d, x2, x3));
-  hn::StoreU(hn::BitCast(d, hn::InterleaveLower(pairs, low01, low23)), d, out);
-  hn::StoreU(hn::BitCast(d, hn::InterleaveUpper(pairs, low01, low23)), d, out + width);
-  hn::StoreU(hn::BitCast(d, hn::InterleaveLower(pairs, high01, high23)), d, out + 2 * width);
-  hn::StoreU(hn::BitCast(d, hn::InterleaveUpper(pairs, high01, high23)), d, out + 3 * width);
-}
-#endif
-
-// Columns [begin, end) of four rows, of which the last may be absent.
-HWY_INLINE void turn_four(const float* const* x, int64_t n, int64_t depth, int64_t width, float* out) {
-  int64_t k = 0;
-#if HWY_TARGET != HWY_SCALAR
-  if (n == 4)
-    for (; k + 4 <= depth; k += 4) turn_quad(x, k, width, out + k * width);
-#endif
-  for (; k < depth; ++k)
-    for (int64_t r = 0; r < 4; ++r) {
-      if (r < n)
-        std::memcpy(out + k * width + r, x[r] + k, sizeof(float));
-      else
-        out[k * width + r] = 0;
-    }
-}
-
 }  // namespace
 }  // namespace llmhost::cpu::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();

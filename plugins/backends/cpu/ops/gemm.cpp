@@ -40,6 +40,38 @@ int64_t column_unit(const GemmKernels& kernels, const Gemm& gemm) {
   return gemm.right.is_deep ? std::max(kernels.columns, gemm.right.block) : kernels.columns;
 }
 
+// Memory that is read soon: some bytes of rows that are `stride` apart, fetched a few lines at a time.
+class Ahead {
+ public:
+  Ahead() = default;
+  Ahead(const uint8_t* first, int64_t stride, int64_t n_rows, int64_t bytes, int64_t parts)
+      : row_(first), stride_(stride), n_rows_(n_rows), bytes_(bytes) {
+    const int64_t lines = n_rows * ((bytes + kLine - 1) / kLine);
+    lines_ = (lines + parts - 1) / std::max<int64_t>(parts, 1);
+  }
+
+  // One of the parts.
+  void fetch() {
+    for (int64_t i = 0; i < lines_ && n_rows_ > 0; ++i) {
+      __builtin_prefetch(row_ + at_, 0, 2);
+      at_ += kLine;
+      if (at_ < bytes_) continue;
+      at_ = 0;
+      row_ += stride_;
+      --n_rows_;
+    }
+  }
+
+ private:
+  static constexpr int64_t kLine = 64;
+  const uint8_t* row_ = nullptr;
+  int64_t stride_ = 0;
+  int64_t n_rows_ = 0;
+  int64_t bytes_ = 0;
+  int64_t lines_ = 0;
+  int64_t at_ = 0;
+};
+
 // Some rows and columns of c.
 class Piece {
  public:
@@ -56,21 +88,30 @@ class Piece {
     const int64_t unit = column_unit(kernels_, gemm_);
     const int64_t most = is_direct(gemm_) ? kDirectColumns : kRightWords / std::max<int64_t>(1, words(part_));
     const int64_t width = even_part(column_end - column, most, unit);
-    for (int64_t begin = column; begin < column_end; begin += width)
-      run_columns(row, row_end, begin, std::min(width, column_end - begin));
+    for (int64_t begin = column; begin < column_end; begin += width) {
+      const int64_t columns = std::min(width, column_end - begin);
+      const int64_t next = begin + columns;
+      run_columns(row, row_end, begin, columns, std::min(width, column_end - next));
+    }
   }
 
  private:
   int64_t words(int64_t depth) const { return gemm_.is_bf16 ? (depth + 1) / 2 : depth; }
 
-  void run_columns(int64_t row, int64_t row_end, int64_t column, int64_t columns) {
+  // `next` columns follow.
+  void run_columns(int64_t row, int64_t row_end, int64_t column, int64_t columns, int64_t next) {
     const int64_t panels = (row_end - row + kernels_.tile_rows - 1) / kernels_.tile_rows;
     const int64_t tall = (row_end - row + panels - 1) / panels;
     for (int64_t k = 0; k == 0 || k < gemm_.depth; k += part_) {
       const int64_t n = std::min(part_, gemm_.depth - k);
       if (!is_direct(gemm_)) pack_right(k, n, column, columns, right_);
+      const bool is_last = k + n == gemm_.depth;
+      Ahead ahead = is_last ? right_ahead(0, column + columns, next, panels)
+                            : right_ahead(k + n, column, columns, panels);
       for (int64_t r = row; r < row_end; r += tall) {
         const int64_t rows = std::min(tall, row_end - r);
+        left_ahead(k, n, r + rows, std::min(tall, row_end - r - rows));
+        ahead.fetch();
         if (k == 0 && gemm_.bias != nullptr) write_bias(r, rows, column, columns);
         pack_left(k, n, r, rows);
         multiply(k, n, r, rows, column, columns);
@@ -126,6 +167,26 @@ class Piece {
     for (int64_t i = 0; i < columns; ++i)
       for (int64_t r = 0; r < gemm_.m; ++r)
         gemm_.c[(column + i) * gemm_.c_stride + r] = turned_[r * kDirectColumns + i];
+  }
+
+  // What is packed from depth k on, for some columns.
+  Ahead right_ahead(int64_t k, int64_t column, int64_t columns, int64_t parts) const {
+    const GemmRight& right = gemm_.right;
+    if (is_direct(gemm_) || right.rows != nullptr || right.unpack != nullptr || columns <= 0) return {};
+    const int64_t n = std::min(part_, gemm_.depth - k);
+    const auto bytes = [&](int64_t elements) { return elements / right.block * right.block_bytes; };
+    if (right.is_deep)
+      return {right.data + k * right.row_bytes + bytes(column), right.row_bytes, n, bytes(columns), parts};
+    return {right.data + column * right.row_bytes + bytes(k), right.row_bytes, columns, bytes(n), parts};
+  }
+
+  // The next panel of the left operand.
+  void left_ahead(int64_t k, int64_t n, int64_t row, int64_t rows) const {
+    if (gemm_.left_is_deep || rows <= 0) return;
+    for (int64_t r = row; r < row + rows; ++r) {
+      const auto* first = reinterpret_cast<const uint8_t*>(gemm_.left.row(r) + k);
+      Ahead(first, 0, 1, n * static_cast<int64_t>(sizeof(float)), 1).fetch();
+    }
   }
 
   // Rows of the panel are beside each other already: where there are as many as a panel is wide, each is one

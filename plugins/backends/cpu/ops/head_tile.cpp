@@ -73,7 +73,7 @@ class Work {
 
   void multiply(const GemmTile& tile) const { (head_.is_bf16 ? kernels_.bf16 : kernels_.f32)(tile); }
 
-  // Rows [v, v + n) of the weight, once for either product.
+  // Rows [v, v + n) of the weight, once for either product: spread first, which reads memory as one stream.
   void pack_weight(int64_t v, int64_t n) const {
     const bool in_place = head_.weight.is_in_place();
     const int64_t stride = in_place ? head_.weight.row_elements : stride_;
@@ -81,9 +81,6 @@ class Work {
     if (!in_place)
       for (int64_t i = 0; i < n; ++i) head_.weight.row(v + i, 0, head_.depth, rows_ + i * stride_);
     const int64_t columns = kernels_.columns;
-    for (int64_t i = 0; i < n; i += columns)
-      turn({first + i * stride, nullptr, stride, std::min(columns, n - i)}, head_.depth, columns,
-           turned_ + i * words(head_.depth));
     const int64_t panel = words(n) * columns;
     for (int64_t i = 0; i < n; i += head_.is_bf16 ? 2 : 1) {
       const float* row = first + i * stride;
@@ -94,6 +91,9 @@ class Work {
       else
         kernels_.spread(row, head_.depth, panel, out);
     }
+    for (int64_t i = 0; i < n; i += columns)
+      turn({first + i * stride, nullptr, stride, std::min(columns, n - i)}, head_.depth, columns,
+           turned_ + i * words(head_.depth));
   }
 
   void multiply_logits(int64_t v, int64_t n) const {

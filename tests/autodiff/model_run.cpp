@@ -1,5 +1,6 @@
 #include "model_run.h"
 
+#include <algorithm>
 #include <cstring>
 #include <memory>
 
@@ -35,7 +36,7 @@ struct Step {
     sequence_begin.push_back(static_cast<int32_t>(ids.size()));
   }
 
-  llmh_step view(uint64_t dropout_seed) const {
+  llmh_step view() const {
     llmh_step step{};
     step.struct_size = sizeof step;
     step.n_tokens = static_cast<int32_t>(ids.size());
@@ -50,7 +51,6 @@ struct Step {
     step.sequence_begin = sequence_begin.data();
     step.state_lengths = state_lengths.data();
     step.labels = labels.data();
-    step.dropout_seed = dropout_seed;
     return step;
   }
 
@@ -60,7 +60,8 @@ struct Step {
 
 class Memory {
  public:
-  Memory(const Graph& graph, const model::LoadedModel& model, const llmh_step& step) {
+  Memory(const Graph& graph, const model::LoadedModel& model, const llmh_step& step,
+         const ParameterValues& parameters) {
     const graph::SymbolValues values = graph::values_of(step);
     std::map<llmh_tensor, const model::HubTensor*> stored;
     for (const model::GraphWeight& weight : model.weights_of(graph)) stored[weight.tensor] = weight.source;
@@ -74,9 +75,13 @@ class Memory {
       const auto known = model.tensors().find(graph::to_view(info.name));
       // Vectors are f32 to a graph, whatever they are stored as.
       if (info.role == LLMH_TENSOR_WEIGHT)
-        copy(model::load_weight(*stored.at(tensor), info.rank == 1 ? LLMH_USE_VECTOR : 0), bytes);
-      else if (info.role == LLMH_TENSOR_PARAMETER && known != model.tensors().end())
-        copy(model::load_weight(known->second, LLMH_USE_VECTOR), bytes);
+        copy(model::load_weight(*stored.at(tensor), info.rank == 1 ? LLMH_USE_VECTOR : 0).bytes, bytes);
+      if (info.role != LLMH_TENSOR_PARAMETER) continue;
+      const auto given = parameters.find(std::string(graph::to_view(info.name)));
+      if (given != parameters.end())
+        copy(std::as_bytes(std::span(given->second)), bytes);
+      else if (known != model.tensors().end())
+        copy(model::load_weight(known->second, LLMH_USE_VECTOR).bytes, bytes);
     }
   }
 
@@ -87,14 +92,29 @@ class Memory {
   }
 
  private:
-  void copy(const model::WeightData& data, size_t bytes) {
-    if (data.bytes.size() != bytes) throw_invalid("a weight has {} bytes, not {}", data.bytes.size(), bytes);
-    std::memcpy(memory_.back().data(), data.bytes.data(), bytes);
+  void copy(std::span<const std::byte> data, size_t bytes) {
+    if (data.size() != bytes) throw_invalid("a weight has {} bytes, not {}", data.size(), bytes);
+    std::ranges::copy(data, memory_.back().begin());
   }
 
   std::vector<std::vector<std::byte>> memory_;
   std::vector<void*> pointers_;
 };
+
+Memory evaluated(const Graph& graph, const model::LoadedModel& model, const Step& data,
+                 const ParameterValues& values) {
+  const llmh_step step = data.view();
+  Memory memory(graph, model, step, values);
+  const graph::Evaluation evaluation{graph.view(), memory.pointers(), step};
+  for (uint32_t i = 0; i < graph.node_count(); ++i) graph::eval_node(evaluation, i);
+  return memory;
+}
+
+double mean_loss(const Graph& graph, const Memory& memory, const LabelledRows& rows) {
+  double sum = 0;
+  for (const float loss : memory.floats(graph.view().outputs[0]->tensor)) sum += static_cast<double>(loss);
+  return sum / static_cast<double>(rows.targets());
+}
 
 }  // namespace
 
@@ -105,24 +125,35 @@ int64_t LabelledRows::targets() const {
   return count;
 }
 
+ParameterValues stored_values(const model::LoadedModel& model, std::span<const std::string> names) {
+  ParameterValues values;
+  for (const std::string& name : names) {
+    const auto loaded = model::load_weight(model.tensors().find(name)->second, LLMH_USE_VECTOR);
+    auto& floats = values[name];
+    floats.resize(loaded.bytes.size() / sizeof(float));
+    std::memcpy(floats.data(), loaded.bytes.data(), loaded.bytes.size());
+  }
+  return values;
+}
+
 ModelGradients run_model(const graph::TrainingGraph& training, const model::LoadedModel& model,
-                         const LabelledRows& rows, uint64_t dropout_seed) {
+                         const LabelledRows& rows, const ParameterValues& values) {
   const Step data(rows);
-  const llmh_step step = data.view(dropout_seed);
-  const Graph& graph = training.graph;
-  const Memory memory(graph, model, step);
-  const graph::Evaluation evaluation{graph.view(), memory.pointers(), step};
-  for (uint32_t i = 0; i < graph.node_count(); ++i) graph::eval_node(evaluation, i);
-  const auto targets = static_cast<double>(rows.targets());
+  const Memory memory = evaluated(training.graph, model, data, values);
   ModelGradients result;
-  for (const float loss : memory.floats(graph.view().outputs[0]->tensor))
-    result.loss += static_cast<double>(loss) / targets;
+  result.loss = mean_loss(training.graph, memory, rows);
   for (const graph::TrainedTensor& trained : training.trained) {
     auto& gradient = result.by_name[trained.name];
     for (const float sum : memory.floats(trained.gradient))
-      gradient.push_back(static_cast<float>(static_cast<double>(sum) / targets));
+      gradient.push_back(static_cast<float>(static_cast<double>(sum) / static_cast<double>(rows.targets())));
   }
   return result;
+}
+
+double loss_of_model(const Graph& with_loss, const model::LoadedModel& model, const LabelledRows& rows,
+                     const ParameterValues& values) {
+  const Step data(rows);
+  return mean_loss(with_loss, evaluated(with_loss, model, data, values), rows);
 }
 
 }  // namespace llmhost::test

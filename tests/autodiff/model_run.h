@@ -26,8 +26,16 @@ struct ModelGradients {
   std::map<std::string, std::vector<float>> by_name;  // by parameter, of the mean
 };
 
-// Parameters named like weights start as these.
+using ParameterValues = std::map<std::string, std::vector<float>>;
+
+// The weights of these names.
+ParameterValues stored_values(const model::LoadedModel& model, std::span<const std::string> names);
+
+// Parameters have the values given, else those of the weights of their names.
 ModelGradients run_model(const graph::TrainingGraph& training, const model::LoadedModel& model,
-                         const LabelledRows& rows, uint64_t dropout_seed = 0);
+                         const LabelledRows& rows, const ParameterValues& values = {});
+// The loss alone, of a graph that need not have gradients.
+double loss_of_model(const graph::Graph& with_loss, const model::LoadedModel& model, const LabelledRows& rows,
+                     const ParameterValues& values = {});
 
 }  // namespace llmhost::test

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "core/error.h"
+#include "graph/autodiff/sizes.h"
 #include "graph/op_registry.h"
 
 namespace llmhost::graph {
@@ -25,12 +26,6 @@ llmh_tensor loss_of(const Graph& graph) {
   for (uint32_t i = 0; i < view.n_outputs; ++i)
     if (view.outputs[i]->kind == LLMH_OUTPUT_LOSS) return view.outputs[i]->tensor;
   throw_invalid("the graph has no output LOSS to take the gradient of");
-}
-
-std::vector<int64_t> sizes_of(const llmh_tensor_info& info) {
-  std::vector<int64_t> sizes;
-  for (const llmh_dim& dim : dims_of(info)) sizes.push_back(dim.size);
-  return sizes;
 }
 
 }  // namespace
@@ -146,6 +141,11 @@ void VjpCall::give(uint32_t input, llmh_tensor gradient) {
     backward_.accumulate(emit_, tensor, gradient);
   else
     backward_.sums_[tensor].add(emit_, gradient);
+}
+
+void VjpCall::give_stretched(uint32_t input, llmh_tensor gradient) {
+  const Dims dims = in_type(input).dims;
+  give(input, same_dims(emit_.dims(gradient), dims) ? gradient : emit_.reduce_to(gradient, dims));
 }
 
 void VjpCall::give_slice(uint32_t input, size_t axis, int64_t begin, int64_t end, llmh_tensor gradient) {

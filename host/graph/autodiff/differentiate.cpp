@@ -2,6 +2,7 @@
 
 #include "core/error.h"
 #include "graph/autodiff/backward.h"
+#include "graph/autodiff/sizes.h"
 #include "graph/decompose.h"
 #include "graph/fuse.h"
 
@@ -13,12 +14,6 @@ Graph with_parts(const Graph& graph, std::span<const VjpRule> rules) {
     const auto rule = std::ranges::find(rules, source.node(node).op, &VjpRule::op);
     return rule == rules.end() || rule->kind != VjpKind::kParts;
   });
-}
-
-std::vector<int64_t> sizes_of(const llmh_tensor_info& info) {
-  std::vector<int64_t> sizes;
-  for (const llmh_dim& dim : dims_of(info)) sizes.push_back(dim.size);
-  return sizes;
 }
 
 void check_options(const DifferentiateOptions& options) {

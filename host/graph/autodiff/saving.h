@@ -17,8 +17,8 @@ SavePlan keep_everything(const Graph& graph);
 
 // The cheapest choice, in bytes, from which every wanted tensor can be had: elementwise ops, norms, rotations
 // and data movement may run again, products and attention may not, except within a layer when layers are
-// checkpointed. Of equal choices the one with the least to compute again. (A minimum cut, as Jain et al. 2020
-// and its successors plan rematerialisation.)
+// checkpointed. Of equal choices the one with the least to compute again. (A minimum cut of the forward
+// part.)
 SavePlan plan_saving(const Graph& graph, const std::vector<bool>& wanted, const Layers& layers,
                      const DifferentiateOptions& options);
 

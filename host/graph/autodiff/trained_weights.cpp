@@ -5,6 +5,7 @@
 #include <string_view>
 
 #include "core/error.h"
+#include "graph/autodiff/sizes.h"
 #include "graph/rewrite.h"
 
 namespace llmhost::graph {
@@ -37,9 +38,7 @@ std::vector<Choice> find_weights(const Graph& graph, std::span<const TrainedWeig
 
 llmh_tensor parameter_for(Graph& target, const llmh_tensor_info& weight, Choice& choice) {
   if (choice.parameter != LLMH_NO_TENSOR) return choice.parameter;
-  std::vector<int64_t> sizes;
-  for (const llmh_dim& dim : dims_of(weight)) sizes.push_back(dim.size);
-  choice.parameter = target.add_parameter(name_of(*choice.wanted), sizes, {LLMH_INIT_ZEROS, 0});
+  choice.parameter = target.add_parameter(name_of(*choice.wanted), sizes_of(weight), {LLMH_INIT_ZEROS, 0});
   return choice.parameter;
 }
 

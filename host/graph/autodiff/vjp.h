@@ -43,7 +43,9 @@ class VjpCall {
   bool wants(uint32_t input) const;
   // The gradient of an input that is wanted: f32, of the input's shape.
   void give(uint32_t input, llmh_tensor gradient);
-  // The same for elements [begin, end) along the axis; it is 0 elsewhere.
+  // The same of an operand that was stretched: the gradient is summed over what it was stretched along.
+  void give_stretched(uint32_t input, llmh_tensor gradient);
+  // Of elements [begin, end) along the axis alone; it is 0 elsewhere.
   void give_slice(uint32_t input, size_t axis, int64_t begin, int64_t end, llmh_tensor gradient);
   // -x, made once for all nodes.
   llmh_tensor negated(llmh_tensor x);

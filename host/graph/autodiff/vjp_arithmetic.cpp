@@ -7,13 +7,6 @@
 namespace llmhost::graph::vjp {
 namespace {
 
-// The gradient of an operand from that of the stretched one: the sum over what was stretched.
-void give_shrunk(VjpCall& call, uint32_t input, llmh_tensor gradient) {
-  const Dims dims = call.in_type(input).dims;
-  Emit& emit = call.emit();
-  call.give(input, same_dims(emit.dims(gradient), dims) ? gradient : emit.reduce_to(gradient, dims));
-}
-
 // 1 where x is at most `bound`, else 0.
 llmh_tensor is_at_most(Emit& emit, llmh_tensor x, float bound) {
   const llmh_tensor is_above = emit.unary(LLMH_UNARY_STEP, emit.sub(x, bound));
@@ -29,25 +22,25 @@ llmh_tensor is_at_least(Emit& emit, llmh_tensor x, float bound) {
 
 void add(VjpCall& call) {
   for (uint32_t i = 0; i < 2; ++i)
-    if (call.wants(i)) give_shrunk(call, i, call.dy());
+    if (call.wants(i)) call.give_stretched(i, call.dy());
 }
 
 void sub(VjpCall& call) {
-  if (call.wants(0)) give_shrunk(call, 0, call.dy());
-  if (call.wants(1)) give_shrunk(call, 1, call.emit().unary(LLMH_UNARY_NEG, call.dy()));
+  if (call.wants(0)) call.give_stretched(0, call.dy());
+  if (call.wants(1)) call.give_stretched(1, call.emit().unary(LLMH_UNARY_NEG, call.dy()));
 }
 
 void mul(VjpCall& call) {
   for (uint32_t i = 0; i < 2; ++i)
-    if (call.wants(i)) give_shrunk(call, i, call.emit().mul(call.dy(), call.in(1 - i)));
+    if (call.wants(i)) call.give_stretched(i, call.emit().mul(call.dy(), call.in(1 - i)));
 }
 
 // y = a / b: da = dy / b, db = -dy y / b.
 void div(VjpCall& call) {
   Emit& emit = call.emit();
   const llmh_tensor over = emit.div(call.dy(), call.in(1));
-  if (call.wants(0)) give_shrunk(call, 0, over);
-  if (call.wants(1)) give_shrunk(call, 1, emit.unary(LLMH_UNARY_NEG, emit.mul(over, call.out())));
+  if (call.wants(0)) call.give_stretched(0, over);
+  if (call.wants(1)) call.give_stretched(1, emit.unary(LLMH_UNARY_NEG, emit.mul(over, call.out())));
 }
 
 void scale(VjpCall& call) {

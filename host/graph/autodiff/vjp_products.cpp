@@ -27,13 +27,6 @@ llmh_tensor weight_gradient(Emit& emit, llmh_tensor dy, llmh_tensor x) {
   return emit.op(LLMH_OP_LINEAR_WEIGHT_GRAD, {as_rows(emit, dy), as_rows(emit, x)});
 }
 
-// Leading dimensions that were stretched are summed over.
-void give_matrix(VjpCall& call, uint32_t input, llmh_tensor gradient) {
-  const Dims dims = call.in_type(input).dims;
-  Emit& emit = call.emit();
-  call.give(input, same_dims(emit.dims(gradient), dims) ? gradient : emit.reduce_to(gradient, dims));
-}
-
 // The second operand of a product as floats, whatever it is stored as.
 llmh_tensor plain(Emit& emit, llmh_tensor x) {
   return is_quantised(emit.graph().tensor(x).dtype) ? emit.cast(x, LLMH_DTYPE_F32) : x;
@@ -43,10 +36,7 @@ llmh_tensor plain(Emit& emit, llmh_tensor x) {
 
 void linear(VjpCall& call) {
   Emit& emit = call.emit();
-  if (call.wants(2)) {
-    const Dims dims = call.in_type(2).dims;
-    call.give(2, same_dims(emit.dims(call.dy()), dims) ? call.dy() : emit.reduce_to(call.dy(), dims));
-  }
+  if (call.wants(2)) call.give_stretched(2, call.dy());
   if (call.wants(1)) call.give(1, weight_gradient(emit, call.dy(), call.in(0)));
   if (call.wants(0)) call.give(0, emit.op(LLMH_OP_LINEAR_INPUT_GRAD, {call.dy(), call.in(1)}));
 }
@@ -96,15 +86,15 @@ void matmul(VjpCall& call) {
     if (is_linear)
       call.give(1, weight_gradient(emit, call.dy(), call.in(0)));
     else if (is_transposed)
-      give_matrix(call, 1, emit.matmul(transposed(emit, call.dy()), call.in(0), false));
+      call.give_stretched(1, emit.matmul(transposed(emit, call.dy()), call.in(0), false));
     else
-      give_matrix(call, 1, emit.matmul(transposed(emit, call.in(0)), call.dy(), false));
+      call.give_stretched(1, emit.matmul(transposed(emit, call.in(0)), call.dy(), false));
   }
   if (!call.wants(0)) return;
   if (is_linear)
     call.give(0, emit.op(LLMH_OP_LINEAR_INPUT_GRAD, {call.dy(), call.in(1)}));
   else
-    give_matrix(call, 0, emit.matmul(call.dy(), plain(emit, call.in(1)), !is_transposed));
+    call.give_stretched(0, emit.matmul(call.dy(), plain(emit, call.in(1)), !is_transposed));
 }
 
 }  // namespace llmhost::graph::vjp

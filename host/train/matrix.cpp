@@ -23,10 +23,10 @@ OrderedJson cell(const char* verdict, const std::string& reason) {
 }
 
 OrderedJson try_method(const plugin::Registry& registry, const std::string& name,
-                       const model::LoadedModel& model) {
+                       const model::LoadedModel& model, uint64_t n_weights) {
   try {
     const auto method = Method::open(registry, name, YamlNode(), "the defaults");
-    const auto [fit, reason] = method->fit(model);
+    const auto [fit, reason] = method->fit(model, n_weights);
     if (fit == LLMH_FIT_NO) return cell(kNo, reason);
     graph::differentiate(graph::with_training_loss(method->apply(model).graph), {});
     return cell(fit == LLMH_FIT_YES ? kYes : kWarning, reason);
@@ -45,13 +45,14 @@ std::vector<std::string> methods_of(const OrderedJson& rows) {
 
 }  // namespace
 
-OrderedJson matrix_row(const plugin::Registry& registry, const model::LoadedModel& model) {
+OrderedJson matrix_row(const plugin::Registry& registry, const model::LoadedModel& model,
+                       uint64_t n_weights) {
   OrderedJson methods = OrderedJson::object();
   std::vector<std::string> names;
   for (const plugin::Plugin* plugin : registry.all(plugin::Kind::kFinetune))
     names.push_back(plugin->manifest().id);
   std::sort(names.begin(), names.end());
-  for (const std::string& name : names) methods[name] = try_method(registry, name, model);
+  for (const std::string& name : names) methods[name] = try_method(registry, name, model, n_weights);
   return {{"architecture", model.arch_id()}, {"methods", std::move(methods)}};
 }
 

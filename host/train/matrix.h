@@ -12,8 +12,10 @@
 namespace llmhost::train {
 
 // {"architecture", "methods": {method: {"verdict": "yes", "warning" or "no", "reason"}}}: every method that
-// is installed, with its default settings, is opened, chooses its modules, and the training graph is made.
-OrderedJson matrix_row(const plugin::Registry& registry, const model::LoadedModel& model);
+// is installed, with its default settings, is opened, chooses its modules, and the training graph is made. A
+// small model may stand for one of the same family with `n_weights`, whose size is warned of.
+OrderedJson matrix_row(const plugin::Registry& registry, const model::LoadedModel& model,
+                       uint64_t n_weights = 0);
 
 // A list of such rows, from the data file.
 OrderedJson known_matrix();

@@ -46,6 +46,29 @@ struct AdapterSource {
   llmh_adapter_source table{};
 };
 
+// A model's modules as if it were larger; only described, without weights.
+struct Enlarged {
+  Enlarged(const llmh_base_model& base, uint64_t n_weights) : table(base) {
+    double total = 0;
+    for (uint32_t i = 0; i < base.n_modules; ++i) total += static_cast<double>(base.modules[i]->n_weights);
+    const double factor = total > 0 ? static_cast<double>(n_weights) / total : 0;
+    for (uint32_t i = 0; i < base.n_modules; ++i) {
+      llmh_base_module& module = modules.emplace_back(*base.modules[i]);
+      module.n_weights = static_cast<uint64_t>(static_cast<double>(module.n_weights) * factor);
+    }
+    for (const llmh_base_module& module : modules) pointers.push_back(&module);
+    table.modules = pointers.data();
+    table.weight = [](const llmh_base_model*, uint32_t, float*) {
+      return plugin::guard([] {
+        throw_error(ErrorCode::kFailedPrecondition, "the model is only described, without weights");
+      });
+    };
+  }
+  std::vector<llmh_base_module> modules;
+  std::vector<const llmh_base_module*> pointers;
+  llmh_base_model table;
+};
+
 // What a method was shown of a model and what it chose. Lives until the method is closed.
 struct Shown {
   explicit Shown(const model::LoadedModel& of) : model(of), modules(graph::modules_of(of.graph(), by_node)) {}
@@ -236,12 +259,14 @@ std::vector<Method::FileTensor> Method::file_tensors(const model::LoadedModel& m
               parts_->name, kMaxFileTensors);
 }
 
-std::pair<int32_t, std::string> Method::fit(const model::LoadedModel& model) const {
+std::pair<int32_t, std::string> Method::fit(const model::LoadedModel& model, uint64_t n_weights) const {
   const auto ask = LLMHOST_OPTIONAL(*parts_->api, applies);
   if (ask == nullptr) return {LLMH_FIT_YES, ""};
   int32_t verdict = LLMH_FIT_YES;
   llmh_str reason{};
-  plugin::check(ask(parts_->self, parts_->describe(model).as_seen->table(), &verdict, &reason));
+  const llmh_base_model& base = *parts_->describe(model).as_seen->table();
+  const Enlarged enlarged(base, n_weights);
+  plugin::check(ask(parts_->self, n_weights == 0 ? &base : &enlarged.table, &verdict, &reason));
   return {verdict, std::string(graph::to_view(reason))};
 }
 

@@ -81,8 +81,9 @@ class Method {
     std::span<const std::byte> data;  // the method's
   };
   std::vector<FileTensor> file_tensors(const model::LoadedModel& model) const;
-  // Whether the method, with its settings, fits the model: LLMH_FIT_* and the reason.
-  std::pair<int32_t, std::string> fit(const model::LoadedModel& model) const;
+  // Whether the method, with its settings, fits the model: LLMH_FIT_* and the reason. With `n_weights` the
+  // model stands for one of the same modules with so many weights.
+  std::pair<int32_t, std::string> fit(const model::LoadedModel& model, uint64_t n_weights = 0) const;
 
   std::string file_name(std::string_view parameter) const;
   std::string config_json() const;  // empty: makes whole models

@@ -12,7 +12,18 @@ import sys
 from pathlib import Path
 
 TARGET = "registry/finetune/matrix.yaml"
-HEAD = ("# Which fine-tuning method fits which architecture, with the methods' default settings.\n"
+# Weights, in thousands of millions, of the smallest published model of each type, where it is a large one: what is said of
+# size holds for the others all the more. From the model cards.
+SIZES = {
+    "RefinedWeb": 41.8, "afmoe": 6, "apertus": 8, "aria_text": 25, "axk1": 519, "cohere": 8, "cohere2": 8, "cwm": 32, "dbrx": 131.6,
+    "deepseek_v2": 15.7, "deepseek_v3": 16, "dots1": 142, "ernie4_5_moe": 21.8, "exaone_moe": 236, "flex_olmo": 33, "glm4": 9.4,
+    "glm4_moe": 107, "glm4_moe_lite": 30, "gpt_oss": 20.9, "gptj": 6, "hunyuan_v1_moe": 80.4, "internlm3": 8.8, "jais2": 8,
+    "llama4_text": 109, "mimo_v2_flash": 309, "minimax_m2": 229, "ministral": 8, "mistral": 7.2, "mixtral": 46.7, "mpt": 6.7,
+    "olmo3": 7.3, "olmoe": 6.9, "persimmon": 9.4, "phi3small": 7.4, "phimoe": 7.6, "qwen2_moe": 14.3, "qwen3_moe": 30.5,
+    "seed_oss": 36, "solar_open": 103,
+}
+HEAD = ("# Which fine-tuning method fits which architecture, with the methods' default settings. Sizes are those of the smallest\n"
+        "# published model.\n"
         "# Made by scripts/docs/finetune_matrix.py; llmhost finetune --matrix prints it.\n")
 
 
@@ -27,7 +38,8 @@ def models(root):
 
 
 def row(program, kind, folder):
-    done = subprocess.run([program, "finetune", "--json", "--matrix", folder], capture_output=True, text=True, check=False)
+    size = ["--weights", str(int(SIZES[kind] * 1e9))] if kind in SIZES else []
+    done = subprocess.run([program, "finetune", "--json", "--matrix", *size, folder], capture_output=True, text=True, check=False)
     if done.returncode != 0:
         print(f"{folder.name}: left out: {done.stderr.strip()}", file=sys.stderr)
         return None

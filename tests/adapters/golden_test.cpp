@@ -63,7 +63,7 @@ void check_case(const std::string& name, const std::string& backend) {
 
 TEST_CASE("each adapter of the goldens") {
   for (const char* backend : {"cpu", "reference"})
-    for (const char* kind : {"lora", "dora"})
+    for (const char* kind : {"lora", "dora", "shira"})
       for (const std::string& name : cases(kind)) check_case(name, backend);
 }
 

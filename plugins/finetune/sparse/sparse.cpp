@@ -25,7 +25,8 @@ void declare(llmh::Schema& schema) {
   schema.add_string(
       "peft_type", "''",
       "empty: train under masks and write a whole model; SHIRA: train an adapter of single entries");
-  schema.add_float("sparsity_ratio", "0.5", "part of the entries that are zero; 0: no masks", 0, 0.9999);
+  schema.add_float("sparsity_ratio", "0.5", "part of the entries that are zero; 0: no masks", 0, 0.9999,
+                   "sparsity");
   schema.add_string("sparsity_type", "unstructured",
                     "where the entries that stay may be: unstructured, or N:M ('2:4')");
   schema.add_bool(
@@ -37,8 +38,7 @@ void declare(llmh::Schema& schema) {
                    "part of the active entries that the first update moves, falling to 0", 0, 1);
   schema.add_int("rigl_end_step", "0", "no update from this step on; 0: three quarters of the steps", 0,
                  1'000'000'000);
-  schema.add_bool("use_topk_attention", "false", "each query sees only its keys of largest score");
-  schema.add_float("topk_ratio", "0.5", "part of the visible keys that a query sees", 0.0001, 1);
+  peft::declare_attention(schema);
   schema.add_int("r", "32", "of SHIRA: r * (inputs + outputs) entries of a weight are trained", 1, 65536);
   schema.add_string("mask_type", "random", "of SHIRA: which entries", "random|top_magnitude");
   schema.add_int("random_seed", "0", "of SHIRA: seed of the random entries", 0, 9'007'199'254'740'991);
@@ -106,10 +106,7 @@ class Sparse : public llmh::SteppedMethod {
 
   explicit Sparse(const llmh::Settings& settings) {
     const std::string type = settings.get_string("peft_type");
-    if (settings.get_bool("use_topk_attention"))
-      top_k_ratio_ = static_cast<float>(settings.get_float("topk_ratio"));
-    else
-      refuse_given(settings, std::array{"topk_ratio"}, "use_topk_attention is false");
+    top_k_ratio_ = peft::read_attention(settings);
     if (type == "SHIRA" || type == "shira") {
       shira_ = std::make_unique<sparse::ShiraTraining>(shira_of(settings));
       return;
@@ -194,11 +191,10 @@ class Sparse : public llmh::SteppedMethod {
     if (!is_all_linear() || options_.sparsity == 0) return;
     for (uint32_t i = 0; i < model.n_modules; ++i)
       if ((model.modules[i]->flags & LLMH_MODULE_EXPERTS) != 0)
-        throw llmh::Error(LLMH_INVALID_ARGUMENT,
-                          "'" + std::string(llmh::view(model.modules[i]->path)) +
-                              "' holds the stacked weights of experts, which have no masks: most "
-                              "of the model would stay dense; name target_modules, or train an "
-                              "adapter (peft_type: SHIRA)");
+        throw llmh::Error(
+            LLMH_INVALID_ARGUMENT,
+            "the stacked weights of experts have no masks: most of the model would stay dense; name "
+            "target_modules, or train an adapter (peft_type: SHIRA)");
   }
 
   static void check_can_be_masked(const llmh_base_module& module) {

@@ -54,6 +54,7 @@ struct AdapterConfig {
   bool ties_weights = false;
   double dropout = 0;  // of what goes into branches, in training
   BranchStart start = BranchStart::kZero;
+  float top_k_ratio = 0;           // of attention in training; 0: as the model has it
   std::vector<std::string> notes;  // fields that are not known and off
 };
 

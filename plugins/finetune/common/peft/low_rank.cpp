@@ -163,6 +163,10 @@ llmh::Fit fit_of_adapter(const llmh_base_model& model) {
   return {LLMH_FIT_WARNING, fit.reason.empty() ? experts : fit.reason + "; " + experts};
 }
 
+float LowRankMethod::top_k_ratio(std::string_view, float of_model) {
+  return config_.top_k_ratio > 0 ? config_.top_k_ratio : of_model;
+}
+
 llmh::Fit LowRankMethod::applies(const llmh_base_model& model) {
   try {
     const Choice choice(config_, model);

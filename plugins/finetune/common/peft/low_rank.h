@@ -23,6 +23,7 @@ class LowRankMethod : public llmh::Method {
   std::string config_json() override;
   bool file_tensor(uint32_t index, llmh_file_tensor& out) override;
   llmh::Fit applies(const llmh_base_model& model) override;
+  float top_k_ratio(std::string_view path, float of_model) override;
 
  protected:
   const AdapterConfig& config() const { return config_; }

@@ -122,6 +122,7 @@ void declare_branches(llmh::Schema& schema) {
       "init_lora_weights", "true",
       "how branches start: true (A uniform, B zero), gaussian (A normal, B zero), false (both uniform)");
   declare_targets(schema);
+  declare_attention(schema);
 }
 
 AdapterConfig read_branches(const llmh::Settings& settings) {
@@ -137,8 +138,21 @@ AdapterConfig read_branches(const llmh::Settings& settings) {
     config.alpha_pattern.emplace_back(key, number("alpha_pattern: " + key, value));
   config.bias = read_bias(settings.get_string("bias"));
   config.start = parse_start(kSettings, settings.get_string("init_lora_weights"));
+  config.top_k_ratio = read_attention(settings);
   read_targets(settings, config);
   return config;
+}
+
+void declare_attention(llmh::Schema& schema) {
+  schema.add_bool("use_topk_attention", "false",
+                  "each query sees only its keys of largest score; in training, no file says so");
+  schema.add_float("topk_ratio", "0.5", "part of the visible keys that a query then sees", 0.0001, 1);
+}
+
+float read_attention(const llmh::Settings& settings) {
+  if (settings.get_bool("use_topk_attention")) return static_cast<float>(settings.get_float("topk_ratio"));
+  if (settings.is_given("topk_ratio")) refuse("topk_ratio is given while use_topk_attention is false");
+  return 0;
 }
 
 void declare_four_bits(llmh::Schema& schema, bool is_on_by_default) {

@@ -23,6 +23,11 @@ void declare_four_bits(llmh::Schema& schema, bool is_on_by_default);
 // Nothing of the base is asked for when load_in_4bit is false; then its details must not be given.
 llmh_base_request read_four_bits(const llmh::Settings& settings);
 
+// Attention to the keys of largest score only, in training: what serves an adapter sees all of them.
+void declare_attention(llmh::Schema& schema);
+// The part of the keys that a query sees; 0: as the model has it.
+float read_attention(const llmh::Settings& settings);
+
 // A value of a map or a list as a number.
 int64_t whole_number(const std::string& where, const std::string& text, int64_t minimum, int64_t maximum);
 double number(const std::string& where, const std::string& text);

@@ -71,6 +71,7 @@ class LogitsCommand final : public Command {
     options.setting("--prefill-chunk", "engine.prefill_chunk");
     options.setting("--sequences", "engine.sequences");
     options.setting("--adapter", "model.adapter");
+    options.setting("--receipt", "model.receipt");
     declare_model_options(options);
   }
 

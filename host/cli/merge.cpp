@@ -44,6 +44,7 @@ class MergeCommand final : public Command {
         "--dtype", dtype_,
         "Element type of the weights: f32, f16 or bf16, in GGUF files any that is written (default: "
         "as they are stored)");
+    options.setting("--receipt", "model.receipt");
     options.setting("--threads", "engine.threads");
     options.setting("--arch", "model.arch");
     options.setting_flag("--best-effort", "model.best_effort");
@@ -63,7 +64,8 @@ class MergeCommand final : public Command {
     std::vector<graph::AdapterSite> sites;
     static_cast<void>(graph::with_adapter_sites(
         model->graph(), [](const graph::AdapterSite&) { return true; }, sites));
-    const engine::MergedWeights merged(*model, sites, read(adapters, *model, sites, *registry), &threads);
+    const engine::MergedWeights merged(*model, sites,
+                                       read(adapters, *model, sites, *registry, context.settings), &threads);
     NewFolder folder(out_);
     write(*model, *registry, merged, folder.at(), options);
     // What cannot be read again is not put in place.
@@ -86,9 +88,10 @@ class MergeCommand final : public Command {
   static std::vector<engine::MergedWeights::Part> read(const std::vector<std::string>& adapters,
                                                        const model::LoadedModel& model,
                                                        const std::vector<graph::AdapterSite>& sites,
-                                                       const plugin::Registry& registry) {
+                                                       const plugin::Registry& registry,
+                                                       const Settings& settings) {
     const engine::AdapterReader reader(std::make_shared<const engine::BaseModel>(model, sites), registry,
-                                       kMaxAdapterBytes);
+                                       kMaxAdapterBytes, settings.get_string("model.receipt") != "ignore");
     std::vector<engine::MergedWeights::Part> parts;
     for (const std::string& adapter : adapters)
       parts.push_back({adapter, reader.read(engine::AdapterFolder(adapter), adapter)});

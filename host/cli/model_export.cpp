@@ -93,7 +93,7 @@ Companions companions_of(const model::LoadedModel& model, const std::string& fro
 void check_tokenizer(const model::LoadedModel& model, const fs::path& file, const text::GgufTokenizer& made) {
   const auto original = text::load_tokenizer(model.checkpoint().folder());
   const auto written = text::load_tokenizer(file);
-  const std::string difference = text::first_difference(*original, *written, made.probes);
+  const std::string difference = text::first_difference(*original, *written, made);
   if (!difference.empty())
     throw_error(
         ErrorCode::kUnimplemented,

@@ -1,6 +1,11 @@
 #include "cli/model_options.h"
 
+#include <algorithm>
+
 #include "cli/support.h"
+#include "core/error.h"
+#include "engine/prompt_logits.h"
+#include "engine/receipt.h"
 
 namespace llmhost::cli {
 
@@ -26,7 +31,29 @@ OpenedModel::OpenedModel(const std::string& path, const Settings& settings, engi
       host_(std::make_unique<engine::HostDevice>(*registry_, settings, use)),
       stack_(std::make_unique<engine::ModelStack>(*model_, host_->device(), limits(*model_))) {
   const std::string& folder = settings.get_string("model.adapter");
-  if (!folder.empty()) adapter_ = engine::AdapterHost(*stack_, *registry_).load(folder);
+  if (folder.empty()) return;
+  const std::string& receipt = settings.get_string("model.receipt");
+  engine::AdapterHostOptions options;
+  options.checks_receipts = receipt != "ignore";
+  adapter_ = engine::AdapterHost(*stack_, *registry_, options).load(folder);
+  if (receipt == "golden") check_golden_answers(folder);
+}
+
+// With a stack of their own: exact, and with room for the prompts, whatever the command is for.
+void OpenedModel::check_golden_answers(const std::string& folder) const {
+  const auto receipt = engine::read_receipt(engine::AdapterFolder(folder));
+  if (!receipt) throw_error(ErrorCode::kNotFound, "{}: has no {}", folder, engine::kReceiptFile);
+  std::vector<std::vector<int32_t>> prompts;
+  size_t n_tokens = 0;
+  for (const engine::Receipt::Golden& golden : receipt->golden) {
+    prompts.push_back(golden.prompt);
+    n_tokens = std::max(n_tokens, golden.tokens.size());
+  }
+  engine::RunnerOptions limits = engine::limits_for_prompts(prompts, static_cast<int64_t>(n_tokens));
+  limits.max_adapter_rank = stack_->runner().options().max_adapter_rank;
+  engine::ModelStack stack(*model_, host_->device(), limits);
+  const auto adapter = engine::AdapterHost(stack, *registry_, {.checks_receipts = false}).load(folder);
+  engine::check_golden(*receipt, stack.runner(), adapter);
 }
 
 }  // namespace llmhost::cli

@@ -36,6 +36,8 @@ class OpenedModel {
   int32_t n_threads() const { return host_->threads().n_threads(); }
 
  private:
+  void check_golden_answers(const std::string& folder) const;
+
   std::unique_ptr<plugin::Registry> registry_;
   std::unique_ptr<model::LoadedModel> model_;
   std::unique_ptr<engine::HostDevice> host_;

@@ -45,6 +45,7 @@ class PerplexityCommand final : public Command {
     options.flag("--bos-inside", bos_inside_,
                  "BOS is the text's first token and takes the place of every window's");
     options.setting("--adapter", "model.adapter");
+    options.setting("--receipt", "model.receipt");
     declare_model_options(options);
   }
 

@@ -40,6 +40,7 @@ class RunCommand final : public Command {
     declare_sampling(options);
     declare_speculation_options(options);
     options.setting("--adapter", "model.adapter");
+    options.setting("--receipt", "model.receipt");
     declare_model_options(options);
   }
 

@@ -43,7 +43,7 @@ AdapterHost::AdapterHost(const ModelStack& stack, const plugin::Registry& regist
       options_(options),
       api_(adapters_api(stack)),
       reader_(std::make_shared<const BaseModel>(stack.model(), stack.adapter_sites()), registry,
-              options.max_bytes) {}
+              options.max_bytes, options.checks_receipts) {}
 
 AdapterDeltas AdapterHost::read(const AdapterFolder& folder, const std::string& name) const {
   return reader_.read(folder, name);

@@ -55,6 +55,7 @@ class Adapter {
 
 struct AdapterHostOptions {
   uint64_t max_bytes = uint64_t{8} << 30;  // of one adapter, in files and on the device
+  bool checks_receipts = true;
 };
 
 // Makes adapters for one model on one device. All const functions are [thread-safe], also while steps run.

@@ -29,9 +29,18 @@ void rethrow_told_of(const std::string& adapter) {
   }
 }
 
+std::optional<Receipt> read_receipt(const AdapterFolder& folder) {
+  constexpr uint64_t kMaxReceipt = uint64_t{1} << 20;
+  if (!folder.has(kReceiptFile)) return std::nullopt;
+  return parse_receipt(folder.read(kReceiptFile, kMaxReceipt));
+}
+
 AdapterReader::AdapterReader(std::shared_ptr<const BaseModel> base, const plugin::Registry& registry,
-                             uint64_t max_bytes)
-    : base_(std::move(base)), methods_(registry.all(plugin::Kind::kFinetune)), max_bytes_(max_bytes) {}
+                             uint64_t max_bytes, bool checks_receipts)
+    : base_(std::move(base)),
+      methods_(registry.all(plugin::Kind::kFinetune)),
+      max_bytes_(max_bytes),
+      checks_receipts_(checks_receipts) {}
 
 const llmh_serving_delta& AdapterReader::method_for(const std::string& config) const {
   std::string names;
@@ -54,11 +63,11 @@ const llmh_serving_delta& AdapterReader::method_for(const std::string& config) c
 }
 
 void AdapterReader::check_receipt_of(const AdapterFolder& folder) const {
-  if (!folder.has(kReceiptFile)) return;
-  constexpr uint64_t kMaxReceipt = uint64_t{1} << 20;
-  const std::string receipt = folder.read(kReceiptFile, kMaxReceipt);
+  if (!checks_receipts_) return;
+  const std::optional<Receipt> receipt = read_receipt(folder);
+  if (!receipt) return;
   std::call_once(is_identified_, [this] { identity_ = identify(base_->model()); });
-  check_receipt(receipt, identity_);
+  check_receipt(*receipt, identity_);
 }
 
 AdapterDeltas AdapterReader::read(const AdapterFolder& folder, const std::string& name) const {

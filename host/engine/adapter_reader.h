@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -18,7 +19,9 @@ namespace llmhost::engine {
 // [thread-safe]. The registry must outlive it.
 class AdapterReader {
  public:
-  AdapterReader(std::shared_ptr<const BaseModel> base, const plugin::Registry& registry, uint64_t max_bytes);
+  // With `checks_receipts` an adapter that says what it was trained with is refused for any other model.
+  AdapterReader(std::shared_ptr<const BaseModel> base, const plugin::Registry& registry, uint64_t max_bytes,
+                bool checks_receipts = true);
 
   // `name` is what errors call the adapter, not its place. Throws an Error of one line.
   AdapterDeltas read(const AdapterFolder& folder, const std::string& name) const;
@@ -30,10 +33,14 @@ class AdapterReader {
   std::shared_ptr<const BaseModel> base_;
   std::vector<plugin::Plugin*> methods_;
   uint64_t max_bytes_;
+  bool checks_receipts_;
   // Of the model, when the first adapter with a receipt is read.
   mutable std::once_flag is_identified_;
   mutable ModelIdentity identity_;
 };
+
+// Nothing when the folder has none.
+std::optional<Receipt> read_receipt(const AdapterFolder& folder);
 
 // Runs `fn`; an error is told of the adapter.
 [[noreturn]] void rethrow_told_of(const std::string& adapter);

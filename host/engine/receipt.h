@@ -4,12 +4,17 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "model/loader.h"
 
 namespace llmhost::engine {
+
+class Adapter;
+class ModelRunner;
 
 inline constexpr const char* kReceiptFile = "receipt.json";
 
@@ -34,8 +39,14 @@ struct Receipt {
 };
 
 std::string to_json(const Receipt& receipt);
+// Throws kInvalidArgument naming the field for a text that is no receipt.
+Receipt parse_receipt(std::string_view json);
 
-// Throws kFailedPrecondition naming what differs, kInvalidArgument for a text that is no receipt.
-void check_receipt(const std::string& json, const ModelIdentity& model);
+// Throws kFailedPrecondition naming what differs.
+void check_receipt(const Receipt& receipt, const ModelIdentity& model);
+
+// Runs the prompts of the receipt with the adapter. Throws kFailedPrecondition for another answer. The runner
+// has room for them (limits_for_prompts).
+void check_golden(const Receipt& receipt, ModelRunner& runner, const std::shared_ptr<const Adapter>& adapter);
 
 }  // namespace llmhost::engine

@@ -11,6 +11,11 @@ void add_model_keys(ConfigSchema& schema) {
   schema.add_string("model.arch", "", "Architecture plugin; empty: the one that matches the checkpoint")
       .add_bool("model.best_effort", false, "Load even when tensors or config keys are not understood")
       .add_string("model.adapter", "", "Folder of an adapter that all requests get; empty: none")
+      .add_enum("model.receipt", {"check", "golden", "ignore"}, "check",
+                "What is done with an adapter's receipt (receipt.json): check refuses it for another base, "
+                "tokenizer or "
+                "chat template; golden compares its answers to the receipt's prompts, too; ignore takes it "
+                "as it is")
       .add_string("model.chat_template", "", "File with a chat template to use instead of the model's own");
 }
 

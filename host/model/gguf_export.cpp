@@ -39,11 +39,7 @@ class Exporter {
  public:
   Exporter(const LoadedModel& model, const plugin::Registry& registry, const GgufTypes& types,
            const GgufExportOptions& options)
-      : model_(model),
-        types_(types),
-        options_(options),
-        metadata_(gguf_metadata(model)),
-        rules_(model.checkpoint().config().value("model_type", ""), model.info()) {
+      : model_(model), types_(types), options_(options), metadata_(gguf_metadata(model)), rules_(model) {
     read_names(model, registry, LLMH_FORMAT_GGUF, names_);
     plan();
   }
@@ -72,9 +68,21 @@ class Exporter {
     }
   }
 
+  // Rules for GGUF files, which hold the text model alone, name its modules without what is before them in a
+  // checkpoint with several parts.
+  std::vector<NameMap::StoredForm> forms_of(const std::string& hub_name) const {
+    std::vector<NameMap::StoredForm> forms = names_.stored_forms(hub_name);
+    for (const std::string_view prefix : {"language_model.", "model.language_model."}) {
+      const bool is_nested = prefix.starts_with("model.");
+      if (!forms.empty() || !hub_name.starts_with(prefix)) continue;
+      forms = names_.stored_forms((is_nested ? "model." : "") + hub_name.substr(prefix.size()));
+    }
+    return forms;
+  }
+
   // Under the first of the architecture's rules that can be undone.
   PlannedTensor place(const GraphWeight& weight) const {
-    for (const NameMap::StoredForm& form : names_.stored_forms(weight.name)) {
+    for (const NameMap::StoredForm& form : forms_of(weight.name)) {
       const bool is_whole = std::none_of(form.steps.begin(), form.steps.end(), [](const auto& step) {
         return step.layout == LLMH_LAYOUT_ROWS || step.layout == LLMH_LAYOUT_STRIDED_ROWS;
       });

@@ -182,8 +182,10 @@ class Writer {
 
   void add_keys(const YAML::Node& keys) {
     const std::vector<std::string> floats = strings(table()["floats"]);
+    const std::vector<std::string> left_out = strings(architecture_["without"]);
     for (const auto& entry : keys) {
       const std::string key = entry.first.as<std::string>();
+      if (std::find(left_out.begin(), left_out.end(), key) != left_out.end()) continue;
       const Json value = expressions_.first(entry.second);
       if (value.is_null()) continue;
       const bool is_float = std::find(floats.begin(), floats.end(), key) != floats.end();
@@ -196,6 +198,8 @@ class Writer {
     const auto& states = model_.states();
     const bool none = std::none_of(states.begin(), states.end(), [](const auto& s) { return s.window > 0; });
     const bool all = std::all_of(states.begin(), states.end(), [](const auto& s) { return s.window > 0; });
+    if (has_windows && !none && architecture_["window_note"])
+      out_.notes.push_back(architecture_["window_note"].as<std::string>());
     if (!has_windows || none || !architecture_["window_period"]) return;
     const auto usual = architecture_["window_period"].as<int64_t>();
     if (has_period(states, usual)) return;
@@ -251,17 +255,24 @@ std::vector<std::string> gguf_model_types() {
   return types;
 }
 
-GgufTensorRules::GgufTensorRules(std::string_view model_type, const llmh_model_info& info)
-    : n_heads_(info.n_heads), n_kv_heads_(info.n_kv_heads), head_dim_(info.head_dim) {
-  const auto architecture = find_architecture(model_type);
+GgufTensorRules::GgufTensorRules(const LoadedModel& model)
+    : n_heads_(model.info().n_heads), n_kv_heads_(model.info().n_kv_heads), head_dim_(model.info().head_dim) {
+  const auto architecture = find_architecture(model_type_of(model));
   if (!architecture) return;
   for (const YAML::Node& entry : (*architecture)["add"])
     additions_.push_back({strings(entry["patterns"]), entry["value"].as<float>()});
   fused_ = strings((*architecture)["fused"]);
+  const YAML::Node scale = (*architecture)["query_scale"];
+  if (!scale || model.info().n_layers == scale["except_layers"].as<int32_t>(0)) return;
+  const Json given = ConfigPath(model.checkpoint().config()).find(scale["path"].as<std::string>());
+  const double divisor = given.is_number() ? given.get<double>() : scale["default"].as<double>();
+  if (divisor == static_cast<double>(head_dim_)) return;
+  query_scale_ = static_cast<float>(std::sqrt(static_cast<double>(head_dim_) / divisor));
+  queries_ = strings(scale["patterns"]);
 }
 
 bool GgufTensorRules::changes(std::string_view gguf_name) const {
-  return matches(fused_, gguf_name) ||
+  return matches(fused_, gguf_name) || matches(queries_, gguf_name) ||
          std::any_of(additions_.begin(), additions_.end(),
                      [&](const Addition& a) { return matches(a.patterns, gguf_name); });
 }
@@ -272,6 +283,8 @@ void GgufTensorRules::apply(std::string_view gguf_name, const std::vector<int64_
   for (const Addition& addition : additions_)
     if (matches(addition.patterns, gguf_name))
       for (float& value : values) value += addition.value;
+  if (matches(queries_, gguf_name))
+    for (float& value : values) value *= query_scale_;
   if (!matches(fused_, gguf_name)) return;
   if (shape.empty() || n_kv_heads_ <= 0 || shape[0] != (n_heads_ + 2 * n_kv_heads_) * head_dim_)
     throw_invalid("tensor '{}' has not the rows of {} query and twice {} key heads", gguf_name, n_heads_,

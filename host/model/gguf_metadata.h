@@ -33,7 +33,7 @@ struct GgufMetadata {
 // What is special about an architecture's tensors in GGUF files.
 class GgufTensorRules {
  public:
-  GgufTensorRules(std::string_view model_type, const llmh_model_info& info);
+  explicit GgufTensorRules(const LoadedModel& model);
   // Changes the values of a tensor, in the layout that the architecture's name rules give, to those of the
   // file.
   void apply(std::string_view gguf_name, const std::vector<int64_t>& shape, std::vector<float>& values) const;
@@ -45,6 +45,8 @@ class GgufTensorRules {
     float value = 0;
   };
   std::vector<Addition> additions_;
+  std::vector<std::string> queries_;  // patterns
+  float query_scale_ = 1;
   std::vector<std::string> fused_;
   int64_t n_heads_, n_kv_heads_, head_dim_;
 };

@@ -148,6 +148,11 @@ void GgufWriter::set(std::string_view key, const std::vector<bool>& values) {
   for (const bool value : values) append(state_->metadata, static_cast<uint8_t>(value ? 1 : 0));
 }
 
+void GgufWriter::set_bytes(std::string_view key, std::span<const std::byte> values) {
+  state_->add_array(key, GgufType::kU8, values.size());
+  state_->metadata.append(reinterpret_cast<const char*>(values.data()), values.size());
+}
+
 void GgufWriter::copy(const GgufValue& value) {
   const bool is_array = value.type() == GgufType::kArray;
   state_->add_key(value.key(), value.type());

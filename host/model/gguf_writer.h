@@ -39,6 +39,7 @@ class GgufWriter {
   void set(std::string_view key, std::span<const int32_t> values);
   void set(std::string_view key, std::span<const float> values);
   void set(std::string_view key, const std::vector<bool>& values);
+  void set_bytes(std::string_view key, std::span<const std::byte> values);  // an array of u8
   // An entry of another file as it is.
   void copy(const GgufValue& value);
 

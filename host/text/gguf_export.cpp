@@ -1,6 +1,6 @@
 #include "text/gguf_export.h"
 
-#include <yaml-cpp/yaml.h>
+#include <stdlib.h>
 
 #include <algorithm>
 #include <unordered_map>
@@ -9,8 +9,8 @@
 #include "core/error.h"
 #include "core/file.h"
 #include "core/json.h"
-#include "core/registry_files.h"
-#include "text/byte_level.h"
+#include "text/base64.h"
+#include "text/gguf_patterns.h"
 #include "text/tokenizer_files.h"
 #include "text/tokenizer_json_parts.h"
 #include "text/tokenizer_model.h"
@@ -21,17 +21,17 @@ namespace {
 
 namespace fs = std::filesystem;
 
-YAML::Node registry(std::string_view name) {
-  for (const RegistryFile& file : registry_files())
-    if (file.subject == "tokenizers" && file.name == name) return YAML::Load(std::string(file.text));
-  throw_error(ErrorCode::kInternal, "registry/tokenizers/{}.yaml is not part of this build", name);
+// The one of this type in a (nested) part; null when there is none.
+const Json* find_type(const Json& part, std::string_view type) {
+  if (part.is_object() && part.value("type", "") == type) return &part;
+  if (!part.is_structured()) return nullptr;
+  for (const Json& inner : part)
+    if (const Json* found = find_type(inner, type)) return found;
+  return nullptr;
 }
 
-// Somewhere in a (nested) part there is one of this type.
 bool has_type(const Json& part, std::string_view type) {
-  if (part.is_object() && part.value("type", "") == type) return true;
-  if (!part.is_structured()) return false;
-  return std::any_of(part.begin(), part.end(), [&](const Json& inner) { return has_type(inner, type); });
+  return find_type(part, type) != nullptr;
 }
 
 class Exporter {
@@ -42,12 +42,21 @@ class Exporter {
     if (!json_.is_object() || !json_.contains("model") || !json_["model"].is_object())
       throw_invalid("{}: the field 'model' is missing", file_);
     original_ = load_tokenizer(folder);
+    const fs::path config = folder / "tokenizer_config.json";
+    if (fs::exists(config)) {
+      const Json json = read_json_file(config);
+      const auto cleans = json.find("clean_up_tokenization_spaces");
+      if (cleans != json.end() && cleans->is_boolean()) cleans_spaces_ = cleans->get<bool>();
+    }
   }
 
   GgufTokenizer run(const std::string& pre) {
     const Json& model = json_["model"];
     const std::string type = model.value("type", model.contains("merges") ? "BPE" : "");
-    if (type != "BPE") refuse("its model is of type '" + type + "'; pairs of bytes or characters (BPE) are");
+    if (type == "Unigram") return run_unigram(model);
+    if (type != "BPE")
+      refuse("its model is of type '" + type +
+             "'; merged pairs (BPE) and pieces with probabilities (Unigram) are");
     read_pieces(model);
     read_added();
     const bool has_bytes = ids_.contains("<0x00>");
@@ -142,10 +151,7 @@ class Exporter {
         refuse("a merge has a space in it, which is not");
       out_.merges.push_back(left + " " + right);
     }
-    out_.pre = pre.empty() ? find_patterns(model.value("ignore_merges", false)) : pre;
-    if (!find_gguf_preset(out_.pre))
-      throw UsageError(
-          fmt::format("'{}' is no known name of patterns (registry/tokenizers/gguf.yaml)", out_.pre));
+    choose_patterns(pre, model.value("ignore_merges", false));
     if (!part("normalizer").is_null())
       out_.notes.emplace_back(
           "the tokenizer normalises Unicode first, which GGUF files cannot say: decomposed characters are "
@@ -153,54 +159,34 @@ class Exporter {
           "differently");
   }
 
-  // The pieces of the probes by the tokenizer's own pre-tokenizer, in the byte-level alphabet.
-  std::vector<std::string> pieces_of(const std::vector<std::string>& probes) const {
+  void choose_patterns(const std::string& wanted, bool ignores_merges) {
     const PreTokenizerPtr own = part("pre_tokenizer").is_null()
                                     ? nullptr
                                     : read_pre_tokenizer({part("pre_tokenizer"), file_ + ": pre_tokenizer"});
-    const bool maps_bytes = has_type(part("pre_tokenizer"), "ByteLevel");
-    std::vector<std::string> pieces;
-    for (const std::string& probe : probes) {
-      Pieces cut(probe, true);
-      if (own) own->apply(cut);
-      for (const Pieces::Range& range : cut.ranges)
-        pieces.push_back(maps_bytes ? std::string(cut.piece(range)) : bytes_to_characters(cut.piece(range)));
-    }
-    return pieces;
+    std::vector<std::string> texts = tokenizer_probes();
+    for (std::string& text : texts) text = normalised(text);
+    const CutBy cut{own.get(), has_type(part("pre_tokenizer"), "ByteLevel"), ignores_merges, cleans_spaces_};
+    const GgufPatterns found = wanted.empty() ? find_gguf_patterns(cut, texts)
+                                              : GgufPatterns{wanted, cut_differently(cut, wanted, texts)};
+    if (wanted.empty() && too_many(found.cut_differently))
+      throw_error(
+          ErrorCode::kUnimplemented,
+          "{}: no known patterns cut text like its pre_tokenizer; name the nearest with --pre, or add "
+          "them to registry/tokenizers/gguf.yaml",
+          file_);
+    out_.pre = found.name;
+    note_differences(fmt::format("patterns '{}' are not the tokenizer's own", found.name),
+                     found.cut_differently);
   }
 
-  static std::vector<std::string> pieces_of(const GgufPreset& preset,
-                                            const std::vector<std::string>& probes) {
-    std::vector<PreTokenizerPtr> steps;
-    for (const std::string& pattern : preset.patterns)
-      steps.push_back(make_regex_split(Regex(pattern, RegexFlavor::kPerl, "registry/tokenizers/gguf.yaml"),
-                                       SplitBehavior::kIsolated, false));
-    const PreTokenizerPtr patterns = make_pre_tokenizer_sequence(std::move(steps));
-    std::vector<std::string> pieces;
-    for (const std::string& probe : probes) {
-      Pieces cut(probe, true);
-      patterns->apply(cut);
-      for (const Pieces::Range& range : cut.ranges) pieces.push_back(bytes_to_characters(cut.piece(range)));
-    }
-    return pieces;
+  static bool too_many(const std::vector<std::string>& texts) {
+    return texts.size() * 3 > tokenizer_probes().size();
   }
 
-  std::string find_patterns(bool ignores_merges) const {
-    const std::vector<std::string> probes = normalised_probes();
-    const std::vector<std::string> wanted = pieces_of(probes);
-    std::vector<std::string> ids = registry("gguf")["preferred"].as<std::vector<std::string>>();
-    for (std::string& id : gguf_preset_ids()) ids.push_back(std::move(id));
-    for (const std::string& id : ids) {
-      const auto preset = find_gguf_preset(id);
-      if (!preset || !preset->byte_level || preset->add_sep || preset->ignore_merges != ignores_merges)
-        continue;
-      if (pieces_of(*preset, probes) == wanted) return id;
-    }
-    throw_error(
-        ErrorCode::kUnimplemented,
-        "{}: no known patterns cut text like its pre_tokenizer; name the nearest with --pre, or add them "
-        "to registry/tokenizers/gguf.yaml",
-        file_);
+  void note_differences(const std::string& why, const std::vector<std::string>& texts) {
+    for (const std::string& text : texts)
+      out_.notes.push_back(fmt::format("{}: text such as {} is cut differently", why, Json(text).dump()));
+    cut_differently_ = texts;
   }
 
   std::string normalised(const std::string& text) const {
@@ -208,10 +194,74 @@ class Exporter {
     return read_normalizer({part("normalizer"), file_ + ": normalizer"})->apply(text);
   }
 
-  std::vector<std::string> normalised_probes() const {
-    std::vector<std::string> probes = tokenizer_probes();
-    for (std::string& probe : probes) probe = normalised(probe);
-    return probes;
+  GgufTokenizer run_unigram(const Json& model) {
+    out_.model = "t5";
+    out_.pre = "default";
+    if (!model.contains("vocab") || !model["vocab"].is_array() || model["vocab"].empty())
+      throw_invalid("{}: model.vocab is missing", file_);
+    for (const Json& entry : model["vocab"]) {
+      if (!entry.is_array() || entry.size() != 2 || !entry[0].is_string() || !entry[1].is_number())
+        throw_invalid("{}: model.vocab[{}]: a piece and its score are expected", file_, out_.scores.size());
+      put(static_cast<int64_t>(out_.scores.size()), entry[0].get<std::string>(), GgufTokenType::kNormal);
+      out_.scores.push_back(entry[1].get<float>());
+    }
+    const Json unknown = model.value("unk_id", Json());
+    if (unknown.is_number_unsigned() && unknown.get<size_t>() < out_.pieces.size()) {
+      unknown_ = unknown.get<int32_t>();
+      out_.types[static_cast<size_t>(*unknown_)] = GgufTokenType::kUnknown;
+    }
+    read_added();
+    mark_bytes();
+    if (const Json* map = find_type(part("normalizer"), "Precompiled"))
+      out_.charsmap = decode_base64(map->value("precompiled_charsmap", "")).value_or("");
+    fill_up();
+    finish();
+    try_spaces();
+    return std::move(out_);
+  }
+
+  // How a Unigram tokenizer treats spaces is spread over its parts: the way that gives its ids is taken.
+  void try_spaces() {
+    std::vector<std::string> least = out_.probes;
+    GgufTokenizer best;
+    for (const bool prefix : {true, false})
+      for (const bool merges : {true, false}) {
+        out_.add_space_prefix = prefix;
+        out_.merges_spaces = merges;
+        std::vector<std::string> found = differing_when_written();
+        if (found.size() >= least.size()) continue;
+        least = std::move(found);
+        best = out_;
+      }
+    if (best.pieces.empty() || too_many(least)) refuse("it treats spaces in another way than");
+    out_ = std::move(best);
+    note_differences("spaces are treated nearly as before", least);
+    std::erase_if(out_.probes, [&](const std::string& text) { return !is_comparable(text); });
+  }
+
+  std::vector<std::string> differing_when_written() const {
+    std::string path = (fs::temp_directory_path() / "tokenizer-XXXXXX").string();
+    if (::mkdtemp(path.data()) == nullptr)
+      throw_error(ErrorCode::kPermissionDenied, "{}: cannot make a temporary folder", path);
+    const fs::path file = fs::path(path) / "tokenizer.gguf";
+    std::shared_ptr<const Tokenizer> written;
+    {
+      model::GgufWriter writer(file);
+      write_gguf_tokenizer(out_, writer);
+      writer.finish();
+      written = load_tokenizer(file);
+    }
+    fs::remove_all(path);
+    std::vector<std::string> found;
+    for (const std::string& probe : out_.probes)
+      if (original_->encode(probe) != written->encode(probe)) found.push_back(probe);
+    return found;
+  }
+
+  void mark_bytes() {
+    for (size_t id = 0; id < out_.pieces.size(); ++id)
+      if (out_.types[id] == GgufTokenType::kNormal && byte_of_piece(out_.pieces[id]) >= 0)
+        out_.types[id] = GgufTokenType::kByte;
   }
 
   // A pair is merged when its score is the largest: the earlier in the list, the larger.
@@ -231,15 +281,25 @@ class Exporter {
       }
       ++rank;
     }
-    for (size_t id = 0; id < out_.pieces.size(); ++id)
-      if (out_.types[id] == GgufTokenType::kNormal && byte_of_piece(out_.pieces[id]) >= 0)
-        out_.types[id] = GgufTokenType::kByte;
+    mark_bytes();
     out_.add_space_prefix = has_type(part("normalizer"), "Prepend") || prepends_by_metaspace();
+  }
+
+  bool has_metaspace() const { return has_type(part("pre_tokenizer"), "Metaspace"); }
+
+  // Texts for which the form promises the same ids.
+  bool is_comparable(const std::string& text) const {
+    if (out_.model == "gpt2")
+      return normalised(text) == text &&
+             std::find(cut_differently_.begin(), cut_differently_.end(), text) == cut_differently_.end();
+    const bool is_kept =
+        std::find(cut_differently_.begin(), cut_differently_.end(), text) == cut_differently_.end();
+    return is_kept && (out_.model == "t5" || !has_metaspace() || !text.starts_with(' '));
   }
 
   bool prepends_by_metaspace() const {
     const Json& cut = part("pre_tokenizer");
-    if (!has_type(cut, "Metaspace")) return false;
+    if (!has_metaspace()) return false;
     // Older files have a flag instead of the scheme.
     return cut.value("prepend_scheme", cut.value("add_prefix_space", true) ? "always" : "never") != "never";
   }
@@ -260,7 +320,13 @@ class Exporter {
     out_.add_bos = original_->adds_bos();
     out_.add_eos = original_->adds_eos();
     for (const std::string& probe : tokenizer_probes())
-      if (out_.model != "gpt2" || normalised(probe) == probe) out_.probes.push_back(probe);
+      if (is_comparable(probe)) out_.probes.push_back(probe);
+    if (has_metaspace())
+      out_.same_after_special = part("pre_tokenizer").value("prepend_scheme", "always") == "always";
+    if (out_.model == "llama" && has_metaspace())
+      out_.notes.emplace_back(
+          "a text that begins with a space, or follows a special token, gets a space of its own in front, as "
+          "the SentencePiece library does it");
     if (strips_)
       out_.notes.emplace_back(
           "added tokens that take the white space beside them, or stand only between words, do neither in "
@@ -275,14 +341,12 @@ class Exporter {
   std::unordered_map<std::string, size_t> ids_;
   std::optional<int32_t> unknown_;
   bool strips_ = false;
+  std::optional<bool> cleans_spaces_;
+  std::vector<std::string> cut_differently_;
   GgufTokenizer out_;
 };
 
 }  // namespace
-
-std::vector<std::string> tokenizer_probes() {
-  return registry("probes")["probes"].as<std::vector<std::string>>();
-}
 
 GgufTokenizer gguf_tokenizer(const fs::path& folder, int64_t rows, const std::string& pre) {
   if (!fs::exists(folder / "tokenizer.json"))
@@ -316,17 +380,23 @@ void write_gguf_tokenizer(const GgufTokenizer& tokenizer, model::GgufWriter& wri
   writer.set("tokenizer.ggml.add_bos_token", tokenizer.add_bos);
   writer.set("tokenizer.ggml.add_eos_token", tokenizer.add_eos);
   if (tokenizer.add_space_prefix) writer.set("tokenizer.ggml.add_space_prefix", *tokenizer.add_space_prefix);
+  if (tokenizer.merges_spaces)
+    writer.set("tokenizer.ggml.remove_extra_whitespaces", *tokenizer.merges_spaces);
+  if (!tokenizer.charsmap.empty())
+    writer.set_bytes("tokenizer.ggml.precompiled_charsmap", std::as_bytes(std::span(tokenizer.charsmap)));
 }
 
-std::string first_difference(const Tokenizer& a, const Tokenizer& b, std::vector<std::string> texts) {
+std::string first_difference(const Tokenizer& original, const Tokenizer& written, const GgufTokenizer& made) {
+  std::vector<std::string> texts = made.probes;
   std::string with_special = "before";
-  for (const auto& id : {a.special_ids().bos, a.special_ids().eos, a.special_ids().eot})
-    if (id) with_special += a.piece_of(*id) + "between ";
-  texts.push_back(with_special + "after");
+  for (const auto& id : {made.special.bos, made.special.eos, made.special.eot})
+    if (id) with_special += made.pieces.at(static_cast<size_t>(*id)) + "between ";
+  if (made.same_after_special) texts.push_back(with_special + "after");
   for (const std::string& text : texts)
-    for (const bool add_special : {false, true})
-      if (a.encode(text, {.add_special = add_special}) != b.encode(text, {.add_special = add_special}))
-        return text;
+    for (const bool add_special : {false, true}) {
+      const EncodeOptions options{.add_special = add_special};
+      if (original.encode(text, options) != written.encode(text, options)) return text;
+    }
   return {};
 }
 

@@ -25,8 +25,11 @@ struct GgufTokenizer {
   bool add_bos = false;
   bool add_eos = false;
   std::optional<bool> add_space_prefix;
-  std::vector<std::string> notes;   // one line each: what the form cannot express
-  std::vector<std::string> probes;  // texts for which it gives the same ids, if it is right
+  std::optional<bool> merges_spaces;  // tokenizer.ggml.remove_extra_whitespaces
+  std::string charsmap;               // tokenizer.ggml.precompiled_charsmap; empty: none
+  std::vector<std::string> notes;     // one line each: what the form cannot express
+  std::vector<std::string> probes;    // texts for which it gives the same ids, if it is right
+  bool same_after_special = true;     // and for what follows a special token
 };
 
 // `rows`: of the model's embedding; ids without a piece are filled up to there. `pre`: the name of the
@@ -35,11 +38,8 @@ GgufTokenizer gguf_tokenizer(const std::filesystem::path& folder, int64_t rows, 
 
 void write_gguf_tokenizer(const GgufTokenizer& tokenizer, model::GgufWriter& writer);
 
-// Whether two tokenizers give the same ids for the texts, and for written special tokens: empty when they do,
-// else the first text that they see differently.
-std::string first_difference(const Tokenizer& a, const Tokenizer& b, std::vector<std::string> texts);
-
-// Texts with what is hard to cut (registry/tokenizers/probes.yaml).
-std::vector<std::string> tokenizer_probes();
+// Whether a tokenizer gives the ids of the original for the probes of what was made of it: empty when it
+// does, else the first text that they see differently.
+std::string first_difference(const Tokenizer& original, const Tokenizer& written, const GgufTokenizer& made);
 
 }  // namespace llmhost::text

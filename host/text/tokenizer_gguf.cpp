@@ -1,8 +1,9 @@
-// The vocabularies of GGUF files: pieces merged by score (the SentencePiece form) or by a list of merges.
-// Which patterns cut the text first is data: registry/tokenizers/gguf.yaml.
+// The vocabularies of GGUF files: pieces merged by score (the SentencePiece form) or by a list of merges, or
+// chosen by their probabilities. Which patterns cut the text first is data: registry/tokenizers/gguf.yaml.
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "core/error.h"
 #include "text/bpe.h"
@@ -13,6 +14,7 @@
 #include "text/pre_tokenizer.h"
 #include "text/tokenizer_files.h"
 #include "text/tokenizer_registry.h"
+#include "text/unigram.h"
 #include "text/utf8_runs.h"
 
 namespace llmhost::text {
@@ -26,7 +28,11 @@ struct GgufRules {
   bool escape_spaces = false;  // spaces are written as U+2581
   bool byte_level = false;     // pieces are written in the byte-level alphabet
   bool clean_spaces = false;
-  std::vector<int32_t> prefix, suffix;  // added by add_special
+  // Of pieces with probabilities: the text is normalised first, and every stretch gets the space.
+  bool normalises = false;
+  bool merges_spaces = false;                            // drops those at the ends and keeps one of several
+  std::shared_ptr<const Normalizer> charsmap = nullptr;  // may be null
+  std::vector<int32_t> prefix, suffix;                   // added by add_special
 };
 
 class GgufTokenizer final : public Tokenizer {
@@ -63,6 +69,7 @@ class GgufTokenizer final : public Tokenizer {
   void build_special(const GgufStrip& strip);
   void encode_text(std::string_view text, bool after_special, std::vector<int32_t>& ids) const;
   void encode_valid(std::string_view text, std::vector<int32_t>& ids) const;
+  std::string normalised(std::string_view text) const;
 
   std::unique_ptr<const TokenModel> model_;
   std::vector<GgufTokenType> types_;
@@ -110,9 +117,14 @@ std::vector<int32_t> GgufTokenizer::encode(std::string_view text, const EncodeOp
 }
 
 void GgufTokenizer::encode_text(std::string_view text, bool after_special, std::vector<int32_t>& ids) const {
-  std::string escaped;
+  std::string plain, escaped;
+  if (rules_.normalises) {
+    plain = normalised(text);
+    if (plain.empty()) return;
+    text = plain;
+  }
   if (rules_.escape_spaces) {
-    if (rules_.space_prefix && after_special) escaped = kSpaceSymbol;
+    if (rules_.space_prefix && (after_special || rules_.normalises)) escaped = kSpaceSymbol;
     escaped += replace_all(text, " ", kSpaceSymbol);
     text = escaped;
   }
@@ -125,6 +137,22 @@ void GgufTokenizer::encode_text(std::string_view text, bool after_special, std::
       [&](std::string_view bytes) {
         model_->tokenize(rules_.byte_level ? bytes_to_characters(bytes) : std::string(bytes), ids);
       });
+}
+
+std::string GgufTokenizer::normalised(std::string_view text) const {
+  std::string mapped;
+  for_each_utf8_run(
+      text,
+      [&](std::string_view run) {
+        mapped += rules_.charsmap ? rules_.charsmap->apply(run) : std::string(run);
+      },
+      [&](std::string_view) { append_utf8(mapped, 0xFFFD); });
+  if (!rules_.merges_spaces) return mapped;
+  std::string merged;
+  for (const char c : mapped)
+    if (c != ' ' || (!merged.empty() && merged.back() != ' ')) merged += c;
+  if (!merged.empty() && merged.back() == ' ') merged.pop_back();
+  return merged;
 }
 
 void GgufTokenizer::encode_valid(std::string_view text, std::vector<int32_t>& ids) const {
@@ -258,6 +286,32 @@ std::shared_ptr<Tokenizer> make_scored(GgufVocab vocab) {
                                          find_gguf_strip(vocab.pre, vocab.name));
 }
 
+// Pieces that stand for text have their scores; others are never what a text is cut into.
+std::shared_ptr<Tokenizer> make_unigram(const model::GgufFile& file, GgufVocab vocab) {
+  constexpr double kNever = -1e6;
+  GgufRules rules;
+  rules.normalises = rules.escape_spaces = true;
+  rules.space_prefix = vocab.add_space_prefix.value_or(false);
+  rules.merges_spaces = file.try_bool("tokenizer.ggml.remove_extra_whitespaces").value_or(false);
+  if (const auto map = file.try_array("tokenizer.ggml.precompiled_charsmap"); map && !map->empty()) {
+    const auto bytes = map->raw();
+    rules.charsmap = make_charsmap_normalizer({reinterpret_cast<const char*>(bytes.data()), bytes.size()},
+                                              file.name() + ": tokenizer.ggml.precompiled_charsmap");
+  }
+  if (!vocab.add_eos) vocab.add_eos = true;
+  add_ends(vocab, false, false, rules);
+  std::vector<double> scores(vocab.scores.begin(), vocab.scores.end());
+  for (size_t id = 0; id < scores.size(); ++id) {
+    const GgufTokenType type = vocab.types[id];
+    const bool is_text = type == GgufTokenType::kNormal || type == GgufTokenType::kUserDefined;
+    if (!is_text || !std::isfinite(scores[id])) scores[id] = kNever;
+  }
+  const bool has_bytes = vocab.pieces.find("<0x00>") != Vocab::kNone;
+  auto model = std::make_unique<Unigram>(std::move(vocab.pieces), std::move(scores), vocab.unk, has_bytes);
+  return std::make_shared<GgufTokenizer>(std::move(model), std::move(vocab.types), nullptr, std::move(rules),
+                                         find_gguf_strip(vocab.pre, vocab.name));
+}
+
 std::shared_ptr<Tokenizer> make_merged(const model::GgufFile& file, GgufVocab vocab) {
   const GgufPreset preset = preset_of(vocab);
   std::vector<PreTokenizerPtr> patterns;
@@ -295,7 +349,9 @@ std::shared_ptr<Tokenizer> make_gguf_tokenizer(const std::filesystem::path& path
                 "{}: tokenizer.ggml.model '{}' is not supported; use the tokenizer.json of the model instead",
                 path.string(), vocab.model);
   const SpecialIds ids{vocab.bos, vocab.eos, vocab.eot, vocab.pad, vocab.unk, {}};
-  auto tokenizer = kind == "scores" ? make_scored(std::move(vocab)) : make_merged(file, std::move(vocab));
+  auto tokenizer = kind == "scores"          ? make_scored(std::move(vocab))
+                   : kind == "probabilities" ? make_unigram(file, std::move(vocab))
+                                             : make_merged(file, std::move(vocab));
   tokenizer->set_special_ids(ids);
   return tokenizer;
 }

@@ -61,6 +61,14 @@ std::vector<std::string> gguf_preset_ids() {
   return ids;
 }
 
+std::vector<std::string> gguf_preferred_presets() {
+  return strings(load("gguf")["preferred"]);
+}
+
+std::vector<std::string> tokenizer_probes() {
+  return strings(load("probes")["probes"]);
+}
+
 std::vector<std::string> gguf_control_pieces() {
   return strings(load("gguf")["control"]);
 }

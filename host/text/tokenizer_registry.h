@@ -20,10 +20,13 @@ struct GgufPreset {
   bool escape_spaces = false;
   bool add_sep = false;
 };
-// gguf.yaml: "scores" or "merges" for a value of tokenizer.ggml.model; empty: not supported.
+// gguf.yaml: "scores", "merges" or "probabilities" for a value of tokenizer.ggml.model; empty: not supported.
 std::string gguf_model_kind(std::string_view model);
 std::optional<GgufPreset> find_gguf_preset(std::string_view id);
 std::vector<std::string> gguf_preset_ids();
+std::vector<std::string> gguf_preferred_presets();
+// probes.yaml
+std::vector<std::string> tokenizer_probes();
 // gguf.yaml: pieces that are control tokens whatever type the file gives them.
 std::vector<std::string> gguf_control_pieces();
 

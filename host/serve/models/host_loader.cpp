@@ -143,6 +143,7 @@ void PlannedHostModel::open_adapters() {
   if (!takes_adapters()) return;
   engine::AdapterHostOptions of_one;
   of_one.max_bytes = adapter_memory();
+  of_one.checks_receipts = config_.settings.get_string("model.receipt") != "ignore";
   parts_.adapter_host =
       std::make_unique<engine::AdapterHost>(*parts_.replicas.front().stack, *parts_.registry, of_one);
   engine::AdapterStoreOptions options;

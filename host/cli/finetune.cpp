@@ -111,6 +111,8 @@ class FinetuneCommand final : public Command {
     options.flag("--methods", methods_, "List the methods and their keys, and end");
     options.flag("--matrix", matrix_,
                  "List which method fits which architecture, or the MODELs that are named, and end");
+    options.value("--weights", n_weights_,
+                  "With --matrix: reckon with so many weights, for a small model of a large family");
     options.positional_list("MODEL", models_, "With --matrix: models to ask about");
     options.setting("-t,--threads", "engine.threads");
     options.setting("--backend", "backend.name");
@@ -189,7 +191,8 @@ class FinetuneCommand final : public Command {
     const auto registry = engine::open_registry(context.settings);
     for (const std::string& path : models_)
       rows.push_back(train::matrix_row(
-          *registry, *model::load_model(path, *registry, engine::load_options(context.settings))));
+          *registry, *model::load_model(path, *registry, engine::load_options(context.settings)),
+          static_cast<uint64_t>(std::max<int64_t>(n_weights_, 0))));
     if (context.json)
       print_json(rows);
     else
@@ -202,6 +205,7 @@ class FinetuneCommand final : public Command {
   bool dry_run_ = false;
   bool methods_ = false;
   bool matrix_ = false;
+  int64_t n_weights_ = 0;
   std::vector<std::string> method_settings_;
   std::vector<std::string> models_;
 };

@@ -27,18 +27,23 @@ std::string share(int64_t part, int64_t whole) {
                      whole > 0 ? 100.0 * static_cast<double>(part) / static_cast<double>(whole) : 0.0);
 }
 
-int64_t n_tokens(const train::Dataset& data) {
-  int64_t n = 0;
-  for (const train::Example& example : data.examples) n += static_cast<int64_t>(example.ids.size());
-  return n;
+std::string about(const train::Dataset& data) {
+  const int64_t n_tokens = data.n_tokens();
+  std::string text = fmt::format("{} examples of the form {}, {} tokens, {} of them trained on ({})",
+                                 data.examples.size(), train::format_name(data.format), n_tokens,
+                                 data.n_targets(), share(data.n_targets(), n_tokens));
+  if (data.n_truncated > 0) text += fmt::format("; {} cut off", data.n_truncated);
+  return text;
 }
 
-std::string about(const train::Dataset& data) {
-  std::string text = fmt::format("{} examples, {} tokens, {} of them trained on ({})", data.examples.size(),
-                                 n_tokens(data), data.n_targets(), share(data.n_targets(), n_tokens(data)));
-  if (data.n_truncated > 0) text += fmt::format("; {} cut off", data.n_truncated);
-  if (data.n_skipped > 0) text += fmt::format("; {} left out", data.n_skipped);
-  return text;
+// Nothing is left out in silence.
+void print_left_out(const train::Dataset& data) {
+  const int64_t n = data.n_skipped + data.n_without_targets + data.n_bad;
+  if (n == 0) return;
+  row("left out",
+      fmt::format("{} of {} rows: {} too long, {} with nothing to learn, {} that the template does not show",
+                  n, data.n_rows, data.n_skipped, data.n_without_targets, data.n_bad));
+  for (const std::string& note : data.notes) row("", note);
 }
 
 void print_memory(const train::TrainingMemory& memory, uint64_t free) {
@@ -100,6 +105,7 @@ void print_preflight(const train::Job& job, const train::Trainer::Summary& summa
   row("method", fmt::format("{}, {} of {} values trained ({})", job.method, summary.n_trained, summary.n_base,
                             share(summary.n_trained, summary.n_base)));
   row("data", about(*summary.train));
+  print_left_out(*summary.train);
   if (summary.eval != nullptr) row("evaluation", about(*summary.eval));
   row("steps", std::to_string(summary.n_steps));
   print_memory(summary.memory, summary.memory_free);

@@ -122,6 +122,7 @@ std::vector<TextSpan> AnswerFinder::by_rendering() {
     if (!sample_.is_learnt[i]) continue;
     const size_t begin = begin_of(i, after);
     const size_t end = end_of(i, begin);
+    require_shown(i, {begin, end});
     answers.push_back({begin, end});
     after = end;
   }
@@ -146,6 +147,7 @@ size_t AnswerFinder::begin_of(size_t index, size_t after) const {
     if (at != std::string::npos && at >= after) return at + opening.size();
   }
   if (content && *content >= after) return *content;
+  if (const auto empty = place_of_content(index); empty && *empty >= after) return *empty;
   throw_invalid("messages[{}]: where this answer begins cannot be told from what the template makes of it",
                 index);
 }
@@ -154,7 +156,7 @@ size_t AnswerFinder::end_of(size_t index, size_t begin) const {
   const auto behind = is_call(index) || !behind_[index] ? place(index, Side::kBehind) : behind_[index];
   if (behind && *behind >= begin) {
     const size_t own = own_end(index, *behind);
-    return is_call(index) ? call_end(*behind, own) : turn_end(*behind, own);
+    return turn_end(*behind, own);
   }
   // Nothing to put a mark to, or the template changes the text: what it shows of the conversation so far.
   const bool is_last = index + 1 == sample_.messages.size();
@@ -163,7 +165,7 @@ size_t AnswerFinder::end_of(size_t index, size_t begin) const {
   if (own < begin || (own == begin && token_at(ends_.stops, begin) == 0))
     throw_invalid("messages[{}]: where this answer ends cannot be told from what the template makes of it",
                   index);
-  return call_end(begin, own);
+  return turn_end(begin, own);
 }
 
 std::optional<size_t> AnswerFinder::place(size_t index, Side side) const {
@@ -176,6 +178,33 @@ std::optional<size_t> AnswerFinder::place(size_t index, Side side) const {
   const bool is_clear = at != std::string::npos && (is_call(index) || count_of(*rendered, mark(index)) == 1);
   if (!is_clear || without(*rendered, mark(index)) != text_) return std::nullopt;
   return at;
+}
+
+// Where the text of a message without one would begin.
+std::optional<size_t> AnswerFinder::place_of_content(size_t index) const {
+  OrderedJson messages = sample_.messages;
+  messages[index]["content"] = mark(index);
+  const auto rendered = try_render(messages, false);
+  const size_t at = rendered ? rendered->find(mark(index)) : std::string::npos;
+  if (at == std::string::npos || !text_.starts_with(rendered->substr(0, at))) return std::nullopt;
+  return at;
+}
+
+// A template that does not know of calls, say, would teach to answer nothing.
+void AnswerFinder::require_shown(size_t index, TextSpan answer) const {
+  const std::string_view shown = std::string_view(text_).substr(answer.begin, answer.end - answer.begin);
+  const OrderedJson& message = sample_.messages[index];
+  if (is_call(index)) {
+    for (const OrderedJson& call : message["tool_calls"])
+      if (shown.find(call["function"]["name"].get_ref<const std::string&>()) == std::string_view::npos)
+        throw_invalid("messages[{}]: the template does not show the calls", index);
+    return;
+  }
+  std::string_view content = message["content"].get_ref<const std::string&>();
+  const size_t close = reasoning_close_.empty() ? std::string_view::npos : content.rfind(reasoning_close_);
+  if (close != std::string_view::npos) content.remove_prefix(close + reasoning_close_.size());
+  if (shown.find(trimmed(content)) == std::string_view::npos)
+    throw_invalid("messages[{}]: the template does not show the answer as it is", index);
 }
 
 // One rendering for all answers, as it is with nearly every template.
@@ -217,23 +246,9 @@ size_t AnswerFinder::own_end(size_t index, size_t from) const {
   return own;
 }
 
-// Behind an answer's text: what the template writes for the turn, up to the token that ends it.
+// What the template writes for a turn behind `from`: up to the first token that ends a generation, else the
+// last one that is no text, else the last text.
 size_t AnswerFinder::turn_end(size_t from, size_t own) const {
-  size_t end = from;
-  for (size_t at = from; at < text_.size(); ++at) {
-    if (const size_t stop = token_at(ends_.stops, at); stop > 0) return at + stop;
-    if (at < own) {
-      if (const size_t control = token_at(ends_.controls, at); control > 0) return at + control;
-      if (!is_space(text_[at])) end = at + 1;
-    } else if (!is_space(text_[at])) {
-      break;
-    }
-  }
-  return end;
-}
-
-// The same where the answer's own text goes on, and may hold tokens.
-size_t AnswerFinder::call_end(size_t from, size_t own) const {
   size_t control_end = from;
   for (size_t at = from; at < own; ++at) {
     if (const size_t stop = token_at(ends_.stops, at); stop > 0) return at + stop;

@@ -41,11 +41,12 @@ class AnswerFinder {
 
   // The place in the text of a mark that can be taken away again.
   std::optional<size_t> place(size_t index, Side side) const;
+  std::optional<size_t> place_of_content(size_t index) const;
   void place_all_behind();
+  void require_shown(size_t index, TextSpan answer) const;
   // The end of what the template writes for this message behind `from`, whatever follows.
   size_t own_end(size_t index, size_t from) const;
   size_t turn_end(size_t from, size_t own) const;
-  size_t call_end(size_t from, size_t own) const;
   size_t token_at(const std::vector<std::string>& tokens, size_t at) const;
   bool is_closed(size_t end) const;
 

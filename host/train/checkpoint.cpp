@@ -24,6 +24,7 @@ constexpr std::string_view kStep = "step-";
 constexpr std::string_view kBest = "best-";
 constexpr std::string_view kHalfWritten = ".writing-";
 constexpr const char* kStateFile = "state.json";
+constexpr const char* kFinishedFile = "finished.json";
 constexpr const char* kTensorFile = "tensors.safetensors";
 constexpr const char* kMethodState = "method.state";
 constexpr JsonLimits kStateLimits = {.max_bytes = size_t{16} << 20, .max_depth = 64};
@@ -109,45 +110,20 @@ std::vector<std::byte> read_tensors(const fs::path& folder, std::span<const Chec
   return {bytes.begin(), bytes.end()};
 }
 
-OrderedJson to_json(const CheckpointState& state) {
-  return {{"format", kFormat},
-          {"step", state.step},
-          {"updates", state.updates},
-          {"best_step", state.best_step},
-          {"best_loss", state.best_loss},
-          {"evals_since_best", state.evals_since_best},
-          {"data", state.data_hash},
-          {"base", state.base_hash},
-          {"job", parse_ordered_json(state.job, "job")}};
+CheckpointState read_state(const fs::path& file) {
+  return parse_checkpoint_state(read_file(file, kStateLimits.max_bytes), file.string());
 }
 
-CheckpointState read_state(const fs::path& folder) {
-  const std::string source = (folder / kStateFile).string();
-  const OrderedJson json =
-      parse_ordered_json(read_file(folder / kStateFile, kStateLimits.max_bytes), source, kStateLimits);
+// The best step that a checkpoint names; one that cannot be read names none.
+int64_t best_of(const fs::path& folder) {
   try {
-    if (json.at("format").get<int64_t>() != kFormat)
-      throw_error(ErrorCode::kUnimplemented, "{}: written in format {}, this program reads {}", source,
-                  json.at("format").dump(), kFormat);
-    CheckpointState state;
-    state.step = json.at("step");
-    state.updates = json.at("updates");
-    state.best_step = json.at("best_step");
-    state.best_loss = json.at("best_loss");
-    state.evals_since_best = json.at("evals_since_best");
-    state.data_hash = json.at("data");
-    state.base_hash = json.at("base");
-    state.job = json.at("job").dump();
-    if (state.step < 0 || state.updates < 0 || state.updates > state.step)
-      throw_error(ErrorCode::kDataLoss, "{}: step {} with {} updates cannot be", source, state.step,
-                  state.updates);
-    return state;
-  } catch (const OrderedJson::exception& error) {
-    throw_error(ErrorCode::kDataLoss, "{}: {}", source, error.what());
+    return read_state(folder / kStateFile).best_step;
+  } catch (const Error&) {
+    return 0;
   }
 }
 
-// "epochs: 2, now 3"
+// "epochs was 2, is 3"
 void add_differences(const OrderedJson& saved, const OrderedJson& wanted, const std::string& path,
                      std::string& text) {
   if (saved == wanted) return;
@@ -164,6 +140,45 @@ void add_differences(const OrderedJson& saved, const OrderedJson& wanted, const 
 }
 
 }  // namespace
+
+std::string to_text(const CheckpointState& state) {
+  const OrderedJson json = {{"format", kFormat},
+                            {"step", state.step},
+                            {"updates", state.updates},
+                            {"best_step", state.best_step},
+                            {"best_loss", state.best_loss},
+                            {"evals_since_best", state.evals_since_best},
+                            {"data", state.data_hash},
+                            {"base", state.base_hash},
+                            {"job", parse_ordered_json(state.job, "job")}};
+  return json.dump(1) + "\n";
+}
+
+CheckpointState parse_checkpoint_state(std::string_view text, const std::string& source) {
+  const OrderedJson json = parse_ordered_json(text, source, kStateLimits);
+  try {
+    if (json.at("format").get<int64_t>() != kFormat)
+      throw_error(ErrorCode::kUnimplemented, "{}: written in format {}, this program reads {}", source,
+                  json.at("format").dump(), kFormat);
+    CheckpointState state;
+    state.step = json.at("step");
+    state.updates = json.at("updates");
+    state.best_step = json.at("best_step");
+    state.best_loss = json.at("best_loss");
+    state.evals_since_best = json.at("evals_since_best");
+    state.data_hash = json.at("data");
+    state.base_hash = json.at("base");
+    state.job = json.at("job").dump(-1, ' ', false, OrderedJson::error_handler_t::replace);
+    const bool is_sane = state.step >= 0 && state.updates >= 0 && state.updates <= state.step &&
+                         state.best_step >= 0 && state.best_step <= state.step && state.evals_since_best >= 0;
+    if (!is_sane)
+      throw_error(ErrorCode::kDataLoss, "{}: step {} with {} updates and the best step {} cannot be", source,
+                  state.step, state.updates, state.best_step);
+    return state;
+  } catch (const OrderedJson::exception& error) {
+    throw_error(ErrorCode::kDataLoss, "{}: {}", source, error.what());
+  }
+}
 
 fs::path CheckpointFolder::step_folder(int64_t step) const {
   return folder_ / (std::string(kStep) + std::to_string(step));
@@ -191,7 +206,7 @@ fs::path CheckpointFolder::save(const CheckpointState& state, std::span<const Ch
   if (fs::exists(target)) return target;
   write_folder(target, [&](const fs::path& folder) {
     write_tensors(folder, tensors, method_state);
-    write_file_atomically(folder / kStateFile, to_json(state).dump(1) + "\n");
+    write_file_atomically(folder / kStateFile, to_text(state));
   });
   return target;
 }
@@ -210,7 +225,7 @@ void CheckpointFolder::prune(int64_t keep, int64_t best_step) const {
     if (static_cast<int64_t>(i) >= std::max<int64_t>(1, keep))
       remove_folder(step_folder(steps[i]));
     else
-      named.insert(read_state(step_folder(steps[i])).best_step);
+      named.insert(best_of(step_folder(steps[i])));
   }
   for (const int64_t step : numbers_in(folder_, kBest))
     if (!named.contains(step)) remove_folder(best_folder(step));
@@ -220,7 +235,7 @@ std::optional<CheckpointState> CheckpointFolder::newest(
     const std::function<void(std::string_view)>& skipped) const {
   for (const int64_t step : numbers_in(folder_, kStep)) {
     try {
-      CheckpointState state = read_state(step_folder(step));
+      CheckpointState state = read_state(step_folder(step) / kStateFile);
       model::SafetensorsFile::open(step_folder(step) / kTensorFile);
       if (state.step == step) return state;
       skipped(fmt::format("{}: is of step {}", step_folder(step).string(), state.step));
@@ -237,6 +252,16 @@ std::vector<std::byte> CheckpointFolder::load(int64_t step, std::span<const Chec
 
 void CheckpointFolder::load_best(int64_t step, std::span<const CheckpointTensor> values) const {
   read_tensors(best_folder(step), values);
+}
+
+void CheckpointFolder::mark_finished(const CheckpointState& state) const {
+  fs::create_directories(folder_);
+  write_file_atomically(folder_ / kFinishedFile, to_text(state));
+}
+
+std::optional<CheckpointState> CheckpointFolder::finished() const {
+  if (!fs::exists(folder_ / kFinishedFile)) return std::nullopt;
+  return read_state(folder_ / kFinishedFile);
 }
 
 void check_same_run(const CheckpointState& saved, const CheckpointState& wanted) {

@@ -4,6 +4,7 @@
 //   <folder>/step-120/state.json           where the run is, and what it is a run of
 //   <folder>/step-120/tensors.safetensors  values, what the optimiser remembers, what the method remembers
 //   <folder>/best-100/…                    the values of the best evaluation so far
+//   <folder>/finished.json                 as state.json, once the output is written
 #pragma once
 
 #include <cstddef>
@@ -60,12 +61,20 @@ class CheckpointFolder {
   std::vector<std::byte> load(int64_t step, std::span<const CheckpointTensor> tensors) const;
   void load_best(int64_t step, std::span<const CheckpointTensor> values) const;
 
+  // That the output is written: the run is not to be gone on with.
+  void mark_finished(const CheckpointState& state) const;
+  std::optional<CheckpointState> finished() const;
+
  private:
   std::filesystem::path step_folder(int64_t step) const;
   std::filesystem::path best_folder(int64_t step) const;
 
   std::filesystem::path folder_;
 };
+
+// state.json. `source` names it in errors.
+CheckpointState parse_checkpoint_state(std::string_view text, const std::string& source);
+std::string to_text(const CheckpointState& state);
 
 // Throws kFailedPrecondition, saying what differs, unless both are states of the same run.
 void check_same_run(const CheckpointState& saved, const CheckpointState& wanted);

@@ -1,6 +1,7 @@
 #include "train/dataset.h"
 
 #include <algorithm>
+#include <cmath>
 #include <optional>
 
 #include "core/error.h"
@@ -169,7 +170,8 @@ Dataset load_dataset(const fs::path& path, const fs::path& model, const DatasetO
 
 Dataset split_off(Dataset& dataset, double fraction, uint64_t seed) {
   const size_t n = dataset.examples.size();
-  const auto share = static_cast<size_t>(fraction * static_cast<double>(n));
+  // A tenth of 30 is 3, whatever the product of the two rounds to.
+  const auto share = static_cast<size_t>(std::ceil(fraction * static_cast<double>(n) - 1e-9));
   const size_t count = std::max<size_t>(share, 1);
   if (n < 2 || count >= n)
     throw_invalid("{} example(s) cannot be split: {} of them would be held back for evaluation", n, count);

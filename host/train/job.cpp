@@ -19,8 +19,30 @@ namespace fs = std::filesystem;
 
 constexpr size_t kMaxFileBytes = size_t{1} << 20;
 constexpr int64_t kMicroBatch = 2048;
+// What other trainers call keys of ours.
+constexpr auto kOtherNames = std::to_array<std::pair<std::string_view, std::string_view>>({
+    {"lr", "learning_rate"},
+    {"num_train_epochs", "epochs"},
+    {"num_epochs", "epochs"},
+    {"lr_scheduler_type", "scheduler"},
+    {"lr_scheduler", "scheduler"},
+    {"optim", "optimizer"},
+    {"adam_beta1", "beta1"},
+    {"adam_beta2", "beta2"},
+    {"adam_epsilon", "eps"},
+    {"per_device_train_batch_size", "batch_size"},
+    {"gradient_accumulation_steps", "micro_batch_tokens"},
+    {"micro_batch_size", "micro_batch_tokens"},
+    {"eval_steps", "eval_every"},
+    {"save_steps", "checkpoint_every"},
+    {"save_total_limit", "keep_checkpoints"},
+    {"early_stopping_patience", "patience"},
+    {"bf16", "dtype"},
+    {"fp16", "dtype"},
+});
+
 // Keys that stand at the top, beside the sections.
-constexpr std::array<std::string_view, 4> kTop = {"model", "output", "adapter", "method"};
+constexpr std::array<std::string_view, 5> kTop = {"model", "output", "adapter", "method", "trace"};
 
 std::string place(const std::string& source, const YamlNode& node) {
   return fmt::format("{}:{}:{}", source, node.line, node.column);
@@ -60,6 +82,17 @@ void check_sections(const YamlNode& root, const std::string& source) {
     if (std::find(known.begin(), known.end(), key.text) == known.end())
       throw UsageError(fmt::format("{}: unknown key {}{}", place(source, key), quote_name(key.text),
                                    did_you_mean(key.text, known)));
+}
+
+// A name of another trainer is too far from ours to be taken for a typo.
+void check_training_names(const YamlNode& root, const std::string& source) {
+  const YamlNode* training = root.find("training");
+  if (training == nullptr || training->kind != YamlNode::Kind::kMap) return;
+  for (const YamlNode& key : training->keys)
+    for (const auto& [name, ours] : kOtherNames)
+      if (key.text == name)
+        throw UsageError(fmt::format("{}: unknown key 'training.{}'; it is called 'training.{}' here",
+                                     place(source, key), name, ours));
 }
 
 std::string scalar(const YamlNode& node, std::string_view name, const std::string& source) {
@@ -196,11 +229,39 @@ std::string where(const Settings& settings, const char* key) {
   return settings.is_default(key) ? std::string(key) : fmt::format("{}: {}", settings.at(key).where, key);
 }
 
+// Keys that count with some optimisers or schedules alone.
+struct Bound {
+  const char* key;
+  const char* with;
+  std::vector<std::string_view> choices;
+};
+
+void check_bounds(const Settings& settings) {
+  const std::vector<Bound> bounds = {
+      {"training.momentum", "training.optimizer", {"sgd"}},
+      {"training.beta1", "training.optimizer", {"adamw"}},
+      {"training.beta2", "training.optimizer", {"adamw", "adafactor"}},
+      {"training.eps", "training.optimizer", {"adamw"}},
+      {"training.num_cycles", "training.scheduler", {"cosine", "cosine_with_restarts", "cosine_with_min_lr"}},
+      {"training.min_lr_rate", "training.scheduler", {"cosine_with_min_lr"}},
+      {"training.power", "training.scheduler", {"polynomial"}},
+      {"training.lr_end", "training.scheduler", {"polynomial"}},
+  };
+  for (const Bound& bound : bounds) {
+    const std::string& chosen = settings.get_string(bound.with);
+    const bool counts = std::find(bound.choices.begin(), bound.choices.end(), chosen) != bound.choices.end();
+    if (!counts && !settings.is_default(bound.key))
+      throw UsageError(
+          fmt::format("{} means nothing with {} {}", where(settings, bound.key), bound.with, chosen));
+  }
+}
+
 // What each key allows and all together do not.
 void check_whole(const Settings& settings, const std::string& source, const Job& job) {
   if (job.model.empty()) throw UsageError(source + ": 'model' is missing");
   if (job.output.empty()) throw UsageError(source + ": 'output' is missing: the folder of the result");
   if (job.train_data.empty()) throw UsageError(source + ": 'data.train' is missing");
+  check_bounds(settings);
   if (!job.eval_data.empty() && job.eval_fraction > 0)
     throw UsageError(fmt::format(
         "{} says where evaluation data is, eval_fraction takes it of the training data: one of both",
@@ -242,15 +303,22 @@ JobFile parse_job(std::string_view yaml, const std::string& source, const fs::pa
                   const std::vector<std::string>& method_settings) {
   YamlNode root = parse_root(yaml, source);
   check_sections(root, source);
+  check_training_names(root, source);
   Job job;
   job.model = resolved(folder, scalar(take(root, "model"), "model", source));
   job.output = resolved(folder, scalar(take(root, "output"), "output", source));
   job.adapter = resolved(folder, scalar(take(root, "adapter"), "adapter", source));
   read_method(take(root, "method"), source, method_settings, job);
+  const YamlNode trace = take(root, "trace");
   settings.load_node(root, source);
   read_data(settings, folder, job);
   read_training(settings, job);
   read_logs(settings, folder, job);
+  if (const std::string path = scalar(trace, "trace", source); !path.empty()) {
+    if (!job.trace.empty())
+      throw UsageError(fmt::format("{}: 'trace' is log.trace, which is given too", place(source, trace)));
+    job.trace = resolved(folder, path);
+  }
   check_whole(settings, source, job);
   return {std::move(job), std::move(settings)};
 }
@@ -267,28 +335,29 @@ JobFile read_job_file(const fs::path& file, Settings settings,
 }
 
 std::string Job::description() const {
-  const OrderedJson whole = {{"method", method},
-                             {"settings", to_json(method_settings)},
-                             {"adapter", adapter.string()},
-                             {"train", train_data.string()},
-                             {"eval", eval_data.string()},
-                             {"eval_fraction", eval_fraction},
-                             {"data",
-                              {dataset.format, dataset.loss_on, dataset.max_length, dataset.too_long,
-                               dataset.chat_template, dataset.stride, dataset.add_eos, dataset.bad_rows, dataset.date}},
-                             {"batches",
-                              {batches.batch_size, batches.batch_tokens, batches.micro_batch_tokens,
-                               batches.packing, batches.shuffle, batches.seed}},
-                             {"length", {epochs, max_steps}},
-                             {"seed", seed},
-                             {"optimizer",
-                              {optimizer.kind, optimizer.lr, optimizer.weight_decay, optimizer.beta1,
-                               optimizer.beta2, optimizer.eps, optimizer.momentum, optimizer.max_grad_norm}},
-                             {"schedule",
-                              {schedule.name, schedule.warmup_steps, schedule.warmup_ratio,
-                               schedule.num_cycles, schedule.min_lr_rate, schedule.power, schedule.lr_end}},
-                             {"dtype", dtype},
-                             {"evaluation", {eval_every, patience, keep_best}}};
+  const OrderedJson whole = {
+      {"method", method},
+      {"settings", to_json(method_settings)},
+      {"adapter", adapter.string()},
+      {"train", train_data.string()},
+      {"eval", eval_data.string()},
+      {"eval_fraction", eval_fraction},
+      {"data",
+       {dataset.format, dataset.loss_on, dataset.max_length, dataset.too_long, dataset.chat_template,
+        dataset.stride, dataset.add_eos, dataset.bad_rows, dataset.date}},
+      {"batches",
+       {batches.batch_size, batches.batch_tokens, batches.micro_batch_tokens, batches.packing,
+        batches.shuffle, batches.seed}},
+      {"length", {epochs, max_steps}},
+      {"seed", seed},
+      {"optimizer",
+       {optimizer.kind, optimizer.lr, optimizer.weight_decay, optimizer.beta1, optimizer.beta2, optimizer.eps,
+        optimizer.momentum, optimizer.max_grad_norm}},
+      {"schedule",
+       {schedule.name, schedule.warmup_steps, schedule.warmup_ratio, schedule.num_cycles,
+        schedule.min_lr_rate, schedule.power, schedule.lr_end}},
+      {"dtype", dtype},
+      {"evaluation", {eval_every, patience, keep_best}}};
   return whole.dump(-1, ' ', false, OrderedJson::error_handler_t::replace);
 }
 

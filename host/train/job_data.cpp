@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
 #include <utility>
 
 #include "core/error.h"
@@ -10,12 +9,8 @@
 namespace llmhost::train {
 namespace {
 
-// The finaliser of SplitMix64 (Steele et al. 2014).
-uint64_t mix(uint64_t z) {
-  z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9ULL;
-  z = (z ^ (z >> 27)) * 0x94D049BB133111EBULL;
-  return z ^ (z >> 31);
-}
+// Steps that are gone through to learn how large micro-batches become; those of longer runs are bounded.
+constexpr int64_t kMeasuredExamples = 20'000'000;
 
 int64_t tokens_of(const std::vector<const Example*>& batch) {
   int64_t n = 0;
@@ -31,55 +26,43 @@ JobData::JobData(const Job& job, const model::LoadedModel& model) {
   if (!job.eval_data.empty())
     eval_ = load_dataset(job.eval_data, job.model, job.dataset, vocab_size);
   else if (job.eval_fraction > 0)
-    split(job.eval_fraction, job.seed);
+    eval_ = split_off(train_, job.eval_fraction, job.seed);
   if (train_.n_targets() == 0)
-    throw_invalid("{}: no token of its {} examples is trained on: look at loss_on and at the template",
-                  job.train_data.string(), train_.examples.size());
+    throw_invalid("{}: no token of its {} rows is trained on (0 %): look at loss_on and at the template{}",
+                  job.train_data.string(), train_.n_rows,
+                  train_.notes.empty() ? "" : "; " + train_.notes.front());
   plan_ = std::make_unique<BatchPlan>(train_.examples, job.batches);
-  bound_micro_batches(job.batches);
+  n_steps_ =
+      job.max_steps > 0
+          ? job.max_steps
+          : static_cast<int64_t>(std::ceil(job.epochs * static_cast<double>(plan_->steps_per_epoch())));
+  measure_micro_batches();
+  if (eval_) cut_eval();
 }
 
-// Which examples are held out is decided by seed and place alone.
-void JobData::split(double fraction, uint64_t seed) {
-  const size_t n = train_.examples.size();
-  const auto n_eval = static_cast<size_t>(std::ceil(fraction * static_cast<double>(n)));
-  if (n_eval == 0) return;
-  if (n_eval >= n) throw_invalid("eval_fraction {} of {} examples leaves none to train on", fraction, n);
-  std::vector<size_t> order(n);
-  std::iota(order.begin(), order.end(), size_t{0});
-  std::ranges::sort(order, {}, [&](size_t i) { return std::pair(mix(mix(seed) ^ (i + 1)), i); });
-  std::vector<bool> is_eval(n, false);
-  for (size_t i = 0; i < n_eval; ++i) is_eval[order[i]] = true;
-  Dataset rest;
-  Dataset held;
-  rest.hash = held.hash = train_.hash;
-  rest.n_skipped = train_.n_skipped;
-  rest.n_truncated = train_.n_truncated;
-  for (size_t i = 0; i < n; ++i) (is_eval[i] ? held : rest).examples.push_back(std::move(train_.examples[i]));
-  train_ = std::move(rest);
-  eval_ = std::move(held);
+// What memory is planned for: the largest micro-batch that will ever be run.
+void JobData::measure_micro_batches() {
+  const auto n_examples = static_cast<int64_t>(train_.examples.size());
+  const int64_t per_step = n_examples / plan_->steps_per_epoch() + 1;
+  if (n_steps_ > kMeasuredExamples / per_step) return measure(plan_->longest());
+  for (int64_t step = 0; step < n_steps_; ++step) measure(plan_->step(step));
 }
 
-void JobData::bound_micro_batches(const BatchOptions& options) {
-  int64_t longest = 1;
-  int64_t total = 0;
-  int64_t n_examples = 1;
-  const auto look_at = [&](const Dataset& set) {
-    int64_t tokens = 0;
-    for (const Example& example : set.examples) {
-      longest = std::max(longest, static_cast<int64_t>(example.ids.size()));
-      tokens += static_cast<int64_t>(example.ids.size());
+void JobData::measure(const std::vector<std::vector<uint32_t>>& micro_batches) {
+  for (const std::vector<uint32_t>& batch : micro_batches) {
+    const int64_t tokens = tokens_of(examples_of(batch));
+    if (longest_.empty() || tokens > max_tokens_) {
+      longest_ = batch;
+      max_tokens_ = std::max<int64_t>(1, tokens);
     }
-    total = std::max(total, tokens);
-    n_examples = std::max(n_examples, static_cast<int64_t>(set.examples.size()));
-  };
-  look_at(train_);
-  if (eval_) look_at(*eval_);
-  max_sequences_ = options.packing ? n_examples : std::min(n_examples, options.batch_size);
-  const int64_t together = std::min({total, options.micro_batch_tokens, longest * max_sequences_});
-  max_tokens_ = std::max(longest, together);
-  max_sequences_ = std::clamp<int64_t>(max_sequences_, 1, max_tokens_);
-  if (!eval_) return;
+    max_sequences_ = std::max(max_sequences_, static_cast<int64_t>(batch.size()));
+  }
+}
+
+// In their order, as many together as the largest micro-batch has tokens.
+void JobData::cut_eval() {
+  for (const Example& example : eval_->examples)
+    max_tokens_ = std::max(max_tokens_, static_cast<int64_t>(example.ids.size()));
   for (const Example& example : eval_->examples) {
     const auto n = static_cast<int64_t>(example.ids.size());
     const bool fits = !eval_batches_.empty() && tokens_of(eval_batches_.back()) + n <= max_tokens_ &&
@@ -103,15 +86,6 @@ JobData::MicroBatches JobData::step(int64_t index) const {
   MicroBatches batches;
   for (const std::vector<uint32_t>& indices : plan_->step(index)) batches.push_back(examples_of(indices));
   return batches;
-}
-
-std::vector<const Example*> JobData::longest() const {
-  std::vector<const Example*> longest;
-  for (const std::vector<uint32_t>& indices : plan_->longest()) {
-    std::vector<const Example*> batch = examples_of(indices);
-    if (longest.empty() || tokens_of(batch) > tokens_of(longest)) longest = std::move(batch);
-  }
-  return longest;
 }
 
 }  // namespace llmhost::train

@@ -12,10 +12,9 @@
 
 #include "core/error.h"
 #include "engine/adapter_folder.h"
-#include "engine/model_settings.h"
 #include "model/base_fingerprint.h"
-#include "text/tokenizer.h"
 #include "train/checkpoint.h"
+#include "train/golden_prompts.h"
 #include "train/job_data.h"
 #include "train/output.h"
 #include "train/stepper.h"
@@ -51,11 +50,6 @@ llmh_dtype saved_dtype(const std::string& name) {
   if (name == "bf16") return LLMH_DTYPE_BF16;
   if (name == "f16") return LLMH_DTYPE_F16;
   return LLMH_DTYPE_F32;
-}
-
-int64_t count_steps(const Job& job, int64_t steps_per_epoch) {
-  if (job.max_steps > 0) return job.max_steps;
-  return static_cast<int64_t>(std::ceil(job.epochs * static_cast<double>(steps_per_epoch)));
 }
 
 int64_t count_values(const model::LoadedModel& model) {
@@ -98,7 +92,7 @@ struct Trainer::Parts {
         data(job, base),
         options(options_of()),
         plan(TrainingStack::plan(base, on, *method, options)),
-        n_steps(count_steps(job, data.steps_per_epoch())),
+        n_steps(data.n_steps()),
         checkpoints(job.output / kCheckpoints) {
     plan.memory.optimizer = Optimizer::bytes(job.optimizer, plan.shapes);
     Schedule(job.schedule, n_steps, job.optimizer.lr);  // refuses what it does not know
@@ -138,7 +132,7 @@ struct Trainer::Parts {
   // --- Beginning ---
 
   Outcome run(bool resume) {
-    begin(resume);
+    if (!begin(resume)) return Outcome::kFinished;
     listener().on_start(state.step, n_steps);
     try_longest();
     while (state.step < n_steps && !is_out_of_patience()) {
@@ -152,7 +146,8 @@ struct Trainer::Parts {
     return Outcome::kFinished;
   }
 
-  void begin(bool resume) {
+  // Returns false when the run was finished before.
+  bool begin(bool resume) {
     CheckpointState fresh;
     fresh.job = job.description();
     fresh.data_hash = data.hash();
@@ -162,6 +157,11 @@ struct Trainer::Parts {
     std::optional<CheckpointState> saved;
     if (resume) {
       checkpoints.clean();
+      if (const auto finished = checkpoints.finished()) {
+        check_same_run(*finished, fresh);
+        listener().on_message(fmt::format("{}: the run is finished already", job.output.string()));
+        return false;
+      }
       saved = checkpoints.newest([&](std::string_view why) {
         listener().on_message(fmt::format("a checkpoint is left out: {}", why));
       });
@@ -180,6 +180,7 @@ struct Trainer::Parts {
       go_on_from(*saved);
     else
       stepper->start();
+    return true;
   }
 
   void refuse_other_run(bool resume) const {
@@ -324,28 +325,10 @@ struct Trainer::Parts {
     listener().on_checkpoint(state.step, folder.string());
   }
 
-  // What stands before the answers of the first examples, or the texts that the job names.
-  std::vector<std::vector<int32_t>> golden_prompts() const {
-    constexpr size_t kPrompts = 3;
-    constexpr size_t kMostTokens = 64;
-    std::vector<std::vector<int32_t>> prompts;
-    if (!job.golden_prompts.empty()) {
-      const auto tokenizer = text::load_tokenizer(engine::tokenizer_path(job.model));
-      for (const std::string& text : job.golden_prompts)
-        prompts.push_back(tokenizer->encode(text, {.add_special = true}));
-      return prompts;
-    }
-    for (const Example& example : data.train().examples) {
-      if (prompts.size() == kPrompts) break;
-      size_t n = 1;
-      while (n < example.ids.size() && n < kMostTokens && example.labels[n] == kNoLabel) ++n;
-      prompts.emplace_back(example.ids.begin(), example.ids.begin() + static_cast<std::ptrdiff_t>(n));
-    }
-    return prompts;
-  }
-
   OutputArgs output_args(fs::path folder) {
-    return {std::move(folder), model, *method, *stack, job.hash(), data.hash(), golden_prompts(), registry};
+    return {
+        std::move(folder), model, *method, *stack, job.hash(), data.hash(), golden_prompts(job, data.train()),
+        registry};
   }
 
   void publish() {
@@ -363,6 +346,7 @@ struct Trainer::Parts {
           fmt::format("the output is that of step {}, with the loss {}", state.best_step, state.best_loss));
     }
     write_output(output_args(job.output));
+    checkpoints.mark_finished(state);
     fs::remove_all(job.output / kPublished);
   }
 };

@@ -37,6 +37,7 @@ TEST_CASE("paths are relative to the file, defaults are those of the schema") {
   CHECK(job.output == "/out");
   CHECK(job.train_data == "/jobs/rows.jsonl");
   CHECK(job.trace == "/jobs/t.jsonl");
+  CHECK(parse(kJob + "trace: a.jsonl\n").job.trace == "/jobs/a.jsonl");
   CHECK(job.plot == "/out/loss.svg");
   CHECK(job.method == "lora");
   CHECK(job.method_settings.find("r")->text == "16");
@@ -71,7 +72,13 @@ TEST_CASE("docs/finetuning.md lists the keys that there are") {
 
 TEST_CASE("what is wrong is told with line, column and what was meant") {
   refuses(kJob + "trainning: {}\n", "job.yaml:5:1: unknown key 'trainning'; did you mean 'training'?");
-  refuses(kJob + "training: {lr: 1}\n", "job.yaml:5:12");
+  refuses(kJob + "training: {lr: 1}\n",
+          "job.yaml:5:12: unknown key 'training.lr'; it is called 'training.learning_rate' here");
+  refuses(kJob + "training: {momentum: 0.9}\n",
+          "job.yaml:5:12: training.momentum means nothing with training.optimizer adamw");
+  refuses(kJob + "training: {power: 2}\n", "means nothing with training.scheduler cosine");
+  refuses(kJob + "training: {micro_batch_tokens: 64}\n", "an example must fit");
+  refuses(kJob + "trace: a\nlog: {trace: b}\n", "job.yaml:5:8: 'trace' is log.trace");
   refuses(kJob + "training: {scheduler: cosin}\n", "training.scheduler");
   refuses(kJob + "training: {max_steps: -1}\n", "training.max_steps");
   refuses("model: m\noutput: o\ndata: {train: t}\n", "'method' is missing");

@@ -120,6 +120,10 @@ TEST_CASE("a run: losses fall, rates follow the schedule, the adapter is there")
   CHECK(last < first);
   CHECK(listener.checkpoints == std::vector<int64_t>{3, 6, 9, 12, 15});
   CHECK(looks_finished(job));
+  const std::string adapter = adapter_bytes(job);
+  CHECK(runs.run(job, listener, true) == Outcome::kFinished);  // there is nothing left to do
+  CHECK(listener.steps.size() == 15);
+  CHECK(adapter_bytes(job) == adapter);
   // The folder holds a run now.
   CHECK_THROWS_WITH_AS(runs.run(job, listener), doctest::Contains("holds what a run made already"), Error);
 }

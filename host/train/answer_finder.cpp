@@ -9,6 +9,7 @@ namespace llmhost::train {
 namespace {
 
 constexpr std::string_view kSpaces = " \t\r\n";
+constexpr std::string_view kMarkEnd = "zQ";
 
 bool is_space(char c) {
   return kSpaces.find(c) != std::string_view::npos;
@@ -54,13 +55,16 @@ bool AnswerFinder::is_call(size_t index) const {
 
 // Letters and digits: no template treats them in a way of its own.
 std::string AnswerFinder::mark(size_t index) const {
-  return fmt::format("{}{}zQ", mark_stem_, index);
+  return fmt::format("{}{}{}", mark_stem_, index, kMarkEnd);
 }
 
 bool AnswerFinder::put_mark(OrderedJson& message, size_t index, Side side) const {
-  if (side == Side::kBehind && is_call(index)) {
-    OrderedJson& name = message["tool_calls"].back()["function"]["name"];
-    name = name.get<std::string>() + mark(index);
+  if (side == Side::kFirstCall || side == Side::kLastCall) {
+    const bool is_first = side == Side::kFirstCall;
+    OrderedJson& calls = message["tool_calls"];
+    OrderedJson& name = (is_first ? calls.front() : calls.back())["function"]["name"];
+    const std::string written = name.get<std::string>();
+    name = is_first ? mark(index) + written : written + mark(index);
     return true;
   }
   std::string content = message["content"].get<std::string>();
@@ -101,13 +105,18 @@ ChatText AnswerFinder::find() {
 
 std::optional<std::vector<TextSpan>> AnswerFinder::of_template(std::vector<TextSpan> marks) const {
   std::vector<bool> learnt;  // of the assistant's messages
-  for (size_t i = 0; i < sample_.messages.size(); ++i)
-    if (sample_.messages[i]["role"] == "assistant") learnt.push_back(sample_.is_learnt[i]);
+  std::vector<size_t> indices;
+  for (size_t i = 0; i < sample_.messages.size(); ++i) {
+    if (sample_.messages[i]["role"] != "assistant") continue;
+    learnt.push_back(sample_.is_learnt[i]);
+    indices.push_back(i);
+  }
   const bool one_each = marks.size() == learnt.size();
   if (!one_each && std::find(learnt.begin(), learnt.end(), false) != learnt.end()) return std::nullopt;
   std::vector<TextSpan> answers;
   for (size_t i = 0; i < marks.size(); ++i) {
     if (one_each && !learnt[i]) continue;
+    if (one_each) require_shown(indices[i], span_text(marks[i]));
     if (!is_closed(marks[i].end)) marks[i].end = turn_end(marks[i].end, marks[i].end);
     answers.push_back(marks[i]);
   }
@@ -115,6 +124,8 @@ std::optional<std::vector<TextSpan>> AnswerFinder::of_template(std::vector<TextS
 }
 
 std::vector<TextSpan> AnswerFinder::by_rendering() {
+  for (size_t i = 0; i < sample_.messages.size(); ++i)
+    if (sample_.is_learnt[i]) require_shown(i, text_);
   place_all_behind();
   std::vector<TextSpan> answers;
   size_t after = 0;
@@ -122,38 +133,66 @@ std::vector<TextSpan> AnswerFinder::by_rendering() {
     if (!sample_.is_learnt[i]) continue;
     const size_t begin = begin_of(i, after);
     const size_t end = end_of(i, begin);
-    require_shown(i, {begin, end});
+    require_one_piece(i, {begin, end});
     answers.push_back({begin, end});
     after = end;
   }
+  require_apart(answers);
   return answers;
 }
 
 // Where the answer begins: behind the prompt that a server would give for it. Where the conversation shows
-// earlier turns otherwise than that prompt does, its last part is looked for before the answer's text.
+// earlier turns otherwise than that prompt does, its last part is looked for before what the answer shows.
 size_t AnswerFinder::begin_of(size_t index, size_t after) const {
   const OrderedJson before = first_messages(index);
   const auto prompt = try_render(before, true);
   if (prompt && prompt->size() >= after && text_.starts_with(*prompt)) return prompt->size();
-  auto content = place(index, Side::kBefore);
-  if (!content) content = place(index, Side::kBehindReasoning);
-  const auto limit = content ? content : is_call(index) ? place(index, Side::kBehind) : behind_[index];
+  const auto content = first_place(index);
+  const auto limit = content ? content : behind_[index];
   const auto said = prompt ? try_render(before, false) : std::nullopt;
   if (said && limit) {
+    const auto reached = behind_previous(index, *prompt, *limit);
+    if (reached && reached->whole && reached->at >= after) return reached->at;
     const std::string opening = prompt->substr(common_prefix(*said, *prompt));
     const size_t at = opening.empty() || *limit < opening.size()
                           ? std::string::npos
                           : text_.rfind(opening, *limit - opening.size());
     if (at != std::string::npos && at >= after) return at + opening.size();
+    if (reached && reached->at >= after) return reached->at;
   }
   if (content && *content >= after) return *content;
-  if (const auto empty = place_of_content(index); empty && *empty >= after) return *empty;
+  if (const auto empty = place_of_content(index); !limit && empty && *empty >= after) return *empty;
   throw_invalid("messages[{}]: where this answer begins cannot be told from what the template makes of it",
                 index);
 }
 
+std::optional<AnswerFinder::Reached> AnswerFinder::behind_previous(size_t index, const std::string& prompt,
+                                                                   size_t limit) const {
+  if (index == 0) return std::nullopt;
+  const Side side = last_side(index - 1);
+  const auto in_text = place(index - 1, side);
+  const auto in_prompt = place_in(first_messages(index), true, prompt, index - 1, side);
+  if (!in_text || !in_prompt || *in_text > limit) return std::nullopt;
+  const std::string_view tail = std::string_view(prompt).substr(*in_prompt);
+  const size_t shared = common_prefix(tail, std::string_view(text_).substr(*in_text, limit - *in_text));
+  if (shared == tail.size()) return Reached{*in_text + shared, true};
+  // Back to where a line, a word or a tag ends: marks that only begin alike are cut in two otherwise.
+  const size_t at = text_.find_last_of(" \t\r\n>]", *in_text + std::max<size_t>(shared, 1) - 1);
+  if (shared == 0 || at == std::string::npos || at < *in_text) return std::nullopt;
+  return Reached{at + 1, false};
+}
+
+// What the answer shows first: its text, or what follows the reasoning in it, or a call.
+std::optional<size_t> AnswerFinder::first_place(size_t index) const {
+  auto first = place(index, Side::kBefore);
+  if (!first) first = place(index, Side::kBehindReasoning);
+  if (!is_call(index)) return first;
+  const auto call = place(index, Side::kFirstCall);
+  return first && call ? std::min(first, call) : first ? first : call;
+}
+
 size_t AnswerFinder::end_of(size_t index, size_t begin) const {
-  const auto behind = is_call(index) || !behind_[index] ? place(index, Side::kBehind) : behind_[index];
+  const auto behind = behind_[index] ? behind_[index] : place(index, last_side(index));
   if (behind && *behind >= begin) {
     const size_t own = own_end(index, *behind);
     return turn_end(*behind, own);
@@ -169,14 +208,19 @@ size_t AnswerFinder::end_of(size_t index, size_t begin) const {
 }
 
 std::optional<size_t> AnswerFinder::place(size_t index, Side side) const {
-  OrderedJson messages = sample_.messages;
+  return place_in(sample_.messages, false, text_, index, side);
+}
+
+std::optional<size_t> AnswerFinder::place_in(OrderedJson messages, bool add_prompt,
+                                             const std::string& unmarked, size_t index, Side side) const {
   if (!put_mark(messages[index], index, side)) return std::nullopt;
-  const auto rendered = try_render(messages, false);
+  const auto rendered = try_render(messages, add_prompt);
   if (!rendered) return std::nullopt;
   const size_t at = rendered->find(mark(index));
   // The name of a call may also stand in its id, or in the message of its result.
-  const bool is_clear = at != std::string::npos && (is_call(index) || count_of(*rendered, mark(index)) == 1);
-  if (!is_clear || without(*rendered, mark(index)) != text_) return std::nullopt;
+  const bool is_name = side == Side::kFirstCall || side == Side::kLastCall;
+  const bool is_clear = at != std::string::npos && (is_name || count_of(*rendered, mark(index)) == 1);
+  if (!is_clear || without(*rendered, mark(index)) != unmarked) return std::nullopt;
   return at;
 }
 
@@ -191,8 +235,7 @@ std::optional<size_t> AnswerFinder::place_of_content(size_t index) const {
 }
 
 // A template that does not know of calls, say, would teach to answer nothing.
-void AnswerFinder::require_shown(size_t index, TextSpan answer) const {
-  const std::string_view shown = std::string_view(text_).substr(answer.begin, answer.end - answer.begin);
+void AnswerFinder::require_shown(size_t index, std::string_view shown) const {
   const OrderedJson& message = sample_.messages[index];
   if (is_call(index)) {
     for (const OrderedJson& call : message["tool_calls"])
@@ -205,6 +248,40 @@ void AnswerFinder::require_shown(size_t index, TextSpan answer) const {
   if (close != std::string_view::npos) content.remove_prefix(close + reasoning_close_.size());
   if (shown.find(trimmed(content)) == std::string_view::npos)
     throw_invalid("messages[{}]: the template does not show the answer as it is", index);
+}
+
+// Text beside calls may be dropped, but not stand elsewhere.
+void AnswerFinder::require_one_piece(size_t index, TextSpan answer) const {
+  require_shown(index, span_text(answer));
+  if (!is_call(index)) return;
+  const auto behind = place(index, Side::kBehind);
+  if (behind && (*behind < answer.begin || *behind > answer.end))
+    throw_invalid("messages[{}]: the template shows the text of this answer apart from its calls", index);
+}
+
+// Nothing but answers is learnt, whatever the template does.
+void AnswerFinder::require_apart(const std::vector<TextSpan>& answers) const {
+  OrderedJson messages = sample_.messages;
+  for (size_t i = 0; i < messages.size(); ++i)
+    if (messages[i]["role"] != "assistant") put_mark(messages[i], i, Side::kBehind);
+  const auto rendered = try_render(messages, false);
+  if (!rendered) return;
+  std::string plain;
+  std::vector<size_t> ends;  // of what others said
+  for (size_t at = 0; at < rendered->size();) {
+    const size_t next = std::min(rendered->find(mark_stem_, at), rendered->size());
+    plain.append(*rendered, at, next - at);
+    at = std::min(rendered->find(kMarkEnd, next), rendered->size());
+    if (at < rendered->size()) {
+      ends.push_back(plain.size());
+      at += kMarkEnd.size();
+    }
+  }
+  if (plain != text_) return;
+  for (const TextSpan& answer : answers)
+    for (const size_t end : ends)
+      if (end > answer.begin && end <= answer.end)
+        throw_invalid("the template shows another message inside an answer");
 }
 
 // One rendering for all answers, as it is with nearly every template.
@@ -231,7 +308,7 @@ size_t AnswerFinder::own_end(size_t index, size_t from) const {
   if (index + 1 == sample_.messages.size()) return text_.size();
   if (token_at(ends_.stops, from) > 0) return from;
   OrderedJson messages = first_messages(index + 1);
-  if (!put_mark(messages[index], index, Side::kBehind)) return from;
+  if (!put_mark(messages[index], index, last_side(index))) return from;
   const auto shown = try_render(messages, false);
   const size_t at = shown ? shown->find(mark(index)) : std::string::npos;
   if (at == std::string::npos) return from;

@@ -24,26 +24,43 @@ class AnswerFinder {
   ChatText find();
 
  private:
-  // Where a mark is put: before the text of a message, before what follows its reasoning, or behind it.
-  enum class Side { kBefore, kBehindReasoning, kBehind };
+  // Where a mark is put: before the text of a message, before what follows its reasoning, behind it, before
+  // the name of its first call, or behind that of its last.
+  enum class Side { kBefore, kBehindReasoning, kBehind, kFirstCall, kLastCall };
 
   std::optional<std::string> try_render(const OrderedJson& messages, bool add_prompt) const;
   OrderedJson first_messages(size_t n) const;
   bool is_call(size_t index) const;
+  Side last_side(size_t index) const { return is_call(index) ? Side::kLastCall : Side::kBehind; }
   std::string mark(size_t index) const;
   bool put_mark(OrderedJson& message, size_t index, Side side) const;
 
   // nullopt: the marks cannot be told apart by message.
   std::optional<std::vector<TextSpan>> of_template(std::vector<TextSpan> marks) const;
   std::vector<TextSpan> by_rendering();
+  std::string_view span_text(TextSpan span) const {
+    return std::string_view(text_).substr(span.begin, span.end - span.begin);
+  }
+  void require_shown(size_t index, std::string_view shown) const;
+  void require_one_piece(size_t index, TextSpan answer) const;
+  void require_apart(const std::vector<TextSpan>& answers) const;
   size_t begin_of(size_t index, size_t after) const;
+  // What the prompt for the answer has behind the message before, found behind that message in the text.
+  struct Reached {
+    size_t at;
+    bool whole;  // the prompt's end; else where the text goes on otherwise than the prompt
+  };
+  std::optional<Reached> behind_previous(size_t index, const std::string& prompt, size_t limit) const;
   size_t end_of(size_t index, size_t begin) const;
 
-  // The place in the text of a mark that can be taken away again.
+  // The place of a mark that can be taken away again: in the text, and in what a template makes of
+  // `messages`.
   std::optional<size_t> place(size_t index, Side side) const;
+  std::optional<size_t> place_in(OrderedJson messages, bool add_prompt, const std::string& unmarked,
+                                 size_t index, Side side) const;
   std::optional<size_t> place_of_content(size_t index) const;
+  std::optional<size_t> first_place(size_t index) const;  // of what the answer shows
   void place_all_behind();
-  void require_shown(size_t index, TextSpan answer) const;
   // The end of what the template writes for this message behind `from`, whatever follows.
   size_t own_end(size_t index, size_t from) const;
   size_t turn_end(size_t from, size_t own) const;

@@ -145,7 +145,9 @@ Counts try_all(const Sample& sample) {
       ++counts.found;
     } catch (const Error& error) {
       const std::string what = error.what();
-      ++(what.find("cannot be told") != std::string::npos ? counts.unclear : counts.refused);
+      const bool is_unclear = what.find("cannot be told") != std::string::npos;
+      CHECK_MESSAGE(!is_unclear, what);
+      ++(is_unclear ? counts.unclear : counts.refused);
     }
   }
   return counts;
@@ -155,14 +157,14 @@ TEST_CASE("answers in all real templates: texts, spaces, reasoning, calls") {
   // Templates that must have tools, or calls, or alternating roles refuse the others by themselves.
   for (const char* messages : {kTwoTurns, kSpaces, kThinking, kReasoning}) {
     const Counts counts = try_all(sample_of(messages));
-    CHECK(counts.found >= 115);
+    CHECK(counts.found >= 117);
     CHECK(counts.unclear == 0);
   }
   Sample calls = sample_of(kCalls);
   calls.tools = OrderedJson::parse(kTool);
   const Counts counts = try_all(calls);
-  CHECK(counts.found >= 50);
-  CHECK(counts.unclear <= 4);
+  CHECK(counts.found >= 61);
+  CHECK(counts.unclear == 0);
 }
 
 std::string shown(const char* name, const char* messages) {
@@ -175,8 +177,10 @@ TEST_CASE("an answer goes from the end of the prompt to the token that ends the 
         "USR0 hi<|im_end|>\n<|im_start|>assistant\n[[ANS1 hello.<|im_end|>]]\n<|im_start|>user\nUSR2 "
         "more<|im_end|>\n"
         "<|im_start|>assistant\n[[ANS3 done<|im_end|>]]\n");
+  // This one trims texts, and has line feeds and indents of its own between the turns.
   CHECK(shown("cz-llama-2-chat", kSpaces) ==
-        "USR0 hi [/INST][[ ANS1 hello. </s>]]<s>[INST] USR2 [/INST][[ ANS3 done </s>]]");
+        "USR0 hi [/INST]\n[[\n\n         ANS1 hello. </s>]]\n\n\n        <s>[INST] USR2 [/INST]\n"
+        "[[\n\n         ANS3 done </s>]]\n");
   // The text behind the last turn is the template's own.
   CHECK(shown("phi-3-mini-4k-instruct", kTwoTurns) ==
         "USR0 hi<|end|>\n<|assistant|>\n[[ANS1 hello.<|end|>]]\n<|user|>\nUSR2 more<|end|>\n<|assistant|>\n"
@@ -190,7 +194,7 @@ TEST_CASE("reasoning that a template drops from earlier turns is not in their an
         "<|im_start|>assistant\n[[<think>\nreason two\n</think>\n\nANS3 done<|im_end|>]]\n");
   CHECK(shown("qwen3", kReasoning) == shown("qwen3", kThinking));
   const std::string r1 = shown("deepseek-ai-DeepSeek-R1-Distill-Qwen-32B", kThinking);
-  CHECK(r1.find("[[ANS1 hello.") != std::string::npos);
+  CHECK(r1.find("[[\n\nANS1 hello.") != std::string::npos);
   CHECK(r1.find("reason one") == std::string::npos);
 }
 

@@ -4,6 +4,7 @@
 // limit beside them: bytes of A and B that the step reads once at the bandwidth measured, and the
 // multiplications. usage: lora_step [--isa NAME] [--threads N] [--seconds S] [--clock wall|cpu] [--rank R]
 // [--exact 1]
+// [--only COUNT]
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -26,6 +27,7 @@ constexpr int32_t kPages = kPrompt / kPageTokens + 1;
 struct AdapterOptions {
   int32_t rank = 16;
   bool exact = true;  // values that bf16 holds, as of adapters that were trained in it
+  int32_t only = 0;   // this many adapters on all linears alone; 0: all cases
 };
 
 bool is_query_or_value(const std::string& path) {
@@ -191,6 +193,7 @@ void measure(const Options& options, const AdapterOptions& adapter_options) {
   const double bytes_per_second = bandwidth(options.seconds);
   for (const bool all : {true, false})
     for (const int32_t count : {1, 8, 32}) {
+      if (adapter_options.only != 0 && (!all || count != adapter_options.only)) continue;
       const Adapters adapters(sited, sites, adapter_options, count, all);
       const char* modules = all ? "all" : "q,v";
       compare(options, plain, sited, adapters, modules, bytes_per_second, false);
@@ -207,6 +210,7 @@ int main(int argc, char** argv) {
   llmhost::bench::AdapterOptions adapters;
   for (int i = 1; i + 1 < argc; i += 2) {
     if (std::strcmp(argv[i], "--rank") == 0) adapters.rank = std::atoi(argv[i + 1]);
+    if (std::strcmp(argv[i], "--only") == 0) adapters.only = std::atoi(argv[i + 1]);
     if (std::strcmp(argv[i], "--exact") == 0) adapters.exact = std::atoi(argv[i + 1]) != 0;
   }
   llmhost::bench::measure(options, adapters);

@@ -100,12 +100,11 @@ Arrangement arrange(const llmh_instance& instance, const llmh_site_delta* const*
   const uint64_t element = instance.rounds_activations ? sizeof(uint16_t) : sizeof(float);
   Places places;
   places.take(static_cast<uint64_t>(layout.n_sites), sizeof(SiteDelta));
-  for (const uint32_t i : order)
-    layout.sites[i].a = places.take(
-        static_cast<uint64_t>(deltas[i]->rank) * static_cast<uint64_t>(deltas[i]->in_features), element);
-  for (const uint32_t i : order)
-    layout.sites[i].b =
-        places.take(static_cast<uint64_t>(deltas[i]->rank) * unit_columns(deltas[i]->out_features), element);
+  for (const uint32_t i : order) {
+    const auto rank = static_cast<uint64_t>(deltas[i]->rank);
+    layout.sites[i].a = places.take(rank * static_cast<uint64_t>(deltas[i]->in_features), element);
+    layout.sites[i].b = places.take(rank * unit_columns(deltas[i]->out_features), element);
+  }
   for (const uint32_t i : order) {
     const llmh_site_delta& delta = *deltas[i];
     const auto out = static_cast<uint64_t>(delta.out_features);

@@ -1,6 +1,6 @@
 // What the host holds of an adapter: the changes of its sites, in one allocation. A is stored as it is
-// ([r,K]), for products with dense weights; B in units of columns (kernels.h). The A of all sites lie
-// together, site after site, and so do the B: a step reads those of neighbouring modules one after another.
+// ([r,K]), for products with dense weights; B in units of columns (kernels.h). A and B lie site after site: a
+// step reads those of neighbouring modules one after another.
 #pragma once
 
 #include <cstdint>

@@ -104,11 +104,16 @@ int64_t elements_of_unit(const Operand& operand) {
 constexpr int64_t kWindowElements =
     32 * 1024;  // of one tensor: what a block of rows makes stays in the caches
 
+bool has_changes(const RunContext& context, const Region& region) {
+  return region.has_sites && context.step.n_adapter_segments > 0;
+}
+
 void run_window(const RunContext& context, const Region& region, const Window& window) {
   const RunContext part = context.through(window);
   for (const Call* call : region.rows) call->entry->run(part, *call);
   if (region.rounded.is_needed()) region.rounded.round(part);
-  if (region.has_sites && part.step.n_adapter_segments > 0) shrink(part, region.products);
+  if (has_changes(context, region) && !changes_by_rows(context, region.row_symbol))
+    shrink(part, region.products);
 }
 
 void run_rows(const RunContext& context, const Region& region) {
@@ -116,7 +121,8 @@ void run_rows(const RunContext& context, const Region& region) {
   const int64_t each = std::max<int64_t>(region.row_elements, 1);
   const int64_t block = std::max<int64_t>(1, kWindowElements / each);
   // With adapters a row is more work than its elements are.
-  const int64_t grain = region.has_sites && context.step.n_adapter_segments > 0 ? 1 : kGrain / each + 1;
+  const bool shrinks = has_changes(context, region) && !changes_by_rows(context, region.row_symbol);
+  const int64_t grain = shrinks ? 1 : kGrain / each + 1;
   context.parallel_ranges(n, grain, [&](int64_t begin, int64_t end, int32_t thread) {
     for (int64_t row = begin; row < end; row += block)
       run_window(context, region, {region.row_symbol, row, std::min(block, end - row), thread});
@@ -178,10 +184,13 @@ std::vector<Region> make_regions(std::vector<Call>& calls, const llmh_limits& li
 
 void run_region(const RunContext& context, const Region& region) {
   if (region.single != nullptr) return region.single->entry->run(context, *region.single);
-  const bool shrinks = region.has_sites && context.step.n_adapter_segments > 0;
-  if (!region.rows.empty() || region.rounded.is_needed() || shrinks) run_rows(context, region);
-  if (!region.products.empty())
-    region.products[0]->entry->run_products(context, region.products, region.rounded);
+  const bool is_changed = has_changes(context, region);
+  const bool is_by_rows = is_changed && changes_by_rows(context, region.row_symbol);
+  if (!region.rows.empty() || region.rounded.is_needed() || (is_changed && !is_by_rows))
+    run_rows(context, region);
+  if (region.products.empty()) return;
+  region.products[0]->entry->run_products(context, region.products, region.rounded);
+  if (is_by_rows) change_rows(context, region.products);
 }
 
 }  // namespace llmhost::cpu

@@ -14,6 +14,7 @@ namespace {
 
 constexpr int kUnit = kLowRankColumns;
 constexpr int kUnitVectors = kUnit / kLanes;
+constexpr int64_t kAhead = 8192;  // bytes between use and prefetch; what follows B is the next module's A
 // Rows and units of columns of a tile: 16 accumulators where there are 32 registers, 8 where there are 16.
 // One row reads B unit after unit, as one stream; the units do not wait for each other.
 #if HWY_TARGET == HWY_AVX3
@@ -105,11 +106,9 @@ void expand(const LowRankTile& tile) {
     return;
   }
   const int64_t unit_bytes = tile.rank * kUnit * Stored::kBytes;
-  const int64_t bytes = (tile.columns + kUnit - 1) / kUnit * unit_bytes;
   for (int64_t column = 0; column < tile.columns; column += kUnit) {
-    const int64_t ahead = column / kUnit * unit_bytes + kLowRankAhead;
-    for (int64_t line = ahead; line < std::min(ahead + unit_bytes, bytes); line += 64)
-      hwy::Prefetch(tile.b + line);
+    const int64_t ahead = column / kUnit * unit_bytes + kAhead;
+    for (int64_t line = ahead; line < ahead + unit_bytes; line += 64) hwy::Prefetch(tile.b + line);
     for (int64_t row = 0; row < tile.n_rows; ++row) expand_tile<Stored, 1, 1>(tile, row, column);
   }
 }

@@ -64,6 +64,7 @@ void multiply_own(const RunContext& context, const Call& call, const SiteDelta& 
                                    .depth = depth});
 }
 
+// Onto rows that hold the product with the base's weight or, where the adapter has one, its own.
 void expand_rows(const RunContext& context, const Call& call, const SiteDelta& delta,
                  std::span<const int32_t> rows, int64_t begin, int64_t end) {
   const float* bias = context.floats_or_null(call, 2);
@@ -85,7 +86,6 @@ void expand_rows(const RunContext& context, const Call& call, const SiteDelta& d
                    .rank = delta.rank,
                    .scale = delta.scale};
   if (delta.weight != nullptr) {
-    multiply_own(context, call, delta, rows, begin, end);
     if (tile.new_bias == nullptr) tile.new_bias = tile.bias;
     tile.bias = nullptr;
   }
@@ -104,6 +104,23 @@ void fetch_b(const llmh_adapter& adapter, int32_t site, int64_t begin, int64_t e
   const uint8_t* first = delta->b + begin * column_bytes;
   const int64_t bytes = std::min<int64_t>((end - begin) * column_bytes, kLowRankAhead);
   for (int64_t line = 0; line < bytes; line += 64) __builtin_prefetch(first + line);
+}
+
+// --- Rows in blocks
+
+constexpr int64_t kBlockRows = 12;      // two tiles of a dense product
+constexpr int32_t kBlocksOfThread = 2;  // from so many on, threads share the rows instead of the columns
+
+int64_t blocks_of(const llmh_adapter_segment& segment, int32_t symbol) {
+  const int64_t n = symbol == LLMH_DIM_OUTPUTS ? segment.n_output_rows : segment.n_token_rows;
+  return (n + kBlockRows - 1) / kBlockRows;
+}
+
+int64_t count_blocks(const RunContext& context, int32_t symbol) {
+  int64_t n = 0;
+  for (int32_t i = 0; i < context.step.n_adapter_segments; ++i)
+    n += blocks_of(context.step.adapter_segments[i], symbol);
+  return n;
 }
 
 // --- Checks
@@ -165,7 +182,6 @@ void check_fit(const llmh_adapter& adapter, std::span<const Call> calls) {
 
 }  // namespace
 
-// The A of one adapter's modules lie one after another: they are read as one stream.
 void shrink(const RunContext& context, std::span<const Call* const> products) {
   const llmh_step& step = context.step;
   const int32_t symbol = products[0]->inputs[0].row_symbol;
@@ -183,15 +199,40 @@ void shrink(const RunContext& context, std::span<const Call* const> products) {
 void expand(const RunContext& context, const Call& call, int64_t begin, int64_t end) {
   const llmh_step& step = context.step;
   const int32_t site = call.site.number;
+  const bool is_by_rows = changes_by_rows(context, call.inputs[0].row_symbol);
   for (int32_t i = 0; i < step.n_adapter_segments; ++i) {
-    if (i + 4 < step.n_adapter_segments) step.adapter_segments[i + 4].adapter->fetch(site);
-    if (i + 2 < step.n_adapter_segments) fetch_b(*step.adapter_segments[i + 2].adapter, site, begin, end);
+    if (!is_by_rows && i + 4 < step.n_adapter_segments) step.adapter_segments[i + 4].adapter->fetch(site);
+    if (!is_by_rows && i + 2 < step.n_adapter_segments)
+      fetch_b(*step.adapter_segments[i + 2].adapter, site, begin, end);
     const llmh_adapter_segment& segment = step.adapter_segments[i];
     const SiteDelta* delta = segment.adapter->find(site);
     if (delta == nullptr) continue;
     const auto rows = rows_of(context, segment, call.inputs[0].row_symbol);
-    if (!rows.empty()) expand_rows(context, call, *delta, rows, begin, end);
+    if (rows.empty()) continue;
+    if (delta->weight != nullptr) multiply_own(context, call, *delta, rows, begin, end);
+    if (!is_by_rows) expand_rows(context, call, *delta, rows, begin, end);
   }
+}
+
+bool changes_by_rows(const RunContext& context, int32_t symbol) {
+  return count_blocks(context, symbol) >= int64_t{kBlocksOfThread} * context.n_threads();
+}
+
+// What an adapter has for the products lies one after the other: each thread reads it as one stream.
+void change_rows(const RunContext& context, std::span<const Call* const> products) {
+  const int32_t symbol = products[0]->inputs[0].row_symbol;
+  context.parallel(count_blocks(context, symbol), [&](int64_t item, int32_t) {
+    const llmh_adapter_segment* segment = context.step.adapter_segments;
+    for (; item >= blocks_of(*segment, symbol); ++segment) item -= blocks_of(*segment, symbol);
+    const auto all = rows_of(context, *segment, symbol).subspan(static_cast<size_t>(item * kBlockRows));
+    const auto rows = all.first(std::min<size_t>(all.size(), kBlockRows));
+    for (const Call* call : products) {
+      const SiteDelta* delta = call->site.number == 0 ? nullptr : segment->adapter->find(call->site.number);
+      if (delta == nullptr) continue;
+      shrink_rows(context, *call, *delta, rows);
+      expand_rows(context, *call, *delta, rows, 0, delta->out_features);
+    }
+  });
 }
 
 void check_segments(const llmh_step& step, const llmh_limits& limits, std::span<const Call> calls,

@@ -1,6 +1,8 @@
-// The rows of a step that belong to adapters, and what these do to them. For products of one input the first
-// half of the low-rank change, u = x A^T, is made where rows are rounded; the second half follows the product
-// itself, column by column, on the thread that made them: neither costs a meeting of the threads.
+// The rows of a step that belong to adapters, and what these do to them. Where the rows are few, for products
+// of one input the first half of the low-rank change, u = x A^T, is made where rows are rounded; the second
+// half follows the product itself, column by column, on the thread that made them: neither costs a meeting of
+// the threads. Where there is enough of them, each thread takes some rows of one adapter through all products
+// of the input after these: the adapter is read once, by one thread. A row's numbers are the same both ways.
 #pragma once
 
 #include <algorithm>
@@ -53,8 +55,14 @@ inline bool has_changes(const RunContext& context, const Call& call) {
 // u = x A^T for the rows that the context shows, into the scratch of each product. [worker] in a window
 void shrink(const RunContext& context, std::span<const Call* const> products);
 
-// The rest of the change, for columns [begin, end) of one product, whose y holds that of the base. [worker]
+// The rest of the change, for columns [begin, end) of one product, whose y holds that of the base; by rows,
+// only products with an adapter's own weight. [worker]
 void expand(const RunContext& context, const Call& call, int64_t begin, int64_t end);
+
+bool changes_by_rows(const RunContext& context, int32_t symbol);
+
+// By rows, after the products: all of their change.
+void change_rows(const RunContext& context, std::span<const Call* const> products);
 
 // Throws llmh::Error when an adapter does not fit a site of the calls, or a segment's rows the step. What was
 // seen to fit is remembered in `checked`, by adapter; sized by the caller.

@@ -52,10 +52,13 @@ class Expressions {
     const Json left = term(trimmed(text.substr(0, star)));
     const Json right = value(trimmed(text.substr(star + 1)));
     if (!left.is_number() || !right.is_number()) return nullptr;
-    if (left.is_number_integer() && right.is_number_integer())
-      return left.get<int64_t>() * right.get<int64_t>();
+    int64_t whole = 0;
+    if (left.is_number_integer() && right.is_number_integer() &&
+        !__builtin_mul_overflow(left.get<int64_t>(), right.get<int64_t>(), &whole))
+      return whole;
     const double product = left.get<double>() * right.get<double>();
-    return product == std::floor(product) ? Json(static_cast<int64_t>(product)) : Json(product);
+    const bool is_whole = product == std::floor(product) && std::abs(product) < 0x1p63;
+    return is_whole ? Json(static_cast<int64_t>(product)) : Json(product);
   }
 
   // The first alternative that is there.

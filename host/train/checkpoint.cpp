@@ -12,6 +12,7 @@
 #include "core/error.h"
 #include "core/file.h"
 #include "core/json.h"
+#include "core/json_number.h"
 #include "model/safetensors.h"
 
 namespace llmhost::train {
@@ -123,6 +124,14 @@ int64_t best_of(const fs::path& folder) {
   }
 }
 
+int64_t whole_number_at(const OrderedJson& json, const char* key, const std::string& source) {
+  const OrderedJson& value = json.at(key);
+  const std::optional<int64_t> number = whole_number(value);
+  if (!number)
+    throw_error(ErrorCode::kDataLoss, "{}: {} is {}, expected a whole number", source, key, value.dump());
+  return *number;
+}
+
 // "epochs was 2, is 3"
 void add_differences(const OrderedJson& saved, const OrderedJson& wanted, const std::string& path,
                      std::string& text) {
@@ -157,15 +166,15 @@ std::string to_text(const CheckpointState& state) {
 CheckpointState parse_checkpoint_state(std::string_view text, const std::string& source) {
   const OrderedJson json = parse_ordered_json(text, source, kStateLimits);
   try {
-    if (json.at("format").get<int64_t>() != kFormat)
+    if (whole_number_at(json, "format", source) != kFormat)
       throw_error(ErrorCode::kUnimplemented, "{}: written in format {}, this program reads {}", source,
                   json.at("format").dump(), kFormat);
     CheckpointState state;
-    state.step = json.at("step");
-    state.updates = json.at("updates");
-    state.best_step = json.at("best_step");
+    state.step = whole_number_at(json, "step", source);
+    state.updates = whole_number_at(json, "updates", source);
+    state.best_step = whole_number_at(json, "best_step", source);
     state.best_loss = json.at("best_loss");
-    state.evals_since_best = json.at("evals_since_best");
+    state.evals_since_best = whole_number_at(json, "evals_since_best", source);
     state.data_hash = json.at("data");
     state.base_hash = json.at("base");
     state.job = json.at("job").dump(-1, ' ', false, OrderedJson::error_handler_t::replace);

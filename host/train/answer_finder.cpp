@@ -9,7 +9,6 @@ namespace llmhost::train {
 namespace {
 
 constexpr std::string_view kSpaces = " \t\r\n";
-constexpr std::string_view kMarkEnd = "zQ";
 
 bool is_space(char c) {
   return kSpaces.find(c) != std::string_view::npos;
@@ -127,6 +126,7 @@ std::vector<TextSpan> AnswerFinder::by_rendering() {
   for (size_t i = 0; i < sample_.messages.size(); ++i)
     if (sample_.is_learnt[i]) require_shown(i, text_);
   place_all_behind();
+  find_opener();
   std::vector<TextSpan> answers;
   size_t after = 0;
   for (size_t i = 0; i < sample_.messages.size(); ++i) {
@@ -144,26 +144,42 @@ std::vector<TextSpan> AnswerFinder::by_rendering() {
 // Where the answer begins: behind the prompt that a server would give for it. Where the conversation shows
 // earlier turns otherwise than that prompt does, its last part is looked for before what the answer shows.
 size_t AnswerFinder::begin_of(size_t index, size_t after) const {
-  const OrderedJson before = first_messages(index);
-  const auto prompt = try_render(before, true);
+  const auto prompt = try_render(first_messages(index), true);
   if (prompt && prompt->size() >= after && text_.starts_with(*prompt)) return prompt->size();
   const auto content = first_place(index);
   const auto limit = content ? content : behind_[index];
-  const auto said = prompt ? try_render(before, false) : std::nullopt;
-  if (said && limit) {
-    const auto reached = behind_previous(index, *prompt, *limit);
-    if (reached && reached->whole && reached->at >= after) return reached->at;
-    const std::string opening = prompt->substr(common_prefix(*said, *prompt));
-    const size_t at = opening.empty() || *limit < opening.size()
-                          ? std::string::npos
-                          : text_.rfind(opening, *limit - opening.size());
-    if (at != std::string::npos && at >= after) return at + opening.size();
-    if (reached && reached->at >= after) return reached->at;
-  }
+  if (prompt && limit)
+    if (const auto begin = behind_opening(index, *prompt, {after, *limit})) return *begin;
   if (content && *content >= after) return *content;
   if (const auto empty = place_of_content(index); !limit && empty && *empty >= after) return *empty;
   throw_invalid("messages[{}]: where this answer begins cannot be told from what the template makes of it",
                 index);
+}
+
+std::optional<size_t> AnswerFinder::behind_opening(size_t index, const std::string& prompt,
+                                                   TextSpan range) const {
+  if (const auto previous = index > 0 ? place(index - 1, last_side(index - 1)) : std::nullopt)
+    range.begin = std::max(range.begin, *previous);
+  const auto reached = behind_previous(index, prompt, range.end);
+  if (reached && reached->whole && reached->at >= range.begin) return reached->at;
+  const std::string opening = opening_of(index);
+  for (const std::string_view part : {std::string_view(opening), trimmed(opening)}) {
+    const size_t at = part.empty() || range.end < part.size() ? std::string::npos
+                                                              : text_.rfind(part, range.end - part.size());
+    if (at == std::string::npos || at < range.begin) continue;
+    // Of the spaces behind it, those that the prompt has too.
+    const size_t end = at + part.size();
+    const std::string_view spaces = std::string_view(opening).substr(opening.find(part) + part.size());
+    return end + common_prefix(spaces, std::string_view(text_).substr(end, range.end - end));
+  }
+  return reached && reached->at >= range.begin ? std::optional(reached->at) : std::nullopt;
+}
+
+// What asks for an answer: what the prompt has more than the messages before the answer.
+std::string AnswerFinder::opening_of(size_t index) const {
+  const OrderedJson before = first_messages(index);
+  const auto said = try_render(before, false), prompt = try_render(before, true);
+  return said && prompt ? prompt->substr(common_prefix(*said, *prompt)) : std::string();
 }
 
 std::optional<AnswerFinder::Reached> AnswerFinder::behind_previous(size_t index, const std::string& prompt,
@@ -191,9 +207,12 @@ std::optional<size_t> AnswerFinder::first_place(size_t index) const {
   return first && call ? std::min(first, call) : first ? first : call;
 }
 
-size_t AnswerFinder::end_of(size_t index, size_t begin) const {
+size_t AnswerFinder::end_of(size_t index, size_t begin) {
   const auto behind = behind_[index] ? behind_[index] : place(index, last_side(index));
   if (behind && *behind >= begin) {
+    // Templates that build messages of parts begin each by the same token.
+    is_opener_inside_ =
+        !opener_.empty() && text_.substr(begin, *behind - begin).find(opener_) != std::string::npos;
     const size_t own = own_end(index, *behind);
     return turn_end(*behind, own);
   }
@@ -234,56 +253,6 @@ std::optional<size_t> AnswerFinder::place_of_content(size_t index) const {
   return at;
 }
 
-// A template that does not know of calls, say, would teach to answer nothing.
-void AnswerFinder::require_shown(size_t index, std::string_view shown) const {
-  const OrderedJson& message = sample_.messages[index];
-  if (is_call(index)) {
-    for (const OrderedJson& call : message["tool_calls"])
-      if (shown.find(call["function"]["name"].get_ref<const std::string&>()) == std::string_view::npos)
-        throw_invalid("messages[{}]: the template does not show the calls", index);
-    return;
-  }
-  std::string_view content = message["content"].get_ref<const std::string&>();
-  const size_t close = reasoning_close_.empty() ? std::string_view::npos : content.rfind(reasoning_close_);
-  if (close != std::string_view::npos) content.remove_prefix(close + reasoning_close_.size());
-  if (shown.find(trimmed(content)) == std::string_view::npos)
-    throw_invalid("messages[{}]: the template does not show the answer as it is", index);
-}
-
-// Text beside calls may be dropped, but not stand elsewhere.
-void AnswerFinder::require_one_piece(size_t index, TextSpan answer) const {
-  require_shown(index, span_text(answer));
-  if (!is_call(index)) return;
-  const auto behind = place(index, Side::kBehind);
-  if (behind && (*behind < answer.begin || *behind > answer.end))
-    throw_invalid("messages[{}]: the template shows the text of this answer apart from its calls", index);
-}
-
-// Nothing but answers is learnt, whatever the template does.
-void AnswerFinder::require_apart(const std::vector<TextSpan>& answers) const {
-  OrderedJson messages = sample_.messages;
-  for (size_t i = 0; i < messages.size(); ++i)
-    if (messages[i]["role"] != "assistant") put_mark(messages[i], i, Side::kBehind);
-  const auto rendered = try_render(messages, false);
-  if (!rendered) return;
-  std::string plain;
-  std::vector<size_t> ends;  // of what others said
-  for (size_t at = 0; at < rendered->size();) {
-    const size_t next = std::min(rendered->find(mark_stem_, at), rendered->size());
-    plain.append(*rendered, at, next - at);
-    at = std::min(rendered->find(kMarkEnd, next), rendered->size());
-    if (at < rendered->size()) {
-      ends.push_back(plain.size());
-      at += kMarkEnd.size();
-    }
-  }
-  if (plain != text_) return;
-  for (const TextSpan& answer : answers)
-    for (const size_t end : ends)
-      if (end > answer.begin && end <= answer.end)
-        throw_invalid("the template shows another message inside an answer");
-}
-
 // One rendering for all answers, as it is with nearly every template.
 void AnswerFinder::place_all_behind() {
   behind_.assign(sample_.messages.size(), std::nullopt);
@@ -311,9 +280,13 @@ size_t AnswerFinder::own_end(size_t index, size_t from) const {
   if (!put_mark(messages[index], index, last_side(index))) return from;
   const auto shown = try_render(messages, false);
   const size_t at = shown ? shown->find(mark(index)) : std::string::npos;
-  if (at == std::string::npos) return from;
+  if (at == std::string::npos) return is_call(index) ? next_begin(index, from) : from;
   const std::string behind = without(shown->substr(at), mark(index));
-  size_t own = from + common_prefix(behind, std::string_view(text_).substr(from));
+  const size_t shared = common_prefix(behind, std::string_view(text_).substr(from));
+  size_t own = from + shared;
+  // The arguments of calls are still to come, and templates may write them otherwise in the last message.
+  if (is_call(index) && !trimmed(std::string_view(behind).substr(shared)).empty() && !has_end(from, own))
+    return next_begin(index, from);
   // The two may go on with tokens that begin with the same letters.
   constexpr size_t kLongestToken = 64;
   for (size_t p = std::max(from, own - std::min(own, kLongestToken)); p < own; ++p) {
@@ -323,12 +296,47 @@ size_t AnswerFinder::own_end(size_t index, size_t from) const {
   return own;
 }
 
+// What no answer goes on behind: the token, or else the text, by which a prompt asks for one.
+void AnswerFinder::find_opener() {
+  for (size_t i = 0; i < sample_.messages.size() && opener_.empty(); ++i) {
+    if (!sample_.is_learnt[i]) continue;
+    opener_ = trimmed(opening_of(i));
+    const auto stands_first = [&](const std::string& token) { return opener_.starts_with(token); };
+    const auto control = std::find_if(ends_.controls.begin(), ends_.controls.end(), stands_first);
+    if (control != ends_.controls.end()) opener_ = *control;
+  }
+}
+
+// Whether a turn ends there: a token ends generations, or asks for another answer.
+bool AnswerFinder::has_end(size_t from, size_t to) const {
+  for (size_t at = from; at < to; ++at)
+    if (token_at(ends_.stops, at) > 0 || is_opener(at)) return true;
+  return false;
+}
+
+bool AnswerFinder::is_opener(size_t at) const {
+  return !opener_.empty() && !is_opener_inside_ && std::string_view(text_).substr(at).starts_with(opener_);
+}
+
+// Where what the next message shows begins: a token before it ends the answer, or its end cannot be told.
+size_t AnswerFinder::next_begin(size_t index, size_t from) const {
+  const auto next = first_place(index + 1);
+  if (!next || *next < from || !has_end(from, *next))
+    throw_invalid("messages[{}]: where this answer ends cannot be told from what the template makes of it",
+                  index);
+  return *next;
+}
+
 // What the template writes for a turn behind `from`: up to the first token that ends a generation, else the
 // last one that is no text, else the last text.
 size_t AnswerFinder::turn_end(size_t from, size_t own) const {
   size_t control_end = from;
   for (size_t at = from; at < own; ++at) {
     if (const size_t stop = token_at(ends_.stops, at); stop > 0) return at + stop;
+    if (is_opener(at)) {
+      own = at;
+      break;
+    }
     if (const size_t control = token_at(ends_.controls, at); control > 0) control_end = at + control;
   }
   const size_t text_end =

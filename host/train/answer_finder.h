@@ -24,6 +24,8 @@ class AnswerFinder {
   ChatText find();
 
  private:
+  static constexpr std::string_view kMarkEnd = "zQ";
+
   // Where a mark is put: before the text of a message, before what follows its reasoning, behind it, before
   // the name of its first call, or behind that of its last.
   enum class Side { kBefore, kBehindReasoning, kBehind, kFirstCall, kLastCall };
@@ -45,13 +47,16 @@ class AnswerFinder {
   void require_one_piece(size_t index, TextSpan answer) const;
   void require_apart(const std::vector<TextSpan>& answers) const;
   size_t begin_of(size_t index, size_t after) const;
+  std::optional<size_t> behind_opening(size_t index, const std::string& prompt, TextSpan range) const;
+  std::string opening_of(size_t index) const;
+  void find_opener();
   // What the prompt for the answer has behind the message before, found behind that message in the text.
   struct Reached {
     size_t at;
     bool whole;  // the prompt's end; else where the text goes on otherwise than the prompt
   };
   std::optional<Reached> behind_previous(size_t index, const std::string& prompt, size_t limit) const;
-  size_t end_of(size_t index, size_t begin) const;
+  size_t end_of(size_t index, size_t begin);
 
   // The place of a mark that can be taken away again: in the text, and in what a template makes of
   // `messages`.
@@ -63,6 +68,9 @@ class AnswerFinder {
   void place_all_behind();
   // The end of what the template writes for this message behind `from`, whatever follows.
   size_t own_end(size_t index, size_t from) const;
+  size_t next_begin(size_t index, size_t from) const;
+  bool has_end(size_t from, size_t to) const;
+  bool is_opener(size_t at) const;
   size_t turn_end(size_t from, size_t own) const;
   size_t token_at(const std::vector<std::string>& tokens, size_t at) const;
   bool is_closed(size_t end) const;
@@ -73,6 +81,8 @@ class AnswerFinder {
   std::string_view reasoning_close_;
   std::string text_;
   std::string mark_stem_;
+  std::string opener_;                         // what prompts begin with that ask for an answer
+  bool is_opener_inside_ = false;              // of the answer in hand
   std::vector<std::optional<size_t>> behind_;  // of each message; those that could be placed all at once
 };
 

@@ -23,14 +23,15 @@ namespace fs = std::filesystem;
 
 // What ends a generation in one model family or another; the other marks of a template are controls.
 const std::set<std::string> kStops = {
-    "<|im_end|>", "<|eot_id|>",      "<|end|>",       "<end_of_turn>", "<|eom_id|>",
-    "<|return|>", "<|call|>",        "<|endoftext|>", "</s>",          "<|END_OF_TURN_TOKEN|>",
-    "<|user|>",   "<|observation|>", "<|eot|>",       "<turn|>",       "<|end_of_text|>"};
+    "<|im_end|>",      "<|eot_id|>",      "<|end|>",       "<end_of_turn>", "<|eom_id|>",
+    "<|return|>",      "<|call|>",        "<|endoftext|>", "</s>",          "<|END_OF_TURN_TOKEN|>",
+    "<|user|>",        "<|observation|>", "<|eot|>",       "<turn|>",       "<|end_of_text|>",
+    "<|tool_response>"};
 
 std::set<std::string> marks_of(const std::string& source) {
   static const std::regex kMark(
       "<\\|[^|<> ]+\\|>|</?s>|<[a-z]+_of_turn>|<\xEF\xBD\x9C[^<> "
-      "]*\xEF\xBD\x9C>|\\[/?[A-Z_]+\\]|<\\|[a-z]+>|<[a-z]+\\|>");
+      "]*\xEF\xBD\x9C>|\\[/?[A-Z_]+\\]|<\\|[a-z_]+>|<[a-z_]+\\|>");
   std::set<std::string> marks;
   for (std::sregex_iterator it(source.begin(), source.end(), kMark), end; it != end; ++it)
     marks.insert(it->str());
@@ -105,9 +106,14 @@ constexpr const char* kCalls = R"([{"role": "user", "content": "USR0 weather?"},
   {"role": "tool", "name": "get_ANS1", "tool_call_id": "call00001", "content": "RES2 sunny"},
   {"role": "assistant", "content": "ANS3 It is sunny"}, {"role": "user", "content": "USR4 thanks"},
   {"role": "assistant", "content": "ANS5 bye"}])";
+constexpr const char* kCallBesideText = R"([{"role": "user", "content": "USR0 weather?"},
+  {"role": "assistant", "content": "ANS1 let me see", "tool_calls": [{"id": "call00001", "type": "function",
+    "function": {"name": "get_ANS1", "arguments": "{\"city\": \"Paris\"}"}}]},
+  {"role": "tool", "name": "get_ANS1", "tool_call_id": "call00001", "content": "RES2 sunny"},
+  {"role": "assistant", "content": "ANS3 It is sunny"}])";
 constexpr const char* kTool =
     R"([{"type": "function", "function": {"name": "get_ANS1", "description": "weather",
-  "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}}}])";
+  "parameters": {"type": "object", "properties": {"city": {"type": "string", "description": "where"}}, "required": ["city"]}}}])";
 
 // What is wrong with the answers of a sample whose texts are told apart by the words USR, ANS and RES.
 std::string faults(const Sample& sample, const ChatText& chat) {
@@ -168,7 +174,10 @@ TEST_CASE("answers in all real templates: texts, spaces, reasoning, calls") {
 }
 
 std::string shown(const char* name, const char* messages) {
-  std::string text = marked(RealTemplates().writer(name).write(sample_of(messages)));
+  Sample sample = sample_of(messages);
+  if (std::string_view(messages).find("tool_calls") != std::string_view::npos)
+    sample.tools = OrderedJson::parse(kTool);
+  std::string text = marked(RealTemplates().writer(name).write(sample));
   return text.substr(std::min(text.find("USR0"), text.size()));
 }
 
@@ -185,6 +194,47 @@ TEST_CASE("an answer goes from the end of the prompt to the token that ends the 
   CHECK(shown("phi-3-mini-4k-instruct", kTwoTurns) ==
         "USR0 hi<|end|>\n<|assistant|>\n[[ANS1 hello.<|end|>]]\n<|user|>\nUSR2 more<|end|>\n<|assistant|>\n"
         "[[ANS3 done<|end|>]]\n<|endoftext|>");
+}
+
+// Their prompts end by other white space than what stands before an answer.
+TEST_CASE("what asks for an answer is not in it") {
+  CHECK(shown("cz-vicuna", kTwoTurns) ==
+        "USR0 hi\n\n\n        ASSISTANT:[[ ANS1 hello.</s>]]\n\n\n        USER: USR2 more\n\n\n        "
+        "ASSISTANT:[[ ANS3 done</s>]]\n\n\n");
+  const RealTemplates templates;
+  for (const std::string& name : templates.names()) {
+    CAPTURE(name);
+    if (read_file(templates.folder / (name + ".jinja")).find("endgeneration") != std::string::npos) continue;
+    std::string text;
+    try {
+      text = shown(name.c_str(), kTwoTurns);
+    } catch (const Error&) {
+      continue;
+    }
+    for (const char* opening : {"ssistant", "SSISTANT", "Response:", "CHATBOT_TOKEN", "model\n"})
+      for (size_t at = text.find("[["); at != std::string::npos; at = text.find("[[", at + 1))
+        CHECK_MESSAGE(text.substr(at, text.find("]]", at) - at).find(opening) == std::string::npos, text);
+  }
+}
+
+TEST_CASE("an answer that calls ends where its turn does, whatever shows its result") {
+  const auto has = [](const char* name, const std::string& part) {
+    const std::string text = shown(name, kCalls);
+    CHECK_MESSAGE(text.find(part) != std::string::npos, text);
+  };
+  // Writes the last call of all without its id.
+  has("Apriel-1.6-15b-Thinker-fixed",
+      "[[\n<tool_calls>[{\"name\": \"get_ANS1\", \"arguments\": {\"city\": \"Paris\"}, \"id\": "
+      "\"call00001\"}]</tool_calls>\n<|end|>]]");
+  // Ends a call by no token, and goes on with instructions.
+  has("CohereForAI-c4ai-command-r-plus-tool_use", "]```]]\n<|START_OF_TURN_TOKEN|><|SYSTEM_TOKEN|><results>");
+  // Has the token that begins a turn inside, too.
+  has("Kimi-K3", "<|close|>tools<|sep|><|close|>message<|sep|><|end_of_msg|>]]");
+  // Shows the result in the turn of the call.
+  has("google-gemma-4-31B-it",
+      "[[<|tool_call>call:get_ANS1{city:<|\"|>Paris<|\"|>}<tool_call|><|tool_response>]]response:");
+  // Shows the tools and the system's text before the last question only.
+  has("mistralai-Mistral-Nemo-Instruct-2407", "USR0 weather?[/INST][[[TOOL_CALLS][{\"name\": \"get_ANS1\"");
 }
 
 TEST_CASE("reasoning that a template drops from earlier turns is not in their answers") {
@@ -229,6 +279,11 @@ TEST_CASE("what a template does not show is refused") {
   };
   const char* kNoCalls = "{% for m in messages %}<{{ m.role }}>{{ m.content }}</s>{% endfor %}";
   CHECK(refused(kNoCalls, kCalls) == "messages[1]: the template does not show the calls");
+  CHECK_THROWS_WITH_AS(shown("google-gemma-4-31B-it", kCallBesideText),
+                       "messages[1]: the template shows the text of this answer apart from its calls", Error);
+  // Its marks say which text is learnt, but they hold no call.
+  CHECK_THROWS_WITH_AS(shown("smollm3-ort", kCalls), "messages[1]: the template does not show the calls",
+                       Error);
   CHECK(refused("{% for m in messages %}<{{ m.role }}>{{ m.content | upper }}</s>{% endfor %}",
                 R"([{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}])") ==
         "messages[1]: the template does not show the answer as it is");

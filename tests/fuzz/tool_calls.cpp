@@ -1,12 +1,11 @@
-// Any bytes as what a model writes: in one piece and cut into many they give the same, and arguments are
-// JSON.
+// Any bytes as what a model writes: in one piece and cut into many they give the same, and arguments are the
+// beginning of an object.
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
 #include <string>
 #include <vector>
 
-#include "core/json.h"
 #include "text/tools/tool_parser.h"
 
 namespace {
@@ -50,6 +49,6 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const ParsedReply whole = parse_reply(format, options, text);
   if (in_pieces(format, options, text, 1 + (data[1] & 0x7F) % 16) != whole) std::abort();
   for (const ParsedCall& call : whole.calls)
-    if (!llmhost::Json::parse(call.arguments).is_object() || call.name.empty()) std::abort();
+    if (!call.arguments.starts_with('{') || call.arguments.size() < 2 || call.name.empty()) std::abort();
   return 0;
 }

@@ -173,6 +173,70 @@ class Client(ServerTest):
                         self.assertEqual((status, answer["error"]["param"]), (400, name), value)
 
 
+class Tools(ServerTest):
+    """Tool calls as the client sees them: name and id first, then the arguments as they come."""
+
+    TOOL = {"type": "object", "properties": {"city": {"type": "string", "minLength": 12, "maxLength": 40}}, "required": ["city"],
+            "additionalProperties": False}
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        template = cls.folder / "tools.jinja"
+        template.write_text("{% for t in tools %}{{ t }}{% endfor %}<tool_call>{% for m in messages %}{{ m.content }}\n{% endfor %}")
+        cls.server = cls.start("--model", program.FOLDER, "--context", 512, "--chat-template", template)
+        cls.client = client_of(cls.server)
+        cls.model = cls.client.models.list().data[0].id
+
+    def asked(self, **more):
+        return {"model": self.model, "messages": MESSAGES, "tool_choice": "required", "seed": 5, "temperature": 1, "max_tokens": 120,
+                "tools": [{"type": "function", "function": {"name": "weather", "parameters": self.TOOL}}], **more}
+
+    def streamed(self, **more):
+        """(ids and names, pieces of arguments, how it ended)."""
+        begun, pieces, end = [], [], None
+        for chunk in self.client.chat.completions.create(**self.asked(**more), stream=True):
+            for call in chunk.choices[0].delta.tool_calls or []:
+                self.assertEqual(call.index, 0)
+                if call.id:
+                    self.assertFalse(pieces)
+                    begun.append((call.id, call.function.name))
+                if call.function.arguments:
+                    pieces.append(call.function.arguments)
+            end = chunk.choices[0].finish_reason or end
+        return begun, pieces, end
+
+    def test_arguments_come_in_pieces_and_are_those_of_the_whole_answer(self):
+        choice = self.client.chat.completions.create(**self.asked()).choices[0]
+        call = choice.message.tool_calls[0]
+        begun, pieces, end = self.streamed()
+        self.assertEqual(([name for _, name in begun], end, choice.finish_reason), (["weather"], "tool_calls", "tool_calls"))
+        self.assertEqual("".join(pieces), call.function.arguments)
+        self.assertGreater(len(pieces), 4)
+        self.assertTrue(12 <= len(json.loads(call.function.arguments)["city"]) <= 40)
+
+    def test_a_call_that_was_cut_off_is_no_whole_one(self):
+        _, pieces, end = self.streamed(max_tokens=40)
+        self.assertEqual(end, "length")
+        choice = self.client.chat.completions.create(**self.asked(max_tokens=40)).choices[0]
+        self.assertEqual((choice.finish_reason, "".join(pieces)), ("length", choice.message.tool_calls[0].function.arguments))
+        with self.assertRaises(json.JSONDecodeError):
+            json.loads("".join(pieces))
+
+    def test_events_of_a_response_that_calls(self):
+        asked = {"model": self.model, "input": "Tell me a story.", "tool_choice": "required", "temperature": 0,
+                 "tools": [{"type": "function", "name": "weather", "parameters": self.TOOL, "strict": True}]}
+        events = list(self.client.responses.create(**asked, stream=True, max_output_tokens=120))
+        deltas = [event.delta for event in events if event.type == "response.function_call_arguments.delta"]
+        done = next(event for event in events if event.type == "response.function_call_arguments.done")
+        self.assertGreater(len(deltas), 4)
+        self.assertEqual("".join(deltas), done.arguments)
+        item = events[-1].response.output[-1]
+        self.assertEqual((item.type, item.name, item.arguments, item.status), ("function_call", "weather", done.arguments, "completed"))
+        cut = self.client.responses.create(**asked, max_output_tokens=40)
+        self.assertEqual((cut.status, cut.output[-1].status), ("incomplete", "incomplete"))
+
+
 class ChatModel(ServerTest):
     @classmethod
     def setUpClass(cls):

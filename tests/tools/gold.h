@@ -1,4 +1,5 @@
-// The gold replies of tests/data/tools/gold.json.
+// The gold replies of tests/data/tools/gold.json. A call that was damaged or cut off has "begins", the text
+// that its arguments begin with, instead of "arguments".
 #pragma once
 
 #include <fstream>
@@ -34,7 +35,9 @@ inline Gold read_gold() {
     reply.reply.content = one["content"];
     reply.reply.reasoning = one["reasoning"];
     for (const OrderedJson& call : one["calls"])
-      reply.reply.calls.push_back({"", call["name"], call["arguments"].dump()});
+      reply.reply.calls.push_back(
+          {"", call["name"],
+           call.contains("begins") ? call["begins"].get<std::string>() : call["arguments"].dump()});
     gold.replies.push_back(std::move(reply));
   }
   return gold;

@@ -14,6 +14,11 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
+// Ended where the model would have gone on.
+bool is_cut(const engine::Result& result) {
+  return result.reason == engine::FinishReason::kLength || !result.stop_string.empty();
+}
+
 uint64_t seed_of_choice(uint64_t seed, size_t choice) {
   if (choice == 0) return seed;
   uint64_t z = seed + choice * 0x9E3779B97F4A7C15ULL;
@@ -236,9 +241,11 @@ void Generation::finish_choice(Running& running, engine::Result&& result) {
   const std::string& text = choice.result.text;
   if (running.shown < text.size()) take_text(running, std::string_view(text).substr(running.shown), nullptr);
   if (running.parser) {
-    settle(choice, text::parse_reply(*plan_.format, parser_options(static_cast<size_t>(choice.index)), text));
+    const auto end = is_cut(choice.result) ? text::ReplyEnd::kCut : text::ReplyEnd::kWhole;
+    const auto index = static_cast<size_t>(choice.index);
+    settle(choice, text::parse_reply(*plan_.format, parser_options(index), text, end));
     std::vector<text::ToolDelta> rest;
-    if (facts_.options.stream) rest = running.parser->finish();
+    if (facts_.options.stream) rest = running.parser->finish(end);
     if (plan_.single_call) std::erase_if(rest, [](const auto& delta) { return delta.index > 0; });
     if (!rest.empty()) plan_.writer->piece(choice, {.content = {}, .deltas = rest, .token = nullptr}, out_);
   } else {
@@ -372,30 +379,6 @@ void start_generation(const std::shared_ptr<Call>& call, GenerationPlan plan) {
   if (options.sampling.logprobs || options.prompt_logprobs)
     plan.facts.names = std::make_shared<const TokenNames>(*plan.facts.use.model);
   std::make_shared<Generation>(call, std::move(plan))->start();
-}
-
-TextOptions options_for(Body body, const CheckedBody& checked, const ServedModel& model) {
-  TextOptions options;
-  options.sampling = model.default_sampling();
-  apply_parameters(body, checked, options);
-  if (body == kResponseBody && options.sampling.top_logprobs > 0) options.sampling.logprobs = true;
-  if (options.sampling.top_logprobs > 0 && !options.sampling.logprobs)
-    throw bad_field("top_logprobs", "needs logprobs: true");
-  for (const std::string& stop : options.stop)
-    if (stop.empty()) throw bad_field("stop", "a text that is empty would end every answer at once");
-  if (const OrderedJson* stream = checked.find("stream_options")) {
-    if (!options.stream) throw bad_field("stream_options", "needs stream: true");
-    for (const auto& [name, value] : stream->items()) {
-      if (value.is_null()) continue;
-      const std::string field = "stream_options." + name;
-      if (name != "include_usage" && name != "include_obfuscation" && name != "continuous_usage_stats")
-        throw unknown_field("stream_options", name, "include_usage");
-      if (!value.is_boolean()) throw bad_field(field, "must be true or false");
-      if (name != "include_usage" && value.get<bool>()) throw bad_field(field, "is not supported");
-      if (name == "include_usage") options.include_usage = value.get<bool>();
-    }
-  }
-  return options;
 }
 
 }  // namespace llmhost::serve

@@ -8,6 +8,8 @@
 namespace llmhost::serve {
 namespace {
 
+constexpr std::string_view kInProgress = "in_progress", kCompleted = "completed", kIncomplete = "incomplete";
+
 // A part of the answer.
 struct Item {
   enum class Kind { kReasoning, kMessage, kCall };
@@ -49,7 +51,7 @@ class ResponseWriter final : public AnswerWriter {
     for (const std::string_view type : {"response.created", "response.in_progress"}) {
       open_event(type, out);
       out += ",\"response\":";
-      append_response(out, "in_progress", {}, nullptr);
+      append_response(out, kInProgress, {}, nullptr);
       close_event(out);
     }
   }
@@ -71,9 +73,9 @@ class ResponseWriter final : public AnswerWriter {
     }
   }
 
-  void choice_end(const Choice& /*choice*/, std::string& out) override {
+  void choice_end(const Choice& choice, std::string& out) override {
     if (items_.empty()) open_item(Item::Kind::kMessage, out);
-    close_item(out);
+    close_item(out, status_of(choice));
   }
 
   void end(const AnswerFacts& /*facts*/, std::span<const Choice* const> choices, const AnswerUsage& usage,
@@ -81,7 +83,7 @@ class ResponseWriter final : public AnswerWriter {
     const std::string_view status = status_of(*choices.front());
     std::string body;
     append_response(body, status, choices, &usage);
-    open_event(status == "completed" ? "response.completed" : "response.incomplete", out);
+    open_event(status == kCompleted ? "response.completed" : "response.incomplete", out);
     out += ",\"response\":";
     out += body;
     close_event(out);
@@ -100,7 +102,7 @@ class ResponseWriter final : public AnswerWriter {
 
  private:
   static std::string_view status_of(const Choice& choice) {
-    return choice.result.reason == engine::FinishReason::kLength ? "incomplete" : "completed";
+    return choice.result.reason == engine::FinishReason::kLength ? kIncomplete : kCompleted;
   }
 
   Item& add(Item::Kind kind) {
@@ -152,8 +154,11 @@ class ResponseWriter final : public AnswerWriter {
     out += '}';
   }
 
-  void append_item(const Item& item, bool is_done, std::string& out) const {
-    out += "{\"id\":\"" + item.id + "\",\"status\":\"" + (is_done ? "completed" : "in_progress") + '"';
+  void append_item(const Item& item, std::string_view status, std::string& out) const {
+    const bool is_done = status != kInProgress;
+    out += "{\"id\":\"" + item.id + "\",\"status\":\"";
+    out += status;
+    out += '"';
     if (item.kind == Item::Kind::kCall) {
       out += R"(,"type":"function_call","call_id":)";
       append_json_string(out, item.call_id);
@@ -182,7 +187,7 @@ class ResponseWriter final : public AnswerWriter {
     out += ",\"output_index\":";
     append_json_integer(out, static_cast<int64_t>(items_.size()) - 1);
     out += ",\"item\":";
-    append_item(item, false, out);
+    append_item(item, kInProgress, out);
     close_event(out);
     if (kind == Item::Kind::kCall) return;
     open_event("response.content_part.added", out);
@@ -192,7 +197,7 @@ class ResponseWriter final : public AnswerWriter {
     close_event(out);
   }
 
-  void close_item(std::string& out) {
+  void close_item(std::string& out, std::string_view status = kCompleted) {
     if (!std::exchange(is_open_, false)) return;
     const Item& item = items_.back();
     const bool is_call = item.kind == Item::Kind::kCall;
@@ -220,7 +225,7 @@ class ResponseWriter final : public AnswerWriter {
     out += ",\"output_index\":";
     append_json_integer(out, static_cast<int64_t>(items_.size()) - 1);
     out += ",\"item\":";
-    append_item(item, true, out);
+    append_item(item, status, out);
     close_event(out);
   }
 
@@ -254,7 +259,7 @@ class ResponseWriter final : public AnswerWriter {
     out += ",\"status\":\"";
     out += status;
     out += R"(","error":null,"incomplete_details":)";
-    out += status == "incomplete" ? R"({"reason":"max_output_tokens"})" : "null";
+    out += status == kIncomplete ? R"({"reason":"max_output_tokens"})" : "null";
     out += ",\"model\":";
     append_json_string(out, facts_->model);
     out += ",";
@@ -262,7 +267,7 @@ class ResponseWriter final : public AnswerWriter {
     out += "\"output\":[";
     for (size_t i = 0; usage != nullptr && i < items_.size(); ++i) {
       if (i > 0) out += ',';
-      append_item(items_[i], true, out);
+      append_item(items_[i], i + 1 == items_.size() ? status : kCompleted, out);
     }
     out += "],\"usage\":";
     if (usage == nullptr) {

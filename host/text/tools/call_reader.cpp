@@ -7,10 +7,6 @@
 namespace llmhost::text {
 namespace {
 
-bool skipped(const ToolFormat& format, const FoundCall& call) {
-  return std::find(format.skip_names.begin(), format.skip_names.end(), call.name) != format.skip_names.end();
-}
-
 Got open_call(const ToolFormat& format, MarkReader& reader) {
   Got all = Got::kNo;
   for (const std::string& mark : format.call_opens) {
@@ -22,17 +18,17 @@ Got open_call(const ToolFormat& format, MarkReader& reader) {
 }
 
 // Behind a call's opening mark.
-Got read_one(const ToolFormat& format, const ToolSchemas& tools, MarkReader& reader,
-             std::vector<FoundCall>& calls) {
-  if (format.layout == ToolLayout::kJson) return read_json_calls(format, reader, calls);
-  if (format.layout == ToolLayout::kPython) return read_python_calls(format, tools, reader, calls);
-  FoundCall call;
+Got read_one(const CallForm& form, MarkReader& reader, std::vector<FoundCall>& calls) {
+  if (form.format.layout == ToolLayout::kJson) return read_json_calls(form, reader, calls);
+  if (form.format.layout == ToolLayout::kPython) return read_python_calls(form, reader, calls);
+  const size_t before = calls.size();
+  FoundCall& call = calls.emplace_back();
+  MarkReader ahead = reader;
   Got got = Got::kNo;
-  if (format.layout == ToolLayout::kNamed) got = read_named_call(format, reader, call);
-  if (format.layout == ToolLayout::kTagged) got = read_tagged_call(format, tools, reader, call);
-  if (format.layout == ToolLayout::kTree) got = read_tree_call(format, tools, reader, call);
-  if (got == Got::kYes) calls.push_back(std::move(call));
-  return got;
+  if (form.format.layout == ToolLayout::kNamed) got = read_named_call(form, ahead, call);
+  if (form.format.layout == ToolLayout::kTagged) got = read_tagged_call(form, ahead, call);
+  if (form.format.layout == ToolLayout::kTree) got = read_tree_call(form, ahead, call);
+  return settle_attempt(got, before, ahead, reader, calls);
 }
 
 // A closing mark that may be absent. kMore only where it may still come.
@@ -46,30 +42,40 @@ Got close_if_there(const std::string& mark, MarkReader& reader) {
 }
 
 // Behind wrap_open: calls until something else comes.
-Got read_wrapped(const ToolFormat& format, const ToolSchemas& tools, MarkReader& reader,
-                 std::vector<FoundCall>& calls) {
+Got read_wrapped(const CallForm& form, MarkReader& reader, std::vector<FoundCall>& calls) {
   for (;;) {
     MarkReader ahead = reader;
     ahead.skip_space();
-    const Got open = open_call(format, ahead);
+    const Got open = open_call(form.format, ahead);
     if (open == Got::kMore) return open;
     if (open == Got::kNo) break;
-    if (const Got got = read_one(format, tools, ahead, calls); got != Got::kYes) return got;
+    const size_t before = calls.size();
+    const Got got = read_one(form, ahead, calls);
+    if (got == Got::kNo && calls.size() == before) return got;
     reader = ahead;
+    if (got != Got::kYes) return got;
   }
-  return calls.empty() ? Got::kNo : close_if_there(format.wrap_close, reader);
-}
-
-Got read_bare(const ToolFormat& format, const ToolSchemas& tools, MarkReader& reader,
-              std::vector<FoundCall>& calls) {
-  const Got got = read_one(format, tools, reader, calls);
-  if (got != Got::kYes) return got;
-  const bool known =
-      std::all_of(calls.begin(), calls.end(), [&](const FoundCall& call) { return tools.knows(call.name); });
-  return known && !calls.empty() ? Got::kYes : Got::kNo;
+  return calls.empty() ? Got::kNo : close_if_there(form.format.wrap_close, reader);
 }
 
 }  // namespace
+
+bool CallForm::is_hidden(std::string_view name) const {
+  return std::find(format.skip_names.begin(), format.skip_names.end(), name) != format.skip_names.end();
+}
+
+bool CallForm::makes_call(std::string_view name) const {
+  return is_name(name) && !is_hidden(name) && (!unmarked || tools.knows(name));
+}
+
+Got settle_attempt(Got got, size_t calls_before, const MarkReader& ahead, MarkReader& reader,
+                   std::vector<FoundCall>& calls) {
+  const auto is_none = [](const FoundCall& call) { return !call.is_told(); };
+  const auto first = calls.begin() + static_cast<std::ptrdiff_t>(calls_before);
+  if (got == Got::kNo) calls.erase(std::remove_if(first, calls.end(), is_none), calls.end());
+  if (got != Got::kNo || calls.size() > calls_before) reader = ahead;
+  return got;
+}
 
 bool settle_name(const ToolFormat& format, std::string& name) {
   name = std::string(trimmed(name));
@@ -111,22 +117,24 @@ Got skip_fence(MarkReader& reader) {
 
 Got read_calls(const ToolFormat& format, const ToolSchemas& tools, MarkReader& reader,
                std::vector<FoundCall>& calls) {
+  CallForm form{format, tools};
   Got got = Got::kNo;
   const Got wrap = format.wrap_open.empty() ? Got::kNo : reader.literal(format.wrap_open);
   if (wrap == Got::kMore) return wrap;
   if (wrap == Got::kYes) {
-    got = read_wrapped(format, tools, reader, calls);
+    got = read_wrapped(form, reader, calls);
   } else {
     const Got open = open_call(format, reader);
     if (open == Got::kMore) return open;
     if (open == Got::kYes) {
-      got = read_one(format, tools, reader, calls);
+      got = read_one(form, reader, calls);
       if (got == Got::kYes) got = close_if_there(format.wrap_close, reader);
     } else if (format.bare) {
-      got = read_bare(format, tools, reader, calls);
+      form.unmarked = true;
+      got = read_one(form, reader, calls);
     }
   }
-  if (got == Got::kYes) std::erase_if(calls, [&](const FoundCall& call) { return skipped(format, call); });
+  if (got == Got::kYes) std::erase_if(calls, [](const FoundCall& call) { return !call.is_told(); });
   return got;
 }
 

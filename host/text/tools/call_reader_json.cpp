@@ -16,54 +16,91 @@ bool is_one_of(std::string_view key, const auto& keys) {
 }
 
 // {"name": "f", "arguments": {…}}, also inside {"type": "function", "function": {…}}.
-bool call_of(const std::vector<LooseMember>& members, FoundCall& call, int depth = 0) {
-  bool named = false;
-  for (const LooseMember& member : members) {
-    if (is_one_of(member.key, kArgumentKeys)) call.arguments = member.value;
-    if (!is_one_of(member.key, kNameKeys)) continue;
-    if (decode_json_string(member.value, call.name)) {
-      named = true;
-    } else if (member.key == "function" && depth == 0) {
-      MarkReader reader{member.value, 0, true};
-      std::vector<LooseMember> inner;
-      if (read_loose_object(reader, {}, inner) != Got::kYes) return false;
-      return call_of(inner, call, 1);
-    }
-  }
-  return named && is_name(call.name) && settle_arguments(call.arguments);
-}
+class ObjectCall {
+ public:
+  ObjectCall(const CallForm& form, MarkReader& reader, FoundCall& call)
+      : form_(form), reader_(reader), call_(call) {}
 
-Got read_object_call(const ToolFormat& format, MarkReader& reader, std::vector<FoundCall>& calls) {
-  std::vector<LooseMember> members;
-  if (const Got got = read_loose_object(reader, format.quote, members); got != Got::kYes) return got;
-  FoundCall call;
-  if (!call_of(members, call)) return Got::kNo;
-  calls.push_back(std::move(call));
-  return Got::kYes;
+  Got read() {
+    Got got = members(0);
+    if (got == Got::kNo && has_arguments_) {  // whole ones: a brace too few is let pass
+      reader_.at = behind_arguments_;
+      got = Got::kYes;
+    }
+    if (got != Got::kYes || call_.sure) return got;
+    const bool is_call = form_.makes_call(call_.name);
+    if (!is_call && !form_.is_hidden(call_.name)) return Got::kNo;
+    if (!settle_arguments(call_.arguments)) return Got::kNo;
+    call_.sure = is_call;
+    return Got::kYes;
+  }
+
+ private:
+  Got members(int depth) {
+    return read_loose_members(reader_, form_.format.quote,
+                              [&, depth](const std::string& key) { return member(key, depth); });
+  }
+
+  Got member(const std::string& key, int depth) {
+    reader_.skip_space();
+    if (reader_.ended()) return reader_.whole ? Got::kNo : Got::kMore;
+    const bool is_object = reader_.text[reader_.at] == '{';
+    if (!call_.sure && is_one_of(key, kArgumentKeys)) return arguments(is_object);
+    if (!call_.sure && key == "function" && is_object && depth == 0) return members(1);
+    std::string value;
+    const Got got = read_loose_value(reader_, form_.format.quote, value);
+    if (got == Got::kYes && !call_.sure && is_one_of(key, kNameKeys)) decode_json_string(value, call_.name);
+    return got;
+  }
+
+  Got arguments(bool is_object) {
+    call_.sure = is_object && form_.makes_call(call_.name);
+    call_.arguments.clear();
+    const Got got = read_loose_value(reader_, form_.format.quote, call_.arguments);
+    has_arguments_ = call_.sure && got == Got::kYes;
+    behind_arguments_ = reader_.at;
+    return got;
+  }
+
+  const CallForm& form_;
+  MarkReader& reader_;
+  FoundCall& call_;
+  bool has_arguments_ = false;
+  size_t behind_arguments_ = 0;
+};
+
+Got read_object_call(const CallForm& form, MarkReader& reader, std::vector<FoundCall>& calls) {
+  return ObjectCall(form, reader, calls.emplace_back()).read();
 }
 
 // Behind '['.
-Got read_array_calls(const ToolFormat& format, MarkReader& reader, std::vector<FoundCall>& calls) {
+Got read_array_calls(const CallForm& form, MarkReader& reader, std::vector<FoundCall>& calls) {
+  MarkReader ahead = reader;
   for (;;) {
-    reader.skip_space();
-    if (const Got got = read_object_call(format, reader, calls); got != Got::kYes) return got;
-    reader.skip_space();
-    if (const Got comma = reader.literal(","); comma != Got::kNo) {
+    ahead.skip_space();
+    const size_t before = calls.size();
+    Got got = read_object_call(form, ahead, calls);
+    got = settle_attempt(got, before, ahead, reader, calls);
+    if (got != Got::kYes) return got;
+    ahead.skip_space();
+    if (const Got comma = ahead.literal(","); comma != Got::kNo) {
       if (comma == Got::kMore) return comma;
       continue;
     }
-    return reader.literal("]");
+    got = ahead.literal("]");
+    if (got == Got::kYes) reader = ahead;
+    return got;
   }
 }
 
 // Objects one after another, as far as they go.
-Got read_more_objects(const ToolFormat& format, MarkReader& reader, std::vector<FoundCall>& calls) {
+Got read_more_objects(const CallForm& form, MarkReader& reader, std::vector<FoundCall>& calls) {
   for (;;) {
     MarkReader ahead = reader;
     ahead.skip_space();
     if (ahead.ended()) return reader.whole ? Got::kYes : Got::kMore;
-    if (!format.separator.empty()) {
-      const Got got = ahead.literal(format.separator);
+    if (!form.format.separator.empty()) {
+      const Got got = ahead.literal(form.format.separator);
       if (got == Got::kMore) return got;
       if (got == Got::kNo) return Got::kYes;
       ahead.skip_space();
@@ -71,13 +108,10 @@ Got read_more_objects(const ToolFormat& format, MarkReader& reader, std::vector<
     if (ahead.ended() && !ahead.whole) return Got::kMore;
     if (ahead.ended() || ahead.text[ahead.at] != '{') return Got::kYes;
     const size_t before = calls.size();
-    const Got got = read_object_call(format, ahead, calls);
-    if (got == Got::kMore) return got;
-    if (got == Got::kNo) {
-      calls.resize(before);
-      return Got::kYes;
-    }
-    reader = ahead;
+    Got got = read_object_call(form, ahead, calls);
+    got = settle_attempt(got, before, ahead, reader, calls);
+    if (got == Got::kNo && calls.size() == before) return Got::kYes;
+    if (got != Got::kYes) return got;
   }
 }
 
@@ -98,22 +132,26 @@ Got close_call(const ToolFormat& format, MarkReader& reader) {
 
 }  // namespace
 
-Got read_json_calls(const ToolFormat& format, MarkReader& reader, std::vector<FoundCall>& calls) {
+Got read_json_calls(const CallForm& form, MarkReader& reader, std::vector<FoundCall>& calls) {
   if (const Got got = skip_fence(reader); got != Got::kYes) return got;
   reader.skip_space();
   if (reader.ended()) return reader.whole ? Got::kNo : Got::kMore;
   Got got = Got::kNo;
   if (reader.text[reader.at] == '[') {
     ++reader.at;
-    got = read_array_calls(format, reader, calls);
+    got = read_array_calls(form, reader, calls);
   } else {
-    got = read_object_call(format, reader, calls);
-    if (got == Got::kYes) got = read_more_objects(format, reader, calls);
+    const size_t before = calls.size();
+    MarkReader ahead = reader;
+    got = read_object_call(form, ahead, calls);
+    got = settle_attempt(got, before, ahead, reader, calls);
+    if (got == Got::kYes) got = read_more_objects(form, reader, calls);
   }
-  return got == Got::kYes ? close_call(format, reader) : got;
+  return got == Got::kYes ? close_call(form.format, reader) : got;
 }
 
-Got read_named_call(const ToolFormat& format, MarkReader& reader, FoundCall& call) {
+Got read_named_call(const CallForm& form, MarkReader& reader, FoundCall& call) {
+  const ToolFormat& format = form.format;
   if (!format.kind_mark.empty() && reader.literal(format.kind_mark) == Got::kMore) return Got::kMore;
   std::vector<std::string> ends = format.name_ends;
   if (!format.id_mark.empty()) ends.push_back(format.id_mark);
@@ -132,10 +170,9 @@ Got read_named_call(const ToolFormat& format, MarkReader& reader, FoundCall& cal
   }
   if (format.name_ends[which] == "{") --reader.at;
   if (const Got got = skip_fence(reader); got != Got::kYes) return got;
-  std::vector<LooseMember> members;
-  if (const Got got = read_loose_object(reader, format.quote, members); got != Got::kYes) return got;
-  call.arguments = json_object(members);
-  return close_call(format, reader);
+  call.sure = form.makes_call(call.name);
+  const Got got = read_loose_object(reader, format.quote, call.arguments);
+  return got == Got::kYes ? close_call(format, reader) : got;
 }
 
 }  // namespace llmhost::text

@@ -42,54 +42,54 @@ Got read_key(const ToolSchemas& tools, const FoundCall& call, size_t index, Mark
   return key.empty() ? Got::kNo : Got::kYes;
 }
 
-Got read_call(const ToolSchemas& tools, MarkReader& reader, FoundCall& call) {
+Got read_call(const CallForm& form, MarkReader& reader, FoundCall& call) {
   if (const Got got = read_identifier(reader, ".-", call.name); got != Got::kYes) return got;
   if (const Got got = reader.literal("("); got != Got::kYes) return got;
-  std::vector<LooseMember> members;
-  for (;;) {
+  if (form.unmarked && !form.makes_call(call.name)) return Got::kNo;
+  call.sure = form.makes_call(call.name);
+  call.arguments = "{";
+  for (size_t n = 0;; ++n) {
     reader.skip_space();
     if (const Got got = reader.literal(")"); got == Got::kYes) {
       break;
     } else if (got == Got::kMore) {
       return got;
     }
-    if (!members.empty()) {
+    if (n > 0) {
       if (const Got got = reader.literal(","); got != Got::kYes) return got;
       reader.skip_space();
       if (const Got got = reader.literal(")"); got == Got::kYes) break;
     }
-    LooseMember member;
-    if (const Got got = read_key(tools, call, members.size(), reader, member.key); got != Got::kYes)
-      return got;
-    if (const Got got = read_loose_value(reader, {}, member.value); got != Got::kYes) return got;
-    members.push_back(std::move(member));
+    std::string key;
+    Got got = read_key(form.tools, call, n, reader, key);
+    if (got != Got::kYes) return got;
+    got =
+        append_json_member(call.arguments, key, [&] { return read_loose_value(reader, {}, call.arguments); });
+    if (got != Got::kYes) return got;
   }
-  call.arguments = json_object(members);
+  call.arguments += '}';
   return Got::kYes;
 }
 
 }  // namespace
 
-Got read_python_calls(const ToolFormat& format, const ToolSchemas& tools, MarkReader& reader,
-                      std::vector<FoundCall>& calls) {
+Got read_python_calls(const CallForm& form, MarkReader& reader, std::vector<FoundCall>& calls) {
+  const ToolFormat& format = form.format;
   if (const Got got = skip_fence(reader); got != Got::kYes) return got;
   reader.skip_space();
   const Got list = reader.literal("[");
   if (list == Got::kMore) return list;
+  MarkReader ahead = reader;
   for (;;) {
-    FoundCall call;
-    if (const Got got = read_call(tools, reader, call); got != Got::kYes) return got;
-    calls.push_back(std::move(call));
-    MarkReader ahead = reader;
+    const size_t before = calls.size();
+    const Got got = read_call(form, ahead, calls.emplace_back());
+    if (settle_attempt(got, before, ahead, reader, calls) != Got::kYes) return got;
     ahead.skip_space();
     if (list == Got::kYes) {
       const Got comma = ahead.literal(",");
       if (comma == Got::kMore) return comma;
-      if (comma == Got::kYes) {
-        reader = ahead;
-        continue;
-      }
-      if (const Got got = ahead.literal("]"); got != Got::kYes) return got;
+      if (comma == Got::kYes) continue;
+      if (const Got end = ahead.literal("]"); end != Got::kYes) return end;
       reader = ahead;
       ahead.skip_space();
     }
@@ -99,7 +99,6 @@ Got read_python_calls(const ToolFormat& format, const ToolSchemas& tools, MarkRe
     if (close == Got::kMore) return close;
     if (close == Got::kYes || list == Got::kYes) return Got::kYes;
     if (ahead.ended()) return ahead.whole ? Got::kYes : Got::kMore;
-    reader = ahead;
   }
 }
 

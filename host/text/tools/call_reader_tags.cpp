@@ -37,6 +37,21 @@ bool says(std::string_view attributes, const std::string& what) {
   return !what.empty() && attributes.find(what) != std::string_view::npos;
 }
 
+// As much of a string's text as is part of it, whatever comes behind it; nothing where it may be character
+// data.
+std::string_view sure_part(std::string_view text) {
+  constexpr std::string_view kOpen = "<![CDATA[";
+  const std::string_view inner = trimmed(text);
+  if (inner.starts_with(kOpen) || kOpen.starts_with(inner.substr(0, kOpen.size()))) return {};
+  if (text.starts_with("\r\n")) {
+    text.remove_prefix(2);
+  } else if (text.starts_with('\n')) {
+    text.remove_prefix(1);
+  }
+  const size_t end = text.find_last_not_of("\r\n");
+  return text.substr(0, end + 1);
+}
+
 std::string value_of(const ToolFormat& format, const ToolSchemas& tools, const std::string& tool,
                      const std::string& key, std::string_view attributes, std::string_view text) {
   std::string json;
@@ -52,11 +67,13 @@ std::string value_of(const ToolFormat& format, const ToolSchemas& tools, const s
 }
 
 // The value ends at a closing mark behind which the call goes on or ends: the value may contain the mark.
+// With kMore `value` is the part that is surely before that mark.
 Got read_text_value(const ToolFormat& format, MarkReader& reader, std::string& value) {
   const std::vector<std::string> marks = {format.param_close};
   size_t from = reader.at;
   for (;;) {
     const MarkPlace place = find_mark(reader.text, from, marks, reader.whole);
+    value.assign(reader.text.substr(reader.at, place.at - reader.at));
     if (place.got != Got::kYes) return place.got;
     MarkReader behind{reader.text, place.at + place.length, reader.whole};
     behind.skip_space();
@@ -65,7 +82,6 @@ Got read_text_value(const ToolFormat& format, MarkReader& reader, std::string& v
       const Got got = ahead.literal(*next);
       if (got == Got::kMore) return got;
       if (got == Got::kNo) continue;
-      value.assign(reader.text.substr(reader.at, place.at - reader.at));
       reader.at = behind.at;
       return Got::kYes;
     }
@@ -92,32 +108,49 @@ Got read_name(const ToolFormat& format, MarkReader& reader, std::string& name) {
   return got == Got::kYes && attributes.size() > kMaxAttributes ? Got::kNo : got;
 }
 
+// Behind param_open: the key, its attributes and the value.
+Got read_parameter(const CallForm& form, MarkReader& reader, FoundCall& call) {
+  const ToolFormat& format = form.format;
+  std::string key, attributes;
+  if (const Got got = reader.until(format.key_end, key); got != Got::kYes) return got;
+  key = std::string(trimmed(key));
+  if (key.empty() || key.size() > kMaxAttributes) return Got::kNo;
+  if (!format.head_end.empty()) {
+    if (const Got got = reader.until(format.head_end, attributes); got != Got::kYes) return got;
+    if (attributes.size() > kMaxAttributes) return Got::kNo;
+  }
+  return append_json_member(call.arguments, key, [&] {
+    std::string text;
+    const Got got = read_text_value(format, reader, text);
+    if (got == Got::kYes) {
+      call.arguments += value_of(format, form.tools, call.name, key, attributes, text);
+      return got;
+    }
+    const bool is_raw = says(attributes, format.string_attribute);
+    if (!is_raw && (says(attributes, format.json_attribute) || !form.tools.is_string(call.name, key)))
+      return got;
+    const std::string_view part = is_raw ? std::string_view(text) : sure_part(text);
+    if (!part.empty()) append_open_json_string(call.arguments, part);
+    return got;
+  });
+}
+
 }  // namespace
 
-Got read_tagged_call(const ToolFormat& format, const ToolSchemas& tools, MarkReader& reader,
-                     FoundCall& call) {
+Got read_tagged_call(const CallForm& form, MarkReader& reader, FoundCall& call) {
+  const ToolFormat& format = form.format;
   if (const Got got = read_name(format, reader, call.name); got != Got::kYes) return got;
-  std::vector<LooseMember> members;
+  call.sure = form.makes_call(call.name);
+  call.arguments = "{";
   for (;;) {
     reader.skip_space();
     const Got close = reader.literal(format.call_close);
     if (close == Got::kMore) return close;
     if (close == Got::kYes) break;
     if (const Got open = reader.literal(format.param_open); open != Got::kYes) return open;
-    LooseMember member;
-    std::string attributes, value;
-    if (const Got got = reader.until(format.key_end, member.key); got != Got::kYes) return got;
-    member.key = std::string(trimmed(member.key));
-    if (member.key.empty() || member.key.size() > kMaxAttributes) return Got::kNo;
-    if (!format.head_end.empty()) {
-      if (const Got got = reader.until(format.head_end, attributes); got != Got::kYes) return got;
-      if (attributes.size() > kMaxAttributes) return Got::kNo;
-    }
-    if (const Got got = read_text_value(format, reader, value); got != Got::kYes) return got;
-    member.value = value_of(format, tools, call.name, member.key, attributes, value);
-    members.push_back(std::move(member));
+    if (const Got got = read_parameter(form, reader, call); got != Got::kYes) return got;
   }
-  call.arguments = json_object(members);
+  call.arguments += '}';
   return Got::kYes;
 }
 
@@ -125,50 +158,72 @@ namespace {
 
 class TreeReader {
  public:
-  TreeReader(const ToolFormat& format, const ToolSchemas& tools, const std::string& tool, MarkReader& reader)
-      : format_(format), tools_(tools), tool_(tool), reader_(reader) {}
+  TreeReader(const CallForm& form, const std::string& tool, MarkReader& reader)
+      : tag_mark_(form.format.tag_mark), tools_(form.tools), tool_(tool), reader_(reader) {}
 
-  // Behind <tag_mark>"<": KEY> and all up to its closing tag.
-  Got element(const std::string& top, std::string& key, std::string& value, int depth) {
-    if (depth > kMaxDepth) return Got::kNo;
-    if (const Got got = reader_.until(std::string(">"), key); got != Got::kYes) return got;
-    if (key.empty() || key.size() > kMaxAttributes || key.front() == '/') return Got::kNo;
-    std::string text;
-    if (const Got got = reader_.until(format_.tag_mark + "<", text); got != Got::kYes) return got;
-    const Got leaf = reader_.literal("/" + key + ">");
-    if (leaf == Got::kMore) return leaf;
-    if (leaf == Got::kYes) {
-      value = tools_.typed(depth == 0 ? tool_ : std::string(), depth == 0 ? key : top, text);
-      return leaf;
-    }
-    return trimmed(text).empty() ? children(depth == 0 ? key : top, key, value, depth) : Got::kNo;
+  // Behind <tag_mark>"<": KEY> and all up to its closing tag, as a member of `object`.
+  Got argument(std::string& object) {
+    std::string key;
+    if (const Got got = name(key); got != Got::kYes) return got;
+    return append_json_member(object, key, [&] { return content(key, key, object, 0); });
   }
 
  private:
-  Got children(const std::string& top, const std::string& key, std::string& value, int depth) {
+  Got name(std::string& key) {
+    if (const Got got = reader_.until(std::string(">"), key); got != Got::kYes) return got;
+    return key.empty() || key.size() > kMaxAttributes || key.front() == '/' ? Got::kNo : Got::kYes;
+  }
+
+  // What stands between an element's tags; `top` is the argument that it is a part of.
+  Got content(const std::string& top, const std::string& key, std::string& out, int depth) {
+    if (depth > kMaxDepth) return Got::kNo;
+    const std::string mark = tag_mark_ + "<";
+    const MarkPlace place = find_mark(reader_.text, reader_.at, {&mark, 1}, reader_.whole);
+    const std::string_view text = reader_.text.substr(reader_.at, place.at - reader_.at);
+    const bool is_blank = trimmed(text).empty();
+    Got leaf = place.got;
+    if (leaf == Got::kYes) {
+      reader_.at = place.at + place.length;
+      leaf = reader_.literal("/" + key + ">");
+    }
+    const std::string tool = depth == 0 ? tool_ : std::string();
+    if (leaf == Got::kYes) {
+      out += tools_.typed(tool, top, text);
+    } else if (!is_blank && tools_.is_string(tool, top)) {
+      append_open_json_string(out, text);
+    }
+    if (leaf != Got::kNo) return leaf;
+    if (is_blank && place.got == Got::kYes) return children(top, key, out, depth);
+    reader_.at = place.at;
+    return leaf;
+  }
+
+  // Behind the first child's <tag_mark>"<". Whether they are items or members the last one tells.
+  Got children(const std::string& top, const std::string& key, std::string& out, int depth) {
     std::vector<LooseMember> members;
     for (;;) {
       LooseMember member;
-      if (const Got got = element(top, member.key, member.value, depth + 1); got != Got::kYes) return got;
+      if (const Got got = name(member.key); got != Got::kYes) return got;
+      if (const Got got = content(top, member.key, member.value, depth + 1); got != Got::kYes) return got;
       members.push_back(std::move(member));
       reader_.skip_space();
-      if (const Got got = reader_.literal(format_.tag_mark + "<"); got != Got::kYes) return got;
+      if (const Got got = reader_.literal(tag_mark_ + "<"); got != Got::kYes) return got;
       const Got close = reader_.literal("/" + key + ">");
       if (close == Got::kMore) return close;
       if (close == Got::kYes) break;
     }
     const auto is_item = [](const LooseMember& member) { return member.key == "item"; };
     if (!std::all_of(members.begin(), members.end(), is_item)) {
-      value = json_object(members);
+      out += json_object(members);
       return Got::kYes;
     }
-    value = "[";
-    for (const LooseMember& member : members) value += (value.size() > 1 ? "," : "") + member.value;
-    value += ']';
+    out += '[';
+    for (size_t i = 0; i < members.size(); ++i) out += (i > 0 ? "," : "") + members[i].value;
+    out += ']';
     return Got::kYes;
   }
 
-  const ToolFormat& format_;
+  const std::string& tag_mark_;
   const ToolSchemas& tools_;
   const std::string& tool_;
   MarkReader& reader_;
@@ -176,21 +231,21 @@ class TreeReader {
 
 }  // namespace
 
-Got read_tree_call(const ToolFormat& format, const ToolSchemas& tools, MarkReader& reader, FoundCall& call) {
+Got read_tree_call(const CallForm& form, MarkReader& reader, FoundCall& call) {
+  const ToolFormat& format = form.format;
   if (const Got got = read_name(format, reader, call.name); got != Got::kYes) return got;
-  std::vector<LooseMember> members;
-  TreeReader tree(format, tools, call.name, reader);
+  call.sure = form.makes_call(call.name);
+  call.arguments = "{";
+  TreeReader tree(form, call.name, reader);
   for (;;) {
     reader.skip_space();
     const Got close = reader.literal(format.call_close);
     if (close == Got::kMore) return close;
     if (close == Got::kYes) break;
     if (const Got open = reader.literal(format.tag_mark + "<"); open != Got::kYes) return open;
-    LooseMember member;
-    if (const Got got = tree.element({}, member.key, member.value, 0); got != Got::kYes) return got;
-    members.push_back(std::move(member));
+    if (const Got got = tree.argument(call.arguments); got != Got::kYes) return got;
   }
-  call.arguments = json_object(members);
+  call.arguments += '}';
   return Got::kYes;
 }
 

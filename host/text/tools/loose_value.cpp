@@ -32,7 +32,8 @@ class LooseReader {
   LooseReader(MarkReader& reader, std::string_view quote) : reader_(reader), quote_(quote) {}
 
   Got value(std::string& out, int depth);
-  Got object(std::vector<LooseMember>& members, int depth);
+  Got object(std::string& out, int depth);
+  Got members(const LooseMemberReader& member, int depth);
   Got string(std::string& decoded);
 
  private:
@@ -45,6 +46,7 @@ class LooseReader {
     reader_.skip_space();
     return next(c);
   }
+  Got marked(std::string& decoded);
   Got quoted(char quote, std::string& decoded);
   Got escape(std::string& decoded);
   Got code(size_t digits, char32_t& out);
@@ -62,31 +64,41 @@ Got LooseReader::value(std::string& out, int depth) {
   if (depth > kMaxDepth) return Got::kNo;
   char c = 0;
   if (const Got got = next_visible(c); got != Got::kYes) return got;
-  if (c == '{') {
-    std::vector<LooseMember> members;
-    const Got got = object(members, depth);
-    if (got == Got::kYes) out += json_object(members);
-    return got;
-  }
+  if (c == '{') return object(out, depth);
   if (c == '[') return array(']', out, depth);
   if (c == '(') return array(')', out, depth);
   if (c == '-' || is_digit(c)) return number(out);
   std::string decoded;
+  const size_t from = reader_.at;
   const Got text = string(decoded);
-  if (text == Got::kYes) append_json_string(out, decoded);
-  return text == Got::kNo && is_word(c) ? word(out) : text;
+  if (text == Got::kYes) {
+    append_json_string(out, decoded);
+  } else if (reader_.at > from) {
+    append_open_json_string(out, decoded);
+  } else if (text == Got::kNo && is_word(c)) {
+    return word(out);
+  }
+  return text;
 }
 
-// kNo without a step where no string begins.
+// No step where no string begins; a part of a string where its end is not there.
 Got LooseReader::string(std::string& decoded) {
   if (!quote_.empty()) {
     const Got opened = reader_.literal(quote_);
     if (opened == Got::kMore) return opened;
-    if (opened == Got::kYes) return reader_.until(std::string(quote_), decoded);
+    if (opened == Got::kYes) return marked(decoded);
   }
   char c = 0;
   if (const Got got = next(c); got != Got::kYes) return got;
   return c == '"' || c == '\'' ? quoted(c, decoded) : Got::kNo;
+}
+
+Got LooseReader::marked(std::string& decoded) {
+  const std::string mark(quote_);
+  const MarkPlace place = find_mark(reader_.text, reader_.at, {&mark, 1}, reader_.whole);
+  decoded = reader_.text.substr(reader_.at, place.at - reader_.at);
+  reader_.at = place.at + place.length;
+  return place.got;
 }
 
 Got LooseReader::quoted(char quote, std::string& decoded) {
@@ -100,7 +112,11 @@ Got LooseReader::quoted(char quote, std::string& decoded) {
       decoded += c;
       continue;
     }
-    if (const Got got = escape(decoded); got != Got::kYes) return got;
+    const size_t from = reader_.at - 1;
+    if (const Got got = escape(decoded); got != Got::kYes) {
+      reader_.at = from;
+      return got;
+    }
   }
 }
 
@@ -190,7 +206,21 @@ Got LooseReader::key(std::string& out) {
   return out.empty() ? Got::kNo : Got::kYes;
 }
 
-Got LooseReader::object(std::vector<LooseMember>& members, int depth) {
+Got LooseReader::object(std::string& out, int depth) {
+  char c = 0;
+  if (const Got got = next_visible(c); got != Got::kYes) return got;
+  if (c != '{') return Got::kNo;
+  out += '{';
+  const Got got = members(
+      [&](const std::string& key) {
+        return append_json_member(out, key, [&] { return value(out, depth + 1); });
+      },
+      depth);
+  if (got == Got::kYes) out += '}';
+  return got;
+}
+
+Got LooseReader::members(const LooseMemberReader& member, int depth) {
   char c = 0;
   if (const Got got = next_visible(c); got != Got::kYes) return got;
   if (c != '{' || depth > kMaxDepth) return Got::kNo;
@@ -199,14 +229,22 @@ Got LooseReader::object(std::vector<LooseMember>& members, int depth) {
   bool closed = c == '}';
   if (closed) ++reader_.at;
   while (!closed) {
-    LooseMember member;
-    if (const Got got = key(member.key); got != Got::kYes) return got;
-    if (const Got got = next_visible(c); got != Got::kYes) return got;
-    if (c != ':') return Got::kNo;
+    const size_t from = reader_.at;
+    std::string name;
+    Got got = key(name);
+    if (got == Got::kYes) got = next_visible(c);
+    if (got == Got::kYes && c != ':') got = Got::kNo;
+    if (got != Got::kYes) {
+      reader_.at = from;
+      return got;
+    }
     ++reader_.at;
-    if (const Got got = value(member.value, depth + 1); got != Got::kYes) return got;
-    members.push_back(std::move(member));
-    if (const Got got = separator('}', closed); got != Got::kYes) return got;
+    const size_t value_at = reader_.at;
+    if (got = member(name); got != Got::kYes) {
+      if (trimmed(reader_.text.substr(value_at, reader_.at - value_at)).empty()) reader_.at = from;
+      return got;
+    }
+    if (got = separator('}', closed); got != Got::kYes) return got;
   }
   return Got::kYes;
 }
@@ -235,7 +273,10 @@ Got LooseReader::number(std::string& out) {
   while (!reader_.ended() && kParts.find(reader_.text[reader_.at]) != std::string_view::npos) ++reader_.at;
   if (reader_.ended() && !reader_.whole) return Got::kMore;
   const std::string_view text = reader_.text.substr(from, reader_.at - from);
-  if (!is_json_number(text)) return Got::kNo;
+  if (!is_json_number(text)) {
+    reader_.at = from;
+    return Got::kNo;
+  }
   out += text;
   return Got::kYes;
 }
@@ -248,6 +289,7 @@ Got LooseReader::word(std::string& out) {
   if (text == "true" || text == "True") return out += "true", Got::kYes;
   if (text == "false" || text == "False") return out += "false", Got::kYes;
   if (text == "null" || text == "None") return out += "null", Got::kYes;
+  reader_.at = from;
   return Got::kNo;
 }
 
@@ -257,11 +299,15 @@ Got read_loose_value(MarkReader& reader, std::string_view quote, std::string& ou
   return LooseReader(reader, quote).value(out, 0);
 }
 
-Got read_loose_object(MarkReader& reader, std::string_view quote, std::vector<LooseMember>& members) {
-  return LooseReader(reader, quote).object(members, 0);
+Got read_loose_object(MarkReader& reader, std::string_view quote, std::string& out) {
+  return LooseReader(reader, quote).object(out, 0);
 }
 
-void append_json_string(std::string& out, std::string_view text) {
+Got read_loose_members(MarkReader& reader, std::string_view quote, const LooseMemberReader& member) {
+  return LooseReader(reader, quote).members(member, 0);
+}
+
+void append_open_json_string(std::string& out, std::string_view text) {
   out += '"';
   for (const char c : text) {
     constexpr std::string_view kSpecial = "\"\\\b\f\n\r\t";
@@ -275,7 +321,22 @@ void append_json_string(std::string& out, std::string_view text) {
       out += c;
     }
   }
+}
+
+void append_json_string(std::string& out, std::string_view text) {
+  append_open_json_string(out, text);
   out += '"';
+}
+
+Got append_json_member(std::string& out, std::string_view key, const std::function<Got()>& value) {
+  const size_t before = out.size();
+  if (out.back() != '{') out += ',';
+  append_json_string(out, key);
+  out += ':';
+  const size_t empty = out.size();
+  const Got got = value();
+  if (got != Got::kYes && out.size() == empty) out.resize(before);
+  return got;
 }
 
 bool decode_json_string(std::string_view json, std::string& out) {

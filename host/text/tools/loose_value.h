@@ -2,6 +2,7 @@
 // strings between quotation marks of their own. What JSON itself allows keeps its meaning and its digits.
 #pragma once
 
+#include <functional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -15,12 +16,22 @@ struct LooseMember {
   std::string value;  // JSON text
 };
 
-// `quote`: a mark around strings without escapes, beside " and '; may be empty. Appends to `out`; with kNo
-// and kMore what was appended has no meaning.
-Got read_loose_value(MarkReader& reader, std::string_view quote, std::string& out);
-// The members of the object that comes next.
-Got read_loose_object(MarkReader& reader, std::string_view quote, std::vector<LooseMember>& members);
+// Reads the value of a member whose decoded key it is given.
+using LooseMemberReader = std::function<Got(const std::string& key)>;
 
+// `quote`: a mark around strings without escapes, beside " and '; may be empty. Appends to `out`. With kMore
+// that is how the value begins, whatever comes; with kNo the part in front of the damage, at which the reader
+// stands. Where a value's first character decides nothing, nothing is appended.
+Got read_loose_value(MarkReader& reader, std::string_view quote, std::string& out);
+Got read_loose_object(MarkReader& reader, std::string_view quote, std::string& out);
+// The members of the object that comes next, one by one.
+Got read_loose_members(MarkReader& reader, std::string_view quote, const LooseMemberReader& member);
+
+// A member of an object of which `out` ends with the beginning; `value` appends its value. Without any part
+// of the value nothing is left of the member.
+Got append_json_member(std::string& out, std::string_view key, const std::function<Got()>& value);
+// A string without its closing mark; its bytes must be UTF-8.
+void append_open_json_string(std::string& out, std::string_view text);
 // JSON text of a string; its bytes must be UTF-8.
 void append_json_string(std::string& out, std::string_view text);
 // The decoded string of JSON text that is one string; nothing otherwise.

@@ -64,11 +64,17 @@ void ReplyWriter::end_reasoning() {
   reasoning_space_ = has_reasoning_ ? "\n" : "";
 }
 
-void ReplyWriter::call(const FoundCall& call) {
-  marked_ = true;
-  const size_t index = calls_++;
-  deltas_.push_back({ToolDelta::Kind::kCallBegin, {}, index, call_id(id_seed_, index), call.name});
-  deltas_.push_back({ToolDelta::Kind::kArguments, call.arguments, index, {}, {}});
+void ReplyWriter::call(size_t index, const FoundCall& call) {
+  if (index + 1 < calls_) return;
+  if (index == calls_) {
+    marked_ = true;
+    ++calls_;
+    told_ = 0;
+    deltas_.push_back({ToolDelta::Kind::kCallBegin, {}, index, call_id(id_seed_, index), call.name});
+  }
+  if (call.arguments.size() <= told_) return;
+  deltas_.push_back({ToolDelta::Kind::kArguments, call.arguments.substr(told_), index, {}, {}});
+  told_ = call.arguments.size();
 }
 
 void ReplyWriter::finish() {

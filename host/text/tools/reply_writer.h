@@ -18,7 +18,8 @@ class ReplyWriter {
   void content(std::string_view text);
   void reasoning(std::string_view text);
   void end_reasoning();
-  void call(const FoundCall& call);
+  // What is known of a call by now: the next one, or more of the last one.
+  void call(size_t index, const FoundCall& call);
   // A mark that is not content was left out.
   void dropped() { marked_ = true; }
   void finish();
@@ -37,6 +38,7 @@ class ReplyWriter {
   bool has_reasoning_ = false;
   bool marked_ = false;  // something came that was not content: white space in front of content is left out
   size_t calls_ = 0;
+  size_t told_ = 0;  // bytes of the last call's arguments
 };
 
 }  // namespace llmhost::text

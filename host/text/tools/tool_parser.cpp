@@ -33,7 +33,7 @@ class ToolParser::Impl {
   Impl(ToolFormat format, ToolParserOptions options);
 
   std::vector<ToolDelta> push(std::string_view text);
-  std::vector<ToolDelta> finish();
+  std::vector<ToolDelta> finish(ReplyEnd end);
   size_t calls() const { return writer_.calls(); }
 
  private:
@@ -50,6 +50,9 @@ class ToolParser::Impl {
   bool step_block(bool whole);
   bool step_header(bool whole);
   bool step_call_body(bool whole);
+  template <typename Read>
+  bool step_calls(bool whole, const Read& read);
+  void give_up_block();
   bool begin_bare();
   bool met(const MarkPlace& place);
   bool open_section(std::string_view header);
@@ -70,6 +73,7 @@ class ToolParser::Impl {
   std::string suffix_;
   std::string buffer_;         // not told yet
   size_t open_ = 0;            // kBlock: bytes of the mark; content if no call stands there
+  size_t first_call_ = 0;      // kBlock, kCallBody: calls told before
   size_t tried_ = 0;           // bytes of the buffer when it was last read in vain
   std::string header_mark_;    // kHeader: the mark in front
   size_t prompted_ = 0;        // kHeader: bytes of the buffer that the prompt had already
@@ -136,9 +140,9 @@ std::vector<ToolDelta> ToolParser::Impl::push(std::string_view text) {
   return writer_.take();
 }
 
-std::vector<ToolDelta> ToolParser::Impl::finish() {
+std::vector<ToolDelta> ToolParser::Impl::finish(ReplyEnd end) {
   utf8_.finish(buffer_);
-  buffer_ += suffix_;
+  if (end == ReplyEnd::kWhole) buffer_ += suffix_;
   run(true);
   writer_.finish();
   return writer_.take();
@@ -181,6 +185,7 @@ bool ToolParser::Impl::begin_bare() {
   consume(first);
   state_ = State::kBlock;
   open_ = 1;
+  first_call_ = writer_.calls();
   return true;
 }
 
@@ -207,6 +212,7 @@ bool ToolParser::Impl::met(const MarkPlace& place) {
     case Meaning::kBlock:
       state_ = State::kBlock;
       open_ = place.length;
+      first_call_ = writer_.calls();
       return true;
     case Meaning::kStart:
       state_ = State::kHeader;
@@ -233,35 +239,69 @@ bool ToolParser::Impl::step_reasoning(bool whole) {
   return true;
 }
 
-// Reading a long call again for each piece of it would cost the square of its length.
+// Reading a long call again for each byte of it would cost the square of its length.
 bool ToolParser::Impl::worth_reading(bool whole) {
-  constexpr size_t kShort = 256;
-  constexpr size_t kPart = 16;
-  if (whole || buffer_.size() < kShort) return true;
-  const std::string_view fresh = std::string_view(buffer_).substr(std::min(tried_, buffer_.size()));
-  return fresh.find_first_of("}])>") != std::string_view::npos || fresh.size() > buffer_.size() / kPart;
+  constexpr size_t kShort = 4096;
+  constexpr size_t kPart = 256;
+  return whole || buffer_.size() < kShort || buffer_.size() - tried_ > buffer_.size() / kPart;
 }
 
 bool ToolParser::Impl::step_block(bool whole) {
+  return step_calls(whole, [&](MarkReader& from, std::vector<FoundCall>& calls) {
+    return read_calls(format_, tools_, from, calls);
+  });
+}
+
+bool ToolParser::Impl::step_call_body(bool whole) {
+  return step_calls(whole, [&](MarkReader& from, std::vector<FoundCall>& calls) {
+    calls.push_back({recipient_, {}, true});
+    return read_loose_object(from, {}, calls.back().arguments);
+  });
+}
+
+// Reads calls and tells what is new of them. False: more text must come.
+template <typename Read>
+bool ToolParser::Impl::step_calls(bool whole, const Read& read) {
   if (!worth_reading(whole)) return false;
   std::vector<FoundCall> calls;
-  MarkReader from = reader(whole);
-  Got got = read_calls(format_, tools_, from, calls);
+  MarkReader from = reader(false);
+  Got got = read(from, calls);
+  const bool is_cut = got == Got::kMore && whole;
+  if (is_cut) {  // the end may close what is open; otherwise what is known stays
+    std::vector<FoundCall> closed;
+    MarkReader last = reader(true);
+    got = read(last, closed);
+    from = last;
+    if (got == Got::kYes) calls = std::move(closed);
+  }
   if (from.at > kMaxBlock || (got == Got::kMore && buffer_.size() > 2 * kMaxBlock)) got = Got::kNo;
+  size_t told = 0;
+  for (const FoundCall& call : calls)
+    if (call.is_told()) writer_.call(first_call_ + told++, call);
   if (got == Got::kMore) {
     tried_ = buffer_.size();
     return false;
   }
-  state_ = State::kContent;
-  if (got == Got::kNo) {
-    writer_.content(std::string_view(buffer_).substr(0, open_));
-    consume(open_);
-    return true;
+  if (got == Got::kYes) {
+    writer_.dropped();
+    consume(from.at);
+  } else if (told > 0) {
+    consume(is_cut ? buffer_.size() : std::max(from.at, size_t{1}));
+  } else {
+    give_up_block();
   }
-  writer_.dropped();
-  for (const FoundCall& call : calls) writer_.call(call);
-  consume(from.at);
-  return true;
+  state_ = State::kContent;
+  return got == Got::kYes || !buffer_.empty();
+}
+
+// No call stands here: what opened the block is content.
+void ToolParser::Impl::give_up_block() {
+  if (state_ == State::kCallBody) {
+    writer_.content(recipient_raw_);
+    return;
+  }
+  writer_.content(std::string_view(buffer_).substr(0, open_));
+  consume(open_);
 }
 
 bool ToolParser::Impl::step_header(bool whole) {
@@ -297,27 +337,8 @@ bool ToolParser::Impl::open_section(std::string_view header) {
   if (!to_tool || !calls_ || format_.layout != ToolLayout::kChannel) return true;
   if (!settle_name(format_, recipient)) return false;
   recipient_ = recipient;
+  first_call_ = writer_.calls();
   state_ = State::kCallBody;
-  return true;
-}
-
-bool ToolParser::Impl::step_call_body(bool whole) {
-  if (!worth_reading(whole)) return false;
-  MarkReader from = reader(whole);
-  std::vector<LooseMember> members;
-  Got got = read_loose_object(from, {}, members);
-  if (from.at > kMaxBlock || (got == Got::kMore && buffer_.size() > 2 * kMaxBlock)) got = Got::kNo;
-  if (got == Got::kMore) {
-    tried_ = buffer_.size();
-    return false;
-  }
-  state_ = State::kContent;
-  if (got == Got::kNo) {
-    writer_.content(recipient_raw_);
-    return !buffer_.empty();
-  }
-  writer_.call({recipient_, json_object(members)});
-  consume(from.at);
   return true;
 }
 
@@ -331,8 +352,8 @@ std::vector<ToolDelta> ToolParser::push(std::string_view text) {
   return impl_->push(text);
 }
 
-std::vector<ToolDelta> ToolParser::finish() {
-  return impl_->finish();
+std::vector<ToolDelta> ToolParser::finish(ReplyEnd end) {
+  return impl_->finish(end);
 }
 
 size_t ToolParser::calls() const {
@@ -356,11 +377,12 @@ void ParsedReply::add(const ToolDelta& delta) {
   }
 }
 
-ParsedReply parse_reply(const ToolFormat& format, const ToolParserOptions& options, std::string_view text) {
+ParsedReply parse_reply(const ToolFormat& format, const ToolParserOptions& options, std::string_view text,
+                        ReplyEnd end) {
   ParsedReply reply;
   ToolParser parser(format, options);
   for (const ToolDelta& delta : parser.push(text)) reply.add(delta);
-  for (const ToolDelta& delta : parser.finish()) reply.add(delta);
+  for (const ToolDelta& delta : parser.finish(end)) reply.add(delta);
   return reply;
 }
 

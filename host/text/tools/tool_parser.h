@@ -1,6 +1,8 @@
 // Turns what a model writes, as it comes, into content, reasoning and tool calls. A reply in pieces gives
-// what the whole reply gives, wherever it was cut. A call is told when it is whole and sound; anything else
-// that looks like one is content, so that no text is lost. Arguments are JSON text of an object, always.
+// what the whole reply gives, wherever it was cut. A call is told when its name and the beginning of its
+// first argument are there, and its arguments as they come: JSON text of an object. A call that is damaged or
+// cut off behind that ends there, its arguments are no whole object then; what looks like a call and comes
+// not that far is content.
 #pragma once
 
 #include <memory>
@@ -37,6 +39,9 @@ struct ToolParserOptions {
   std::string prefill, suffix;
 };
 
+// How a reply ends. One that was cut off has no suffix.
+enum class ReplyEnd { kWhole, kCut };
+
 class ToolParser {
  public:
   // Throws llmhost::Error where a tool's schema is no JSON object.
@@ -47,8 +52,7 @@ class ToolParser {
 
   // `text` may end inside a character. Special tokens that are marks of the format must be in it as text.
   std::vector<ToolDelta> push(std::string_view text);
-  // The reply ends here, whole or cut off.
-  std::vector<ToolDelta> finish();
+  std::vector<ToolDelta> finish(ReplyEnd end = ReplyEnd::kWhole);
   size_t calls() const;  // told so far
 
  private:
@@ -68,6 +72,7 @@ struct ParsedReply {
   bool operator==(const ParsedReply&) const = default;
 };
 
-ParsedReply parse_reply(const ToolFormat& format, const ToolParserOptions& options, std::string_view text);
+ParsedReply parse_reply(const ToolFormat& format, const ToolParserOptions& options, std::string_view text,
+                        ReplyEnd end = ReplyEnd::kWhole);
 
 }  // namespace llmhost::text

@@ -70,14 +70,24 @@ const ToolSchemas::Tool* ToolSchemas::find(std::string_view name) const {
   return found == tools_.end() ? nullptr : &*found;
 }
 
+const OrderedJson* ToolSchemas::schema_of(std::string_view tool, std::string_view key) const {
+  const Tool* known = find(tool);
+  if (known == nullptr) return nullptr;
+  const auto properties = known->parameters.find("properties");
+  if (properties == known->parameters.end() || !properties->is_object()) return nullptr;
+  const auto schema = properties->find(std::string(key));
+  return schema == properties->end() ? nullptr : &*schema;
+}
+
+bool ToolSchemas::is_string(std::string_view tool, std::string_view key) const {
+  Types types;
+  if (const OrderedJson* schema = schema_of(tool, key)) collect(*schema, 0, types);
+  return types.string && !types.other && !types.null;
+}
+
 std::string ToolSchemas::typed(std::string_view tool, std::string_view key, std::string_view text) const {
   Types types;
-  if (const Tool* known = find(tool)) {
-    const auto properties = known->parameters.find("properties");
-    if (properties != known->parameters.end() && properties->is_object())
-      if (const auto schema = properties->find(std::string(key)); schema != properties->end())
-        collect(*schema, 0, types);
-  }
+  if (const OrderedJson* schema = schema_of(tool, key)) collect(*schema, 0, types);
   const std::string_view bare = trimmed(text);
   if (types.string && !types.other && !(types.null && (bare == "null" || bare == "None")))
     return as_string(text);

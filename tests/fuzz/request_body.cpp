@@ -19,12 +19,12 @@ void read_further(serve::Body body, serve::CheckedBody& checked, serve::Compat c
   serve::apply_parameters(body, checked, options);
   if (body == serve::kChatBody || body == serve::kTemplateBody) {
     const llmhost::OrderedJson messages =
-        serve::check_messages(*checked.find("messages"), compat, checked.ignored);
-    serve::chat_variables(checked, messages, serve::check_tools(checked), nullptr);
+        serve::check_messages(*checked.find("messages"), {compat, checked.ignored});
+    serve::chat_variables(checked, messages, serve::check_tools(checked, compat), nullptr);
   }
   if (body == serve::kResponseBody) {
-    serve::messages_of_input(*checked.find("input"));
-    serve::check_tools(checked);
+    serve::messages_of_input(*checked.find("input"), {compat, checked.ignored});
+    serve::check_tools(checked, compat);
     serve::response_text_form(checked);
   }
   if (body == serve::kChatBody || body == serve::kCompletionBody) serve::answer_form(checked);

@@ -327,6 +327,34 @@ TEST_CASE("A lenient server lists what it ignored") {
         OrderedJson::array({"messages[0].mood"}));
 }
 
+TEST_CASE("Fields within messages, parts, tools and items that nobody knows are named") {
+  Api api;
+  api.pool.model->format = text::named_tool_format("tool-call-tag");
+  const auto fault = [&](const char* path, const std::string& body) {
+    const OrderedJson answer = api.post(path, body)->json();
+    return answer.value("error", OrderedJson()).is_object() ? answer["error"]["param"].get<std::string>()
+                                                            : std::string("none");
+  };
+  const char* const chats = "/v1/chat/completions";
+  const char* const responses = "/v1/responses";
+  CHECK(fault(chats, R"({"messages":[{"role":"user","content":[{"type":"text","text":"a","mood":1}]}]})") ==
+        "messages[0].content[0].mood");
+  CHECK(fault(chats, chat(R"("tools":[{"type":"function","function":{"name":"f"},"mood":1}])")) ==
+        "tools[0].mood");
+  CHECK(fault(chats, chat(R"("tools":[{"type":"function","function":{"name":"f","mood":1}}])")) ==
+        "tools[0].function.mood");
+  CHECK(fault(chats, chat(R"("logit_bias":{"99999999":1})")) == "logit_bias");
+  CHECK(fault(responses, R"({"input":[]})") == "input");
+  CHECK(fault(responses, R"({"input":[{"role":"user","content":"a","mood":1}]})") == "input[0].mood");
+  CHECK(fault(responses, R"({"input":[{"role":"user","content":[{"type":"input_image"}]}]})") ==
+        "input[0].content[0].type");
+  CHECK(fault(responses,
+              R"({"input":[{"type":"function_call","call_id":"c","name":"f","arguments":"{}","mood":1}]})") ==
+        "input[0].mood");
+  CHECK(fault(responses, R"({"input":[{"role":"user","content":"a","id":"m","status":"completed"}]})") ==
+        "none");
+}
+
 TEST_CASE("Tool calls, whole and in pieces") {
   Api api;
   api.pool.model->format = text::named_tool_format("tool-call-tag");

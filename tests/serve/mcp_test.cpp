@@ -110,6 +110,15 @@ TEST_CASE("mcp: a tool is the endpoint of the same meaning") {
   CHECK(reply.at("result").at("content").at(0).at("text") == "Paris");
   CHECK(reply.at("result").at("structuredContent").at("finish_reason") == "stop");
 
+  fixture.response.body = R"({"choices":[{"text":" time","finish_reason":"length"}],"usage":{}})";
+  const auto raw = fixture.ask_json(
+      R"({"jsonrpc":"2.0","id":3,"method":"tools/call","params":{"name":"generate","arguments":)"
+      R"({"model":"m","prompt":"Once upon a","raw":true,"max_tokens":1}}})");
+  CHECK(fixture.calls.back().path == "/v1/completions");
+  CHECK(OrderedJson::parse(fixture.calls.back().body) ==
+        OrderedJson::parse(R"({"model":"m","prompt":"Once upon a","max_tokens":1})"));
+  CHECK(raw.at("result").at("content").at(0).at("text") == " time");
+
   fixture.response.body = R"({"total":5})";
   fixture.ask(
       R"({"jsonrpc":"2.0","id":4,"method":"tools/call","params":{"name":"estimate_memory","arguments":)"

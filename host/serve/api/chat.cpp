@@ -17,7 +17,7 @@ void run_chat(const std::shared_ptr<Call>& call, CheckedBody& checked, const Too
   facts.created = unix_time();
   facts.model = use.shown_name();
   facts.options = options_for(kChatBody, checked, model);
-  const OrderedJson messages = check_messages(*checked.find("messages"), call->compat(), checked.ignored);
+  const OrderedJson messages = check_messages(*checked.find("messages"), {call->compat(), checked.ignored});
   facts.ignored = checked.ignored;
   facts.prompts.push_back(chat_prompt(model, checked, messages, tools));
   const auto form = answer_form(checked);
@@ -33,7 +33,7 @@ void chat_completions(const std::shared_ptr<Call>& call) {
   auto checked = std::make_shared<CheckedBody>(check_body(kChatBody, call->request().body, call->compat()));
   if (checked->find("max_tokens") != nullptr && checked->find("max_completion_tokens") != nullptr)
     throw bad_field("max_tokens", "is another name of max_completion_tokens; one of them is enough");
-  ToolsOfRequest tools = check_tools(*checked);
+  ToolsOfRequest tools = check_tools(*checked, call->compat());
   with_model(call, checked->text("model"), {checked->text("adapter_id"), nullptr},
              [call, checked, tools = std::move(tools)](ModelUse use) {
                run_chat(call, *checked, tools, std::move(use));

@@ -19,31 +19,35 @@ std::string text_of(const OrderedJson& value, const std::string& place) {
   return value.get<std::string>();
 }
 
-std::string part_text(const OrderedJson& part, const std::string& place) {
+std::string part_text(const OrderedJson& part, const std::string& place, const UnknownFields& unknown) {
   if (!part.is_object() || !part.contains("type")) throw bad_field(place, "must be an object with a type");
   const std::string type = text_of(part["type"], place + ".type");
+  if (type == "refusal" || type == "text" || type == "input_text" || type == "output_text")
+    unknown.check(part, place, {"type", "text", "refusal", "annotations", "logprobs"});
   if (type == "refusal") return text_of(part.value("refusal", OrderedJson()), place + ".refusal");
   if (type != "text" && type != "input_text" && type != "output_text")
     throw bad_field(place + ".type", "only text can be read by this server", "unsupported_content");
   return text_of(part.value("text", OrderedJson()), place + ".text");
 }
 
-std::string content_text(const OrderedJson& content, const std::string& place) {
+std::string content_text(const OrderedJson& content, const std::string& place, const UnknownFields& unknown) {
   if (content.is_string()) return content.get<std::string>();
   if (!content.is_array()) throw bad_field(place, "must be a string or a list of parts");
   std::string text;
   for (size_t i = 0; i < content.size(); ++i) {
     if (i > 0) text += '\n';
-    text += part_text(content[i], fmt::format("{}[{}]", place, i));
+    text += part_text(content[i], fmt::format("{}[{}]", place, i), unknown);
   }
   return text;
 }
 
 // With the arguments as JSON text, as clients have them.
-OrderedJson checked_call(const OrderedJson& call, const std::string& place) {
+OrderedJson checked_call(const OrderedJson& call, const std::string& place, const UnknownFields& unknown) {
   if (!call.is_object() || !call.contains("function") || !call["function"].is_object())
     throw bad_field(place, "must be an object with a function");
   const OrderedJson& function = call["function"];
+  unknown.check(call, place, {"id", "type", "function", "index"});
+  unknown.check(function, place + ".function", {"name", "arguments"});
   const std::string name = text_of(function.value("name", OrderedJson()), place + ".function.name");
   const OrderedJson arguments = function.value("arguments", OrderedJson("{}"));
   if (!arguments.is_string() && !arguments.is_object())
@@ -56,7 +60,7 @@ OrderedJson checked_call(const OrderedJson& call, const std::string& place) {
 
 class MessageReader {
  public:
-  MessageReader(Compat compat, std::vector<std::string>& ignored) : compat_(compat), ignored_(ignored) {}
+  explicit MessageReader(const UnknownFields& unknown) : unknown_(unknown) {}
 
   OrderedJson read(const OrderedJson& message, const std::string& place) {
     if (!message.is_object()) throw bad_field(place, "must be an object with role and content");
@@ -68,7 +72,8 @@ class MessageReader {
     const bool has_content = content != message.end() && !content->is_null();
     const bool may_lack = role == "assistant" && message.contains("tool_calls");
     if (!has_content && !may_lack) throw bad_field(place + ".content", "is missing");
-    out["content"] = has_content ? OrderedJson(content_text(*content, place + ".content")) : OrderedJson("");
+    out["content"] =
+        has_content ? OrderedJson(content_text(*content, place + ".content", unknown_)) : OrderedJson("");
     for (const auto& [name, value] : message.items())
       if (name != "role" && name != "content" && !value.is_null()) field(name, value, place, out);
     return out;
@@ -85,16 +90,14 @@ class MessageReader {
       if (!value.is_array()) throw bad_field(at, "must be a list");
       OrderedJson calls = OrderedJson::array();
       for (size_t i = 0; i < value.size(); ++i)
-        calls.push_back(checked_call(value[i], fmt::format("{}[{}]", at, i)));
+        calls.push_back(checked_call(value[i], fmt::format("{}[{}]", at, i), unknown_));
       if (!calls.empty()) out["tool_calls"] = std::move(calls);
     } else if (std::find(kUnread.begin(), kUnread.end(), name) == kUnread.end()) {
-      if (compat_ == Compat::kStrict) throw unknown_field(place, name);
-      ignored_.push_back(place + '.' + shown_name(name));
+      unknown_.met(place, name);
     }
   }
 
-  Compat compat_;
-  std::vector<std::string>& ignored_;
+  const UnknownFields& unknown_;
 };
 
 ToolsOfRequest::Choice choice_of(const OrderedJson& value, std::string& named) {
@@ -159,21 +162,42 @@ void add_arguments(const OrderedJson& arguments, OrderedJson& variables) {
 
 }  // namespace
 
-OrderedJson check_messages(const OrderedJson& messages, Compat compat, std::vector<std::string>& ignored) {
+void UnknownFields::met(const std::string& place, const std::string& name) const {
+  if (compat == Compat::kStrict) throw unknown_field(place, name);
+  ignored.push_back(place + '.' + shown_name(name));
+}
+
+void UnknownFields::check(const OrderedJson& object, const std::string& place,
+                          std::initializer_list<std::string_view> known) const {
+  for (const auto& [name, value] : object.items())
+    if (!value.is_null() && std::find(known.begin(), known.end(), name) == known.end()) met(place, name);
+}
+
+OrderedJson check_message(const OrderedJson& message, const std::string& place,
+                          const UnknownFields& unknown) {
+  return MessageReader(unknown).read(message, place);
+}
+
+OrderedJson check_messages(const OrderedJson& messages, const UnknownFields& unknown) {
   if (messages.empty()) throw bad_field("messages", "there must be at least one");
-  MessageReader reader(compat, ignored);
   OrderedJson out = OrderedJson::array();
   for (size_t i = 0; i < messages.size(); ++i)
-    out.push_back(reader.read(messages[i], fmt::format("messages[{}]", i)));
+    out.push_back(check_message(messages[i], fmt::format("messages[{}]", i), unknown));
   return out;
 }
 
-OrderedJson check_tool(const OrderedJson& tool, const std::string& place) {
+OrderedJson check_tool(const OrderedJson& tool, const std::string& place, const UnknownFields& unknown) {
   if (!tool.is_object()) throw bad_field(place, "must be an object");
   if (tool.value("type", OrderedJson()) != "function")
     throw bad_field(place + ".type", "only functions are supported", "unsupported_parameter");
   const OrderedJson& function = tool.contains("function") ? tool["function"] : tool;
   if (!function.is_object()) throw bad_field(place + ".function", "must be an object");
+  if (tool.contains("function")) {
+    unknown.check(tool, place, {"type", "function"});
+    unknown.check(function, place + ".function", {"name", "description", "parameters", "strict"});
+  } else {
+    unknown.check(tool, place, {"type", "name", "description", "parameters", "strict"});
+  }
   const std::string name = text_of(function.value("name", OrderedJson()), place + ".function.name");
   if (name.empty() || name.size() > 128)
     throw bad_field(place + ".function.name", "must have 1 to 128 bytes");
@@ -197,12 +221,13 @@ std::vector<text::ToolDefinition> ToolsOfRequest::definitions() const {
   return all;
 }
 
-ToolsOfRequest check_tools(const CheckedBody& checked) {
+ToolsOfRequest check_tools(CheckedBody& checked, Compat compat) {
+  const UnknownFields unknown{compat, checked.ignored};
   ToolsOfRequest out;
   if (const OrderedJson* tools = checked.find("tools"))
     for (size_t i = 0; i < tools->size(); ++i) {
       const std::string place = fmt::format("tools[{}]", i);
-      out.tools.push_back(check_tool((*tools)[i], place));
+      out.tools.push_back(check_tool((*tools)[i], place, unknown));
       if (is_strict((*tools)[i], place))
         out.strict.push_back(out.tools.back()["function"]["name"].get<std::string>());
     }

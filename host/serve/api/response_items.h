@@ -9,9 +9,10 @@
 namespace llmhost::serve {
 
 struct Choice;
+struct UnknownFields;
 
 // A string or a list of items. Throws ApiError naming the place.
-OrderedJson messages_of_input(const OrderedJson& input);
+OrderedJson messages_of_input(const OrderedJson& input, const UnknownFields& unknown);
 // What the model answered, as a message.
 OrderedJson message_of_answer(const Choice& choice);
 

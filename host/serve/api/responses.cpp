@@ -74,9 +74,12 @@ Conversation read_conversation(const std::shared_ptr<Call>& call, CheckedBody& c
     if (!stored) throw no_such_response();
     all = OrderedJson::parse(stored->messages);
   }
-  for (OrderedJson& message : messages_of_input(*checked.find("input"))) all.push_back(std::move(message));
+  const UnknownFields unknown{call->compat(), checked.ignored};
+  for (OrderedJson& message : messages_of_input(*checked.find("input"), unknown))
+    all.push_back(std::move(message));
+  if (all.empty()) throw bad_field("input", "there must be at least one item");
   Conversation conversation;
-  conversation.kept = check_messages(all, call->compat(), checked.ignored);
+  conversation.kept = check_messages(all, unknown);
   conversation.messages = OrderedJson::array();
   if (const std::string text = checked.text("instructions"); !text.empty())
     conversation.messages.push_back({{"role", "system"}, {"content", text}});
@@ -126,7 +129,7 @@ void run_response(const std::shared_ptr<Call>& call, CheckedBody& checked, const
 void create_response(const std::shared_ptr<Call>& call) {
   auto checked =
       std::make_shared<CheckedBody>(check_body(kResponseBody, call->request().body, call->compat()));
-  ToolsOfRequest tools = check_tools(*checked);
+  ToolsOfRequest tools = check_tools(*checked, call->compat());
   with_model(call, checked->text("model"), {checked->text("adapter_id"), nullptr},
              [call, checked, tools = std::move(tools)](ModelUse use) {
                run_response(call, *checked, tools, std::move(use));

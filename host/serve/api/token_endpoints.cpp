@@ -37,8 +37,8 @@ void append_model(std::string& out, const ModelUse& use, const CheckedBody& chec
 }
 
 PromptInput prompt_of(const ServedModel& model, CheckedBody& checked, Compat compat) {
-  const ToolsOfRequest tools = check_tools(checked);
-  const OrderedJson messages = check_messages(*checked.find("messages"), compat, checked.ignored);
+  const ToolsOfRequest tools = check_tools(checked, compat);
+  const OrderedJson messages = check_messages(*checked.find("messages"), {compat, checked.ignored});
   return chat_prompt(model, checked, messages, tools);
 }
 

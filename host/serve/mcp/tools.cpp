@@ -125,21 +125,32 @@ EndpointCall cancel_tuning(const OrderedJson& arguments) {
 
 // The endpoint checks the values; here stands which of its fields a tool may set.
 EndpointCall generate(const OrderedJson& arguments) {
-  allow_only(arguments, {"model", "prompt", "system", "max_tokens", "temperature", "top_p", "seed", "stop"});
-  OrderedJson messages = OrderedJson::array();
-  if (arguments.contains("system"))
-    messages.push_back({{"role", "system"}, {"content", text_argument(arguments, "system")}});
-  messages.push_back({{"role", "user"}, {"content", text_argument(arguments, "prompt")}});
-  OrderedJson body = {{"model", text_argument(arguments, "model")}, {"messages", std::move(messages)}};
+  allow_only(arguments,
+             {"model", "prompt", "system", "raw", "max_tokens", "temperature", "top_p", "seed", "stop"});
+  OrderedJson body = {{"model", text_argument(arguments, "model")}};
+  const OrderedJson raw = arguments.value("raw", OrderedJson(false));
+  if (!raw.is_boolean()) throw_invalid("arguments: 'raw' must be true or false");
+  if (raw == true) {
+    if (arguments.contains("system")) throw_invalid("arguments: 'system' and 'raw' exclude each other");
+    body["prompt"] = text_argument(arguments, "prompt");
+  } else {
+    OrderedJson messages = OrderedJson::array();
+    if (arguments.contains("system"))
+      messages.push_back({{"role", "system"}, {"content", text_argument(arguments, "system")}});
+    messages.push_back({{"role", "user"}, {"content", text_argument(arguments, "prompt")}});
+    body["messages"] = std::move(messages);
+  }
   for (const char* name : {"max_tokens", "temperature", "top_p", "seed", "stop"})
     if (arguments.contains(name)) body[name] = arguments.at(name);
   if (!body.contains("max_tokens")) body["max_tokens"] = 512;
-  return {.method = "POST", .path = "/v1/chat/completions", .body = body.dump()};
+  const char* const path = raw == true ? "/v1/completions" : "/v1/chat/completions";
+  return {.method = "POST", .path = path, .body = body.dump()};
 }
 
 ToolAnswer generated(const OrderedJson& body) {
   const OrderedJson& choice = body.at("choices").at(0);
-  const OrderedJson& content = choice.at("message").at("content");
+  const OrderedJson& content =
+      choice.contains("text") ? choice.at("text") : choice.at("message").at("content");
   std::string text = content.is_string() ? content.get<std::string>() : std::string();
   OrderedJson structured = {
       {"text", text}, {"finish_reason", choice.at("finish_reason")}, {"usage", body.at("usage")}};
@@ -164,6 +175,7 @@ constexpr std::string_view kGenerateArguments =
     R"("model":{"type":"string","description":"Id of a model or of one of its adapters"},)"
     R"("prompt":{"type":"string","description":"What the user says"},)"
     R"("system":{"type":"string","description":"Instructions that go before it"},)"
+    R"("raw":{"type":"boolean","default":false,"description":"The model goes on with the prompt as it stands; for models without a chat template"},)"
     R"("max_tokens":{"type":"integer","minimum":1,"default":512},)"
     R"("temperature":{"type":"number","minimum":0},)"
     R"("top_p":{"type":"number","exclusiveMinimum":0,"maximum":1},)"

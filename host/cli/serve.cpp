@@ -30,6 +30,7 @@ class ServeCommand final : public Command {
   int run(Context& context) override {
     const serve::ServeConfig config = served_.read(context);
     if (check_) {
+      serve::check_files(config);
       fmt::print("{} model(s), {} folder(s) of models\n", config.models.size(), config.pool.roots.size());
       return 0;
     }

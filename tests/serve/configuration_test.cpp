@@ -106,7 +106,7 @@ TEST_CASE("what is wrong is told with its line and the nearest name") {
   check_error("models: [{path: x, adapters: {digests: [one]}}]\n", "serve.yaml:1:", "NAME=SHA256");
   check_error("models: [{path: x, id: '../x'}]\n", "serve.yaml:1:10: ", "looks like a path");
   check_error("models: [{path: x, id: 'a:b'}]\n", "serve.yaml:1:10: ", "characters");
-  check_error("models: [{path: x}, {path: y, aliases: [x]}]\n", "serve: ", "two models have the name 'x'");
+  check_error("models: [{path: x}, {path: y, aliases: [x]}]\n", "serve.yaml:1:21: ", "two models have the name 'x'");
   check_error("server: {port: 1}\n", "serve: ", "no model");
   check_error("engine: {speculation: {mode: lookup}}\n", "serve.yaml:1:", "does not guess ahead");
   check_error("models: [{path: x, model: {adapter: y}}]\n", "serve.yaml:1:", "adapters.roots");

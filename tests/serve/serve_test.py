@@ -78,6 +78,28 @@ class Serve(ServerTest):
         self.assertEqual(server.ask("POST", "/v1/models/unload", {"model": "three"})[0], 404)
         self.assertEqual(server.ask("POST", "/v1/models/load", {"modle": "two"})[0], 400)
 
+    def test_keys_of_one_model_know_of_no_other(self):
+        keys = self.write("limited.yaml", "keys:\n  - {name: l, key: key-of-limited-01, models: [two], scopes: [infer, adapters, admin]}\n"
+                                          "  - {name: i, key: key-of-infer-0123, scopes: [infer]}\n")
+        keys.chmod(0o600)
+        config = self.write("limits.yaml", f"models:\n  - {{id: one, path: {program.GGUF}, pinned: false}}\n"
+                                           f"  - {{id: two, path: {program.GGUF}, preload: false}}\nengine: {{context: 256}}\n")
+        limited = {"X-Api-Key": "key-of-limited-01"}
+        server = self.start("--config", config, "--api-key-file", keys)
+        for path, body in (("/v1/models/load", {"model": "one"}), ("/v1/models/unload", {"model": "one"}),
+                           ("/v1/unload_lora_adapter", {"model": "one", "lora_name": "x"})):
+            status, answer = server.ask("POST", path, body, limited)
+            self.assertEqual((status, answer["error"]["code"]), (404, "not_found"), path)
+        self.assertEqual(server.request("GET", "/metrics", headers={"X-Api-Key": "key-of-infer-0123"})[0], 403)
+        status, answer = server.ask("POST", "/v1/unload_lora_adapter", {"model": "two", "lora_name": "x"}, limited)
+        self.assertEqual(status, 404, answer)
+        states = {model["id"]: model["state"] for model in server.ask("GET", "/status", headers=limited)[1]["models"]}
+        self.assertEqual(states, {"two": "known"})  # not loaded to say that nothing is
+        body = {"prompt": "Once", "max_tokens": 1}
+        status, answer = server.ask("POST", "/v1/completions", body, limited)
+        if status != 400:  # 400: this build wants a model's name
+            self.assertEqual((status, answer["model"]), (200, "two"), answer)
+
     def long_stream(self, server):
         """(connection, answer) of a stream that runs for a while."""
         connection = server.connect()
@@ -151,6 +173,10 @@ class Serve(ServerTest):
         bad = self.write("bad.yaml", "server: {port: 1}\nmodels:\n  - path: x\n    contxt: 5\n")
         self.refused(2, r"bad\.yaml:4:5: unknown key 'contxt'", "--config", bad)
         self.refused(2, r"bad\.yaml:4:5: ", "--config", bad, "--check")
+        gone = self.write("gone.yaml", "models:\n  - {id: a, path: nowhere.gguf}\n")
+        self.refused(2, r"gone\.yaml:2:5: the model's path '.*nowhere\.gguf' does not exist", "--config", gone, "--check")
+        twice = self.write("twice.yaml", f"models:\n  - {{id: a, path: {program.GGUF}}}\n  - {{path: {program.GGUF}, aliases: [a]}}\n")
+        self.refused(2, r"twice\.yaml:3:5: two models have the name 'a'; the other one is at .*twice\.yaml:2:5", "--config", twice)
         self.refused(2, "did you mean 'models'", "--config", self.write("worse.yaml", "modles: []\n"))
         self.refused(2, "none.yaml", "--config", self.folder / "none.yaml")
 

@@ -5,8 +5,6 @@
 #include <algorithm>
 #include <cctype>
 #include <charconv>
-#include <set>
-#include <tuple>
 #include <utility>
 
 #include "core/error.h"
@@ -173,6 +171,7 @@ ModelConfig model_config(const Settings& common, const YamlNode& node, const std
     throw UsageError(fmt::format("{}: a model is a section with at least a path", place(source, node)));
   entry.load_node(node, source);
   ModelConfig model(common);
+  model.where = place(source, node);
   model.settings.take_file_values(entry);
   if (entry.get_string("path").empty())
     throw UsageError(fmt::format("{}: the model has no path", place(source, node)));
@@ -208,6 +207,7 @@ PoolSettings pool_settings(const Settings& settings, const fs::path& folder) {
   pool.max_loaded = settings.get_int("pool.max_loaded");
   pool.memory = bytes_of(settings, "pool.memory");
   pool.reserve = bytes_of(settings, "pool.reserve");
+  pool.server_caches = bytes_of(settings, "api.grammar_cache");
   pool.waits = settings.get_string("pool.on_not_loaded") == "wait";
   pool.max_waiting = settings.get_int("pool.queue");
   pool.load_timeout_s = settings.get_int("pool.load_timeout");
@@ -290,6 +290,7 @@ ServeConfig read_configuration(Settings settings, const fs::path& file) {
 
 void add_model(ServeConfig& config, const std::string& path, const std::vector<std::string>& adapter_roots) {
   ModelConfig model(config.settings);
+  model.where = "--model";
   model.path = path;
   model.id = model_name(path);
   if (const std::string fault = name_fault(model.id); !fault.empty())
@@ -299,20 +300,6 @@ void add_model(ServeConfig& config, const std::string& path, const std::vector<s
   config.models.push_back(std::move(model));
 }
 
-namespace {
-
-// What commands that run one prompt have and a server has not: told, not ignored.
-void check_settings(const Settings& settings) {
-  for (const auto& [key, off, instead] :
-       {std::tuple("engine.speculation.mode", "off", "a server does not guess ahead"),
-        std::tuple("model.adapter", "", "requests name their adapter, of a folder in adapters.roots")})
-    if (settings.get_string(key) != off)
-      throw UsageError(fmt::format("{}: {} is {}; {}", settings.at(key).where, key,
-                                   quote_name(settings.get_string(key)), instead));
-}
-
-}  // namespace
-
 void open_for_tuning(ServeConfig& config) {
   if (config.tuning.folder.empty()) return;
   for (ModelConfig& model : config.models) {
@@ -321,21 +308,6 @@ void open_for_tuning(ServeConfig& config) {
     model.adapters.tuned = config.tuning.folder / "adapters" / name;
     fs::create_directories(model.adapters.tuned);
     model.adapters.roots.push_back(model.adapters.tuned);
-  }
-}
-
-void check_configuration(const ServeConfig& config) {
-  check_settings(config.settings);
-  for (const ModelConfig& model : config.models) check_settings(model.settings);
-  if (config.models.empty() && config.pool.roots.empty())
-    throw UsageError("serve: there is no model; name one with --model, or a file with --config");
-  std::set<std::string> names;
-  for (const ModelConfig& model : config.models) {
-    std::vector<std::string> own = model.aliases;
-    own.push_back(model.id);
-    for (const std::string& name : own)
-      if (!names.insert(name).second)
-        throw UsageError(fmt::format("serve: two models have the name {}", quote_name(name)));
   }
 }
 

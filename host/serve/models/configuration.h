@@ -27,6 +27,7 @@ struct AdapterSettings {
 };
 
 struct ModelConfig {
+  std::string where;  // it was asked for: a place in the file, or an option
   std::string id;
   std::filesystem::path path;
   std::vector<std::string> aliases;
@@ -44,6 +45,7 @@ struct PoolSettings {
   int64_t max_loaded = 0;                    // models; 0: as many as the memory holds
   uint64_t memory = 0;                       // bytes; 0: what is free at the start but for a reserve
   uint64_t reserve = 0;                      // bytes; 0: automatic
+  uint64_t server_caches = 0;                // bytes that the server keeps beside its models
   bool waits = true;                         // requests wait for loading; else they are told to come again
   int64_t max_waiting = 1000;                // requests that wait for loading
   int64_t load_timeout_s = 600;
@@ -82,6 +84,8 @@ void open_for_tuning(ServeConfig& config);
 
 // Throws UsageError when there is nothing to serve or two models have one name.
 void check_configuration(const ServeConfig& config);
+// Throws UsageError for a path that leads nowhere: what loading would say much later.
+void check_files(const ServeConfig& config);
 
 // The name of a model from where it lies: the last part of the path, without .gguf or .safetensors.
 std::string model_name(const std::filesystem::path& path);

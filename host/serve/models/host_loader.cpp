@@ -33,7 +33,7 @@ constexpr double kTextShare = 0.2;
 
 uint64_t held_bytes(const engine::MemoryPlan& plan, const llmh_model_info& info, int32_t replicas) {
   const auto n = static_cast<uint64_t>(replicas);
-  return plan.weights_mapped + n * plan.allocated() + kTextBytes +
+  return plan.weights_mapped + n * plan.allocated() + kTextBytes + grammar_bytes(info.vocab_size) +
          static_cast<uint64_t>(std::max<int64_t>(info.vocab_size, 0)) * kTokenBytes;
 }
 

@@ -1,5 +1,6 @@
 #include "serve/models/host_model.h"
 
+#include <algorithm>
 #include <cstring>
 #include <span>
 #include <utility>
@@ -75,9 +76,24 @@ engine::AdapterStore* HostModel::adapters() {
   return parts_.adapters.get();
 }
 
+size_t grammar_mask_bytes(int64_t vocab_size) {
+  constexpr size_t kMasks = 2048;
+  constexpr size_t kMost = size_t{32} << 20;
+  return std::min(kMost, kMasks * static_cast<size_t>(std::max<int64_t>(vocab_size, 0)) / 8);
+}
+
+uint64_t grammar_bytes(int64_t vocab_size) {
+  constexpr uint64_t kTables = 2;     // tokens that begin a text, and those that go on
+  constexpr uint64_t kOfToken = 128;  // its bytes and its place among the others'
+  return kTables * (grammar_mask_bytes(vocab_size) +
+                    kOfToken * static_cast<uint64_t>(std::max<int64_t>(vocab_size, 0)));
+}
+
 std::shared_ptr<const text::TokenVocabulary> HostModel::grammar_vocabulary() const {
   const std::scoped_lock lock(mutex_);
-  if (vocabulary_ == nullptr) vocabulary_ = std::make_shared<const text::TokenVocabulary>(tokenizer());
+  if (vocabulary_ == nullptr)
+    vocabulary_ = std::make_shared<const text::TokenVocabulary>(tokenizer(),
+                                                                grammar_mask_bytes(parts_.card.vocab_size));
   return vocabulary_;
 }
 

@@ -25,6 +25,10 @@ namespace llmhost::serve {
 
 class ModelText;
 
+// What structured output keeps for a model: masks of each of its tables of tokens, and all of it at most.
+size_t grammar_mask_bytes(int64_t vocab_size);
+uint64_t grammar_bytes(int64_t vocab_size);
+
 // One copy of the weights and who runs it.
 struct Replica {
   std::unique_ptr<engine::ModelStack> stack;

@@ -19,7 +19,8 @@ constexpr size_t kMostEstimates = 16;
 uint64_t budget_of(const PoolSettings& settings, uint64_t free) {
   if (settings.memory > 0) return settings.memory;
   if (free == UINT64_MAX) return free;
-  const uint64_t reserve = settings.reserve > 0 ? settings.reserve : std::min(free / 10, kMostReserve);
+  uint64_t reserve = settings.reserve > 0 ? settings.reserve : std::min(free / 10, kMostReserve);
+  reserve += settings.server_caches;
   return free > reserve ? free - reserve : 0;
 }
 

@@ -227,6 +227,49 @@ TEST_CASE("F42: with pinned contents only these are loaded") {
   CHECK(refusal(store, "a").find("which is not what is pinned") != std::string::npos);
 }
 
+TEST_CASE("a store that is stopped tells all who wait or ask, and keeps nothing of them") {
+  const Root root({"a", "b"});
+  AdapterStore store(llama().adapters(), options_for(root.folder()));
+  const auto loaded = store.load("a");
+  const auto held = std::make_shared<int>(0);  // what a callback holds, such as the model
+  std::atomic<int> n_told{0};
+  for (int i = 0; i < 20; ++i)
+    store.get("b", [held, &n_told](const auto& adapter, const std::exception_ptr& error) {
+      n_told += (adapter != nullptr) != (error != nullptr) ? 1 : 0;
+    });
+  store.stop();
+  CHECK(n_told == 20);
+  CHECK(held.use_count() == 1);
+  CHECK(store.load("a") == loaded);
+  store.unload("a");
+  CHECK(refusal(store, "a").find("being unloaded") != std::string::npos);
+  store.stop();
+}
+
+TEST_CASE("a merge whose files are larger than the memory of adapters is refused before they are read") {
+  const Root root({"a", "b"});
+  const uint64_t bytes = std::filesystem::file_size(root.folder() / "a" / engine::kAdapterTensorFile);
+  AdapterStoreOptions options = options_for(root.folder());
+  options.memory = 2 * bytes - 1;
+  AdapterStore store(llama().adapters(), options);
+  const auto merged = [&](const std::vector<engine::AdapterMerge::Part>& parts) {
+    engine::AdapterMerge merge;
+    merge.parts = parts;
+    std::promise<std::string> said;
+    store.get_merged(merge, [&](const auto&, const std::exception_ptr& error) {
+      try {
+        if (error) std::rethrow_exception(error);
+        said.set_value("");
+      } catch (const Error& refused) {
+        said.set_value(refused.what());
+      }
+    });
+    return said.get_future().get();
+  };
+  CHECK(merged({{"a", 0.5}, {"b", 0.5}}).find("the files of its 2 adapters") != std::string::npos);
+  CHECK(merged({{"a", 0.5}, {"a", 0.25}, {"a", 0.25}}) == "");  // the same one counts once
+}
+
 TEST_CASE("merges are made of the store's adapters, once") {
   const Root root({"a", "b"});
   AdapterStore store(llama().adapters(), options_for(root.folder()));

@@ -4,7 +4,6 @@ import json
 import shutil
 import statistics
 import time
-from pathlib import Path
 
 import server_program
 from server_program import MODULES, ROOT, ServerTest, adapters, program
@@ -12,96 +11,6 @@ from server_program import MODULES, ROOT, ServerTest, adapters, program
 DEVIATION = 0.4  # of adapters: they change what the model says
 CANARY = "canary-7f3a-xylophone"
 PROMPT = {"prompt": "Once upon a time", "max_tokens": 8, "temperature": 0}
-
-
-def copy_model(folder, name, changes=None):
-    """A copy of the model folder with changed files: {name: text, or None to leave it out}."""
-    target = Path(folder) / name
-    shutil.copytree(program.FOLDER, target, dirs_exist_ok=True)
-    for gguf in target.glob("*.gguf"):
-        gguf.unlink()
-    for file, text in (changes or {}).items():
-        if text is None:
-            (target / file).unlink(missing_ok=True)
-        else:
-            (target / file).write_text(text, encoding="utf-8")
-    return target
-
-
-def config_of(folder):
-    return json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
-
-
-class Templates(ServerTest):
-    """F10 to F14: a chat template is an untrusted program."""
-
-    def server_with(self, template, name):
-        path = copy_model(self.folder, name, {"chat_template.jinja": template})
-        return self.start("--model", path)
-
-    def chat(self, server, **more):
-        model = server.ask("GET", "/v1/models")[1]["data"][0]["id"]
-        return server.ask("POST", "/v1/chat/completions",
-                          {"model": model, "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 4, **more})
-
-    def complete(self, server):
-        model = server.ask("GET", "/v1/models")[1]["data"][0]["id"]
-        return server.ask("POST", "/v1/completions", {"model": model, **PROMPT})
-
-    def test_F10_payload_templates_see_no_objects(self):
-        for number, payload in enumerate(["{{ ''.__class__.__mro__[1].__subclasses__() }}",
-                                          "{{ cycler.__init__.__globals__.os.popen('id').read() }}",
-                                          "{{ lipsum.__globals__['os'].system('id') }}",
-                                          "{{ messages.append.__self__.__class__ }}"]):
-            server = self.server_with(payload, f"payload{number}")
-            status, answer = self.chat(server)
-            self.assertEqual(status, 422, (payload, answer))
-            self.assertNotIn("uid=", json.dumps(answer))
-            server.end()
-
-    def test_F12_F13_bombs_and_broken_templates_are_errors_with_a_place_and_completions_work(self):
-        for number, (template, reason) in enumerate([
-                ("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", ""),
-                ("{% for a in range(1000000) %}{% for b in range(1000000) %}x{% endfor %}{% endfor %}", ""),
-                ("{% set ns = namespace(s='x' * 1000) %}{% for i in range(60) %}{% set ns.s = ns.s ~ ns.s %}{% endfor %}", ""),
-                ("line one\n{{ messages[0].no_such.thing.at_all() }}", ":2:"),
-                ("{% if %}", ":1:")]):
-            server = self.server_with(template, f"broken{number}")
-            started = time.monotonic()
-            status, answer = self.chat(server)
-            self.assertEqual(status, 422, (template, answer))
-            self.assertLess(time.monotonic() - started, 5)
-            self.assertIn(reason, answer["error"]["message"])
-            self.assertEqual(self.complete(server)[0], 200)
-            self.assertLess(server.rss_mib(), 400)
-            server.end()
-
-    def test_F14_template_arguments_of_a_request_are_an_allow_list(self):
-        server = self.server_with("{{ messages[0].content }}{{ mood }}", "arguments")
-        status, answer = self.chat(server, chat_template_kwargs={"mood": "calm"})
-        self.assertEqual(status, 200, answer)
-        for name in ("messages", "tools", "chat_template", "add_generation_prompt", "now", "bos_token", "documents",
-                     "strftime_now", "raise_exception"):
-            status, answer = self.chat(server, chat_template_kwargs={name: "x"})
-            self.assertEqual(status, 400, (name, answer))
-        server.end()
-
-
-class ModelFolders(ServerTest):
-    def test_F15_F16_nothing_of_a_model_folder_runs(self):
-        path = copy_model(self.folder, "with-code")
-        config = config_of(path)
-        config["auto_map"] = {"AutoModelForCausalLM": "evil.Evil"}
-        (path / "config.json").write_text(json.dumps(config))
-        marker = self.folder / "ran"
-        (path / "evil.py").write_text(f"open({str(marker)!r}, 'w')\n")
-        (path / "pytorch_model.bin").write_bytes(b"\x80\x04cos\nsystem\n(S'touch %s'\ntR." % str(marker).encode())
-        server = self.start("--model", path)
-        model = server.ask("GET", "/v1/models")[1]["data"][0]["id"]
-        self.assertEqual(server.ask("POST", "/v1/completions", {"model": model, **PROMPT})[0], 200)
-        self.assertFalse(marker.exists())
-        maps = Path(f"/proc/{server.process.pid}/maps").read_text()
-        self.assertNotIn("evil", maps)
 
 
 class Requests(ServerTest):
@@ -163,6 +72,33 @@ class Requests(ServerTest):
         text = json.dumps({"model": self.model, **PROMPT}).removesuffix("}") + ', "guided_json": ' + "[" * 20_000 + "]" * 20_000 + "}"
         self.assertEqual(self.server.request("POST", "/v1/completions", text)[0], 400)
         self.assert_serving()
+
+    def test_F25_what_is_no_grammar_is_refused_in_every_form(self):
+        for field in ({"guided_regex": "(a"}, {"guided_grammar": "root ::= none"}, {"grammar": "root ::= "}, {"guided_choice": []},
+                      {"guided_json": {"type": "strnig"}}, {"response_format": {"type": "jsn"}},
+                      {"response_format": {"type": "regex", "pattern": "a{2,1}"}}):
+            status, answer = self.complete(**field)
+            self.assertEqual(status, 400, (field, answer))
+        self.assert_serving()
+
+    def test_F26_a_schema_that_refers_to_itself_is_followed_or_refused_at_once(self):
+        for schema, expected in (({"$ref": "#"}, 400), ({"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"$ref": "#/$defs/a"}}}, 400),
+                                 ({"enum": [f"value {i}" * 8 for i in range(60_000)]}, None),
+                                 ({"type": "object", "properties": {"a": {"$ref": "#"}}, "additionalProperties": False}, 200)):
+            started = time.monotonic()
+            status, answer = self.complete(response_format={"type": "json_schema", "json_schema": {"name": "s", "schema": schema}})
+            self.assertIn(status, (expected,) if expected else (200, 400), answer)
+            self.assertLess(time.monotonic() - started, 3)
+        self.assert_serving()
+
+    def test_F27_images_are_not_even_decoded(self):
+        before = self.server.rss_mib()
+        for part in ({"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * 500_000}}, {"type": "input_audio"},
+                     {"type": "image_url", "image_url": {"url": "http://127.0.0.1:9/x.png"}}, {"type": "file", "file": {"file_data": ""}}):
+            status, answer = self.server.ask("POST", "/v1/chat/completions", {
+                "model": self.model, "messages": [{"role": "user", "content": [part]}], "max_tokens": 2})
+            self.assertEqual((status, answer["error"]["code"]), (400, "unsupported_content"))
+        self.assertLess(self.server.rss_mib() - before, 32)
 
     def test_F24_distinct_schemas_fill_no_memory(self):
         for i in range(50):
@@ -312,6 +248,31 @@ class Tenants(ServerTest):
                 times[kind].append(time.perf_counter() - started)
         ratio = statistics.median(times["hit elsewhere"]) / statistics.median(times["new"])
         self.assertTrue(0.7 < ratio < 1.4, ratio)
+
+    def test_F41_one_key_does_not_flush_the_prefixes_of_another(self):
+        keys = self.folder / "flood.yaml"
+        keys.write_text("keys:\n  - {name: a, key: key-of-a-0123456789, scopes: [infer]}\n"
+                        "  - {name: b, key: key-of-b-0123456789, scopes: [infer]}\n")
+        keys.chmod(0o600)
+        config = self.folder / "flood-server.yaml"
+        config.write_text(f"models: [{{id: m, path: {program.GGUF}}}]\n"
+                          "engine: {context: 256, sequences: 4, state_tokens: 2048}\n")
+        server = self.start("--config", config, "--api-key-file", keys)
+
+        def cached(key, prompt):
+            status, answer = server.ask("POST", "/v1/completions", {"model": "m", "prompt": prompt, "max_tokens": 1, "temperature": 0},
+                                        {"Authorization": f"Bearer key-of-{key}-0123456789"})
+            self.assertEqual(status, 200, answer)
+            return answer["usage"]["prompt_tokens_details"]["cached_tokens"]
+
+        own = [f"{i} " + "Tom has a red ball and a blue car. " * 4 for i in range(4)]
+        for prompt in own:
+            cached("b", prompt)
+        alone = sum(cached("b", prompt) > 0 for prompt in own)
+        for i in range(60):
+            cached("a", f"flood {i} " + "Sue saw a big dog in the park. " * 6)
+        self.assertEqual(alone, len(own))
+        self.assertEqual(sum(cached("b", prompt) > 0 for prompt in own), alone)
 
     def test_F42_pinned_adapters_are_those_of_the_listed_digests(self):
         folder = self.folder / "pinned"

@@ -195,3 +195,34 @@ TEST_CASE("a long argument is read in little more than the time of its length") 
   REQUIRE(reply.calls.size() == 1);
   CHECK(reply.calls[0].arguments.size() == kPieces * piece.size() + std::string(R"({"a":""})").size());
 }
+
+TEST_CASE("damaged replies give the same in pieces as whole, and no call without a name and a beginning") {
+  const test::Gold gold = test::read_gold();
+  std::mt19937 random(11);
+  for (const test::GoldReply& one : gold.replies) {
+    CAPTURE(one.name);
+    const ToolFormat format = find_tool_format(one.chat_template);
+    const ToolParserOptions options = options_of(gold, one);
+    for (int round = 0; round < 60 && !one.text.empty(); ++round) {
+      std::string text = one.text;
+      for (size_t change = 0; change <= random() % 2; ++change) {
+        const size_t at = random() % text.size();
+        const size_t size = 1 + random() % 8;
+        const std::string part = text.substr(random() % text.size(), size);
+        text.replace(at, random() % 2 == 0 ? 0 : size, random() % 3 == 0 ? std::string() : part);
+        if (text.empty()) text = "<";
+      }
+      CAPTURE(text);
+      const ParsedReply whole = parse_reply(format, options, text);
+      std::vector<size_t> all(text.size());
+      std::iota(all.begin(), all.end(), size_t{0});
+      REQUIRE(test::parse_cut(format, options, text, all) == whole);
+      REQUIRE(test::parse_cut(format, options, text, {random() % (text.size() + 1)}) == whole);
+      for (const ParsedCall& call : whole.calls) {
+        CHECK(!call.name.empty());
+        CHECK(call.arguments.size() > 1);
+        CHECK(call.arguments.front() == '{');
+      }
+    }
+  }
+}

@@ -14,11 +14,13 @@ bool is_weight(const Graph& graph, llmh_tensor tensor) {
   return tensor != LLMH_NO_TENSOR && graph.tensor(tensor).role == LLMH_TENSOR_WEIGHT;
 }
 
-// [T,K] or [R,K].
-bool has_adapter_rows(const llmh_tensor_info& x) {
+// [T,K] or [R,K]; of a norm also [T,H,D], which norms each head.
+bool has_adapter_rows(const llmh_tensor_info& x, bool is_norm) {
   const auto is_row = [&](int32_t symbol) { return same_dim(x.dims[0], symbol_dim(symbol)); };
-  return x.rank == 2 && x.dims[1].symbol == LLMH_DIM_CONST &&
-         (is_row(LLMH_DIM_TOKENS) || is_row(LLMH_DIM_OUTPUTS));
+  if (x.rank < 2 || (x.rank > 2 && !is_norm)) return false;
+  const bool is_fixed_row = std::all_of(x.dims + 1, x.dims + x.rank,
+                                        [](const llmh_dim& dim) { return dim.symbol == LLMH_DIM_CONST; });
+  return is_fixed_row && (is_row(LLMH_DIM_TOKENS) || is_row(LLMH_DIM_OUTPUTS));
 }
 
 std::string path_of(const Graph& graph, const llmh_node& node, llmh_tensor weight) {
@@ -50,7 +52,7 @@ AdapterSite describe(const Graph& graph, const llmh_node& node, llmh_tensor weig
     if (ids.rank != 1 || !same_dim(ids.dims[0], symbol_dim(LLMH_DIM_TOKENS))) return site;
     std::swap(site.in_features, site.out_features);
     site.kind = LLMH_MODULE_EMBEDDING;
-  } else if (has_adapter_rows(graph.tensor(node.inputs[0]))) {
+  } else if (has_adapter_rows(graph.tensor(node.inputs[0]), is_norm)) {
     if (is_norm) site.in_features = site.out_features;
     site.kind = is_norm ? LLMH_MODULE_NORM : LLMH_MODULE_LINEAR;
   }

@@ -206,23 +206,15 @@ void adapt_embedding(const NodeCall& call) {
   });
 }
 
-void adapt_norm(const NodeCall& call) {
-  const auto& attrs = call.as<llmh_norm_attrs>();
-  const llmh_op op = call.node().op;
-  const bool adds = op == LLMH_OP_ADD_RMS_NORM;
-  const bool centres = op == LLMH_OP_LAYER_NORM;
-  const Operand& input = adds ? call.out(0) : call.in(0);
-  const Floats x(input);
-  const Floats weight(call.in(adds ? 2 : 1));
-  std::optional<Floats> bias;
-  if (centres && call.has(2)) bias.emplace(call.in(2));
-  const int64_t width = input.sizes.back();
-  float* out = call.out_floats(adds ? 1 : 0);
-  const SiteShape shape{attrs.adapter_site, LLMH_MODULE_NORM, width, width, call.row_symbol(0)};
-  for_each_row(call, shape, [&](const llmh_site_delta& delta, int64_t row) {
-    if (!centres && delta.bias != nullptr)
-      call.fail(ErrorCode::kInvalidArgument, "the adapter's delta has a bias, the norm has not");
-    const float* values = x.data() + row * width;
+// One norm of `width` values with an adapter's weight (and bias) where it has them.
+struct NormWithDelta {
+  const llmh_norm_attrs& attrs;
+  bool centres;
+  int64_t width;
+  const Floats& weight;
+  const std::optional<Floats>& bias;
+
+  void run(const llmh_site_delta& delta, const float* values, float* out) const {
     double mean = 0;
     double square = 0;
     for (int64_t i = 0; centres && i < width; ++i) mean += static_cast<double>(values[i]);
@@ -241,8 +233,32 @@ void adapt_norm(const NodeCall& call) {
         y += static_cast<double>(delta.bias[i]);
       else if (bias)
         y += static_cast<double>((*bias)[i]);
-      out[row * width + i] = static_cast<float>(y);
+      out[i] = static_cast<float>(y);
     }
+  }
+};
+
+void adapt_norm(const NodeCall& call) {
+  const auto& attrs = call.as<llmh_norm_attrs>();
+  const llmh_op op = call.node().op;
+  const bool adds = op == LLMH_OP_ADD_RMS_NORM;
+  const bool centres = op == LLMH_OP_LAYER_NORM;
+  const Operand& input = adds ? call.out(0) : call.in(0);
+  const Floats x(input);
+  const Floats weight(call.in(adds ? 2 : 1));
+  std::optional<Floats> bias;
+  if (centres && call.has(2)) bias.emplace(call.in(2));
+  const int64_t width = input.sizes.back();
+  int64_t n_norms = 1;  // of a row: one for each head
+  for (size_t i = 1; i + 1 < input.sizes.size(); ++i) n_norms *= input.sizes[i];
+  float* const out = call.out_floats(adds ? 1 : 0);
+  const SiteShape shape{attrs.adapter_site, LLMH_MODULE_NORM, width, width, call.row_symbol(0)};
+  const NormWithDelta norm{attrs, centres, width, weight, bias};
+  for_each_row(call, shape, [&](const llmh_site_delta& delta, int64_t row) {
+    if (!centres && delta.bias != nullptr)
+      call.fail(ErrorCode::kInvalidArgument, "the adapter's delta has a bias, the norm has not");
+    for (int64_t at = row * n_norms; at < (row + 1) * n_norms; ++at)
+      norm.run(delta, x.data() + at * width, out + at * width);
   });
 }
 

@@ -22,11 +22,11 @@ void want_heads(const NodeView& node, size_t index, int64_t heads, int64_t dim) 
               heads * dim);
 }
 
-// An adapter is chosen by the row's token or output: x is [T,K] or [R,K].
-void want_site_rows(const NodeView& node, int32_t site) {
+// An adapter is chosen by the row's token or output: x is [T,K] or [R,K], of a norm also [T,H,K].
+void want_site_rows(const NodeView& node, int32_t site, size_t max_rank) {
   if (site < 1) node.fail("adapter_site is {}, sites are numbered from 1", site);
   const Dims& x = node.in(0).dims;
-  if (x.size() != 2 ||
+  if (x.size() < 2 || x.size() > max_rank ||
       !(same_dim(x[0], symbol_dim(LLMH_DIM_TOKENS)) || same_dim(x[0], symbol_dim(LLMH_DIM_OUTPUTS))))
     node.fail("{} is {}, an adapter's site wants a row for each token or output", node.input_names[0],
               to_text(x));
@@ -36,7 +36,7 @@ void want_site_rows(const NodeView& node, int32_t site) {
 void check_norm_site(const NodeView& node, size_t weight) {
   const int32_t site = node.as<llmh_norm_attrs>().adapter_site;
   if (site == 0) return;
-  want_site_rows(node, site);
+  want_site_rows(node, site, LLMH_MAX_RANK);
   if (!node.has(weight)) node.fail("adapter_site is {} and there is no weight", site);
 }
 
@@ -85,7 +85,7 @@ Types linear(const NodeView& node) {
 }
 
 Types lora_linear(const NodeView& node) {
-  want_site_rows(node, node.as<llmh_site_attrs>().adapter_site);
+  want_site_rows(node, node.as<llmh_site_attrs>().adapter_site, 2);
   return linear(node);
 }
 

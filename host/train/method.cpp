@@ -89,6 +89,7 @@ struct Method::Parts {
   const llmh_tuning_steps* steps = nullptr;
   std::unique_ptr<MethodConfig> config;
   llmh_method* self = nullptr;
+  std::optional<llmh_base_request> wanted_base;  // instead of the plugin's
   std::vector<std::unique_ptr<Shown>> shown;
 
   explicit Parts(plugin::Plugin& plugin)
@@ -104,6 +105,7 @@ struct Method::Parts {
   Parts& operator=(const Parts&) = delete;
 
   llmh_base_request base() const {
+    if (wanted_base) return *wanted_base;
     llmh_base_request request{};
     request.struct_size = sizeof request;
     if (const auto ask = LLMHOST_OPTIONAL(*api, base); ask != nullptr) plugin::check(ask(self, &request));
@@ -169,7 +171,7 @@ std::unique_ptr<Method> Method::open(const plugin::Registry& registry, std::stri
 }
 
 std::unique_ptr<Method> Method::open_adapter(const plugin::Registry& registry,
-                                             const std::filesystem::path& folder) {
+                                             const std::filesystem::path& folder, const Method* settings) {
   const engine::AdapterFiles files = engine::read_adapter_files(engine::AdapterFolder(folder));
   const AdapterSource source(files);
   for (plugin::Plugin* const plugin : registry.all(plugin::Kind::kFinetune)) {
@@ -187,6 +189,7 @@ std::unique_ptr<Method> Method::open_adapter(const plugin::Registry& registry,
       throw_error(ErrorCode::kUnimplemented, "{}: method '{}' cannot go on with an adapter that is there",
                   folder.string(), parts.name);
     plugin::check(open(&source.table, &parts.self), folder.string());
+    if (settings != nullptr) parts.wanted_base = settings->base();
     return method;
   }
   throw_error(ErrorCode::kUnimplemented, "{}: no method among the plugins made such an adapter",

@@ -41,9 +41,11 @@ class Method {
   // Throws UsageError.
   static std::unique_ptr<Method> open(const plugin::Registry& registry, std::string_view name,
                                       const YamlNode& settings, std::string_view source);
-  // The plugin that claims the adapter, opened from its config file.
+  // The plugin that claims the adapter, opened from its config file, which says what is trained. How the base
+  // is held is up to `settings`, the method of a job, where there is one.
   static std::unique_ptr<Method> open_adapter(const plugin::Registry& registry,
-                                              const std::filesystem::path& folder);
+                                              const std::filesystem::path& folder,
+                                              const Method* settings = nullptr);
   ~Method();
   Method(const Method&) = delete;
   Method& operator=(const Method&) = delete;

@@ -13,6 +13,7 @@
 #include "model/safetensors.h"
 #include "model/weights.h"
 #include "train/quantised_base.h"
+#include "train/trained_files.h"
 
 namespace llmhost::train {
 namespace {
@@ -29,11 +30,15 @@ void check_finite(const TrainingStack& stack) {
       throw_error(ErrorCode::kDataLoss, "trained tensor '{}' has a value that is not finite", tensor.name);
 }
 
-std::vector<model::SafetensorsEntry> entries_of(const OutputArgs& args) {
+// `turned` keeps what the files have in another order than the trained tensors.
+std::vector<model::SafetensorsEntry> entries_of(const OutputArgs& args,
+                                                std::vector<std::vector<float>>& turned) {
   std::vector<model::SafetensorsEntry> entries;
-  for (const TrainedValue& tensor : args.stack.trained())
-    entries.push_back({tensor.file_name, LLMH_DTYPE_F32, tensor.shape,
-                       std::as_bytes(std::span<const float>(tensor.value))});
+  for (const TrainedValue& tensor : args.stack.trained()) {
+    std::span<const float> values = tensor.value;
+    if (tensor.is_transposed) values = turned.emplace_back(in_file_order(tensor, values));
+    entries.push_back({tensor.file_name, LLMH_DTYPE_F32, file_shape(tensor), std::as_bytes(values)});
+  }
   return entries;
 }
 
@@ -63,7 +68,8 @@ std::string receipt_of(const OutputArgs& args) {
 }
 
 void write_adapter(const OutputArgs& args, const std::string& config) {
-  std::vector<model::SafetensorsEntry> entries = entries_of(args);
+  std::vector<std::vector<float>> turned;
+  std::vector<model::SafetensorsEntry> entries = entries_of(args, turned);
   std::vector<model::WeightData> copies;
   for (const Method::FileTensor& tensor : args.method.file_tensors(args.model)) {
     if (tensor.weight.empty()) {

@@ -6,6 +6,7 @@
 
 #include "model/layout_steps.h"
 #include "model/unlayout.h"
+#include "train/trained_files.h"
 
 namespace llmhost::train {
 
@@ -20,7 +21,7 @@ std::vector<FileTensor> gradient_files(const model::LoadedModel& model, const Me
     if (is_whole_model && !tensor.weight.empty())
       by_weight.emplace(tensor.weight, std::move(values));
     else
-      files.push_back({tensor.file_name, tensor.shape, std::move(values)});
+      files.push_back({tensor.file_name, file_shape(tensor), in_file_order(tensor, values)});
   }
   const model::StoredUses uses = model::stored_uses(model.tensors());
   for (const model::CheckpointTensor& stored : model.checkpoint().tensors()) {

@@ -42,8 +42,9 @@ uint64_t resident_bytes() {
 }
 
 std::unique_ptr<Method> open_method(const Job& job, const plugin::Registry& registry) {
-  if (!job.adapter.empty()) return Method::open_adapter(registry, job.adapter);
-  return Method::open(registry, job.method, job.method_settings, job.source);
+  auto method = Method::open(registry, job.method, job.method_settings, job.source);
+  if (!job.adapter.empty()) return Method::open_adapter(registry, job.adapter, method.get());
+  return method;
 }
 
 llmh_dtype saved_dtype(const std::string& name) {

@@ -105,6 +105,7 @@ struct TrainingStack::Parts {
       value.name = is_weight ? from->name : parameter;
       value.file_name = method.file_name(value.name);
       if (is_weight && parameter == from->weight) value.weight = from->weight;
+      if (is_weight) value.is_transposed = is_stored_transposed(model.tensors().at(from->weight));
       value.shape = layout.shapes[i];
       value.value = parameters.value(i);
       value.gradient = parameters.gradient(i);

@@ -43,8 +43,9 @@ struct TrainingMemory {
 struct TrainedValue {
   // Of the parameter: "model.layers.0.self_attn.q_proj.lora_A.weight", or a weight's Hub name.
   std::string name;
-  std::string file_name;  // in an adapter file or a checkpoint
-  std::string weight;     // Hub name of the base's weight that it stands for; empty: a tensor of its own
+  std::string file_name;       // in an adapter file or a checkpoint
+  std::string weight;          // Hub name of the base's weight that it stands for; empty: a tensor of its own
+  bool is_transposed = false;  // a weight whose files, an adapter too, hold [K,N] for this [N,K]
   std::vector<int64_t> shape;
   std::span<float> value;
   std::span<float> gradient;  // sum over the targets since zero_gradients()

@@ -65,7 +65,7 @@ uint64_t TrainingWeights::bytes(const model::LoadedModel& model, const engine::D
   uint64_t total = 0;
   for (const model::GraphWeight& weight : model.weights_of(graph)) {
     const uint64_t copied = base.copied_bytes(weight.name, weight.uses);
-    const uint64_t used = copied > 0 ? copied : weight.source->stored_bytes();
+    const uint64_t used = copied > 0 ? copied : model::byte_count(weight.source->dtype, weight.source->shape);
     const llmh_weight_source source = source_of(base, weight, nullptr, used);
     uint64_t kept_by_device = 0;
     plugin::check(device.api().weight_bytes(device.instance(), &source, &kept_by_device), weight.name);

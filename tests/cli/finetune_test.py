@@ -89,6 +89,20 @@ class Finetune(unittest.TestCase):
         (self.folder / "rows.jsonl").write_text('{"input_ids": [1, 5, 9, 7], "labels": [-100, 5, 9, 7]}\n')
         self.run_job(self.job("one", steps=2, change=lambda text: text.replace(str(MODEL), str(folder))))
 
+    def test_a_base_is_held_in_4_bits_when_an_adapter_is_trained_on_too(self):
+        subprocess.run([self.path, "quantize", program.FOLDER, self.folder / "nf4", "--type", "nf4"], check=True, capture_output=True,
+                       env=program.environment(self.folder))
+        on_folder = lambda text: text.replace(str(MODEL), str(program.FOLDER))
+        self.run_job(self.job("first", steps=3, change=on_folder))
+        losses = {}
+        for name, model, method in (("held", program.FOLDER, "qlora, bnb_4bit_use_double_quant: true"), ("stored", "nf4", "lora"),
+                                    ("plain", program.FOLDER, "lora")):
+            self.run_job(self.job(name, steps=2, change=lambda text: "adapter: first\n" + text.replace(str(MODEL), str(model))
+                                  .replace("{name: lora, r: 4, lora_dropout: 0.1", f"{{name: {method}, r: 4")))
+            losses[name] = [step["loss"] for step in self.result(name)[1]]
+        self.assertEqual(losses["held"], losses["stored"])
+        self.assertNotEqual(losses["held"], losses["plain"])
+
     def test_a_dry_run_writes_nothing(self):
         self.run_job(self.job("one"), "--dry-run")
         self.assertFalse((self.folder / "one").exists())

@@ -54,6 +54,36 @@ class GradTest(CommandTest):
             for name, tensor in expected.items():
                 self.assert_close(actual[name], tensor, name)
 
+    def changed_adapter(self, config=(), rename=lambda name: name):
+        """lora/llama_qv with other fields and other names of tensors."""
+        folder = self.folder / "changed"
+        folder.mkdir(exist_ok=True)
+        source = GOLDENS / "lora" / "llama_qv"
+        about = json.loads((source / "adapter_config.json").read_text())
+        (folder / "adapter_config.json").write_text(json.dumps({**about, **dict(config)}))
+        stored = (source / "adapter_model.safetensors").read_bytes()
+        end = 8 + int.from_bytes(stored[:8], "little")
+        header = json.dumps({rename(name): entry for name, entry in json.loads(stored[8:end]).items()}).encode()
+        header += b" " * (-len(header) % 8)
+        (folder / "adapter_model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + stored[end:])
+        return folder
+
+    def test_an_adapter_keeps_its_own_spelling_and_has_no_tensor_too_many(self):
+        model, prefix = GOLDENS / "models" / "llama", "base_model.model."
+        expected = read_safetensors(self.grad(model, "--adapter", GOLDENS / "lora" / "llama_qv"))
+        actual = read_safetensors(self.grad(model, "--adapter", self.changed_adapter(rename=lambda name: name.removeprefix(prefix))))
+        self.assertEqual(actual, {name.removeprefix(prefix): tensor for name, tensor in expected.items()})
+        batch, out = self.write("batch.json", EVAL), self.folder / "none.safetensors"
+        for message, config in (("v_proj.lora_A.weight.* gives 'model.layers.[01].self_attn.v_proj' no such tensor", {"target_modules": ["q_proj"]}),
+                                ("has no tensor '.*k_proj.lora_A.weight'", {"target_modules": ["q_proj", "v_proj", "k_proj"]})):
+            self.refused(1, message, "grad", model, "--batch", batch, "--out", out, "--adapter", self.changed_adapter(config))
+        self.assertFalse(out.exists())
+
+    def test_both_sides_of_a_shared_weight_cannot_be_meant(self):
+        self.refused(1, "ensure_weight_tying is true and the adapter changes 'lm_head'", "grad", GOLDENS / "models" / "gemma",
+                     "--batch", self.write("batch.json", EVAL), "--out", self.folder / "none.safetensors", "--adapter",
+                     self.changed_adapter({"ensure_weight_tying": True, "modules_to_save": ["lm_head"]}))
+
     def test_less_memory_changes_no_bit_and_fewer_bits_change_little(self):
         model, adapter = GOLDENS / "models" / "llama", ("--adapter", GOLDENS / "lora" / "llama_all")
         exact = self.grad(model, *adapter).read_bytes()

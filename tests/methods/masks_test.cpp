@@ -101,6 +101,31 @@ TEST_CASE("masked training: weights start masked, gradients and weights stay mas
   CHECK(matrix.value == std::vector<float>{1, 0, 0, 0, 1, 1});
 }
 
+TEST_CASE("masked training: of equal entries the one stays that comes first in the file") {
+  const std::vector<float> weight = {3, 2, 1, 1, 0, 0};  // in a file that holds it as [3,2]: 3 1 2 0 1 0
+  Matrix matrix({2, 3}, weight);
+  std::vector<llmh::TunedTensor> tensors{matrix.tuned()};
+  sparse::MaskOptions options;
+  options.sparsity = 0.5;
+  options.moves = true;
+  options.interval = 1;
+  options.fraction = 1;
+  options.end = 1'000'000;
+  sparse::MaskedTraining as_is(options);
+  as_is.start(tensors);
+  CHECK(matrix.value == std::vector<float>{3, 2, 1, 0, 0, 0});
+  matrix.value = weight;
+  sparse::MaskedTraining transposed(options);
+  transposed.set_transposed({matrix.name});
+  transposed.start(tensors);
+  CHECK(matrix.value == std::vector<float>{3, 2, 0, 1, 0, 0});
+  // Nearly all active ones move, and all gradients are equal: to the first ones that are not kept.
+  CHECK_FALSE(transposed.before_update(step(1, 10), tensors));
+  matrix.value = {1, 1, 1, 1, 1, 1};
+  transposed.after_update(tensors);
+  CHECK(matrix.value == std::vector<float>{1, 1, 0, 1, 0, 0});
+}
+
 TEST_CASE("masked training: an update moves masks instead of weights, and a restored state goes on") {
   Matrix matrix({1, 6}, {5, 1, 3, -2, 6, 4});
   std::vector<llmh::TunedTensor> tensors{matrix.tuned()};

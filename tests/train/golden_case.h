@@ -22,6 +22,7 @@
 #include "support/built_plugins.h"
 #include "support/paths.h"
 #include "train/stepper.h"
+#include "train/trained_files.h"
 
 namespace llmhost::test {
 
@@ -135,7 +136,7 @@ inline size_t check_gradients(train::TrainingStack& stack, double loss, const st
     if (want.empty()) continue;
     ++compared;
     CAPTURE(tensor.file_name);
-    CHECK(largest_difference(tensor.gradient, want, 1 / n) < limit);
+    CHECK(largest_difference(train::in_file_order(tensor, tensor.gradient), want, 1 / n) < limit);
   }
   return compared;
 }
@@ -176,7 +177,7 @@ inline void check_path(train::TrainingStack& stack, train::Method& method, const
     const std::vector<float> want = golden_tensor(expected, "final/" + tensor.file_name);
     if (want.empty()) continue;
     CAPTURE(tensor.file_name);
-    CHECK(largest_difference(tensor.value, want) < kFinalLimit);
+    CHECK(largest_difference(train::in_file_order(tensor, tensor.value), want) < kFinalLimit);
   }
 }
 

@@ -56,7 +56,8 @@ class Dora : public peft::LowRankMethod {
 
   explicit Dora(const llmh::Settings& settings)
       : LowRankMethod(config_of(settings)), request_(peft::read_four_bits(settings)) {}
-  explicit Dora(peft::AdapterConfig config) : LowRankMethod(std::move(config)) {}
+  Dora(peft::AdapterConfig config, peft::FileNames names)
+      : LowRankMethod(std::move(config), std::move(names)) {}
 
   void begin(const llmh_base_model& model) override {
     LowRankMethod::begin(model);
@@ -73,7 +74,8 @@ class Dora : public peft::LowRankMethod {
     return peft::kind_of(config_json) == peft::Kind::kWithMagnitudes;
   }
   static std::unique_ptr<Dora> from_adapter(const llmh_adapter_source& source) {
-    return std::make_unique<Dora>(peft::parse_config(llmh::view(source.config_json)));
+    return std::make_unique<Dora>(peft::parse_config(llmh::view(source.config_json)),
+                                  peft::FileNames(source));
   }
   static void read(const llmh_adapter_source& source, const llmh_base_model& model, llmh_delta_sink& sink) {
     peft::read_adapter(source, model, sink, row_scale);

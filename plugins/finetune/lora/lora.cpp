@@ -31,13 +31,15 @@ class Lora : public peft::LowRankMethod {
   }
 
   explicit Lora(const llmh::Settings& settings) : LowRankMethod(config_of(settings)) {}
-  explicit Lora(peft::AdapterConfig config) : LowRankMethod(std::move(config)) {}
+  Lora(peft::AdapterConfig config, peft::FileNames names)
+      : LowRankMethod(std::move(config), std::move(names)) {}
 
   static bool claims(std::string_view config_json) {
     return peft::kind_of(config_json) == peft::Kind::kPlain;
   }
   static std::unique_ptr<Lora> from_adapter(const llmh_adapter_source& source) {
-    return std::make_unique<Lora>(peft::parse_config(llmh::view(source.config_json)));
+    return std::make_unique<Lora>(peft::parse_config(llmh::view(source.config_json)),
+                                  peft::FileNames(source));
   }
   static void read(const llmh_adapter_source& source, const llmh_base_model& model, llmh_delta_sink& sink) {
     peft::read_adapter(source, model, sink, {});

@@ -55,6 +55,24 @@ void check_finite(std::span<const float> values, std::string_view name, const ch
       refuse("'" + std::string(name) + "': its " + what + " has a value that is not finite");
 }
 
+// [columns,rows] of [rows,columns].
+template <typename T>
+std::vector<T> transposed(std::span<const T> values, size_t rows) {
+  const size_t columns = rows == 0 ? 0 : values.size() / rows;
+  std::vector<T> result(values.size());
+  for (size_t row = 0; row < rows; ++row)
+    for (size_t column = 0; column < columns; ++column)
+      result[column * rows + row] = values[row * columns + column];
+  return result;
+}
+
+size_t rows_of(const llmh::TunedTensor& tensor) {
+  return static_cast<size_t>(tensor.shape[0]);
+}
+size_t columns_of(const llmh::TunedTensor& tensor) {
+  return static_cast<size_t>(tensor.shape[1]);
+}
+
 }  // namespace
 
 void parse_type(const std::string& text, MaskOptions& options) {
@@ -80,11 +98,26 @@ void MaskedTraining::start(std::span<const llmh::TunedTensor> tensors) {
     if (tensor.value.size() > UINT32_MAX)
       refuse("'" + std::string(tensor.name) + "' has too many entries for a mask");
     check_finite(tensor.value, tensor.name, "weight");
-    masks_[i] = options_.group == 0 ? magnitude_mask(tensor.value, options_.sparsity)
-                                    : group_mask(tensor.value, static_cast<size_t>(options_.kept),
-                                                 static_cast<size_t>(options_.group));
+    masks_[i] = first_mask(tensor);
   }
   after_update(tensors);
+}
+
+Mask MaskedTraining::first_mask(const llmh::TunedTensor& tensor) const {
+  if (options_.group != 0)
+    return group_mask(tensor.value, static_cast<size_t>(options_.kept), static_cast<size_t>(options_.group));
+  if (!transposed_.contains(tensor.name)) return magnitude_mask(tensor.value, options_.sparsity);
+  const auto stored = transposed<float>(tensor.value, rows_of(tensor));
+  return transposed<uint8_t>(magnitude_mask(stored, options_.sparsity), columns_of(tensor));
+}
+
+Mask MaskedTraining::next_mask(const llmh::TunedTensor& tensor, const Mask& mask, double fraction) const {
+  if (!transposed_.contains(tensor.name)) return moved_mask(tensor.value, tensor.gradient, mask, fraction);
+  const size_t rows = rows_of(tensor);
+  return transposed<uint8_t>(
+      moved_mask(transposed<float>(tensor.value, rows), transposed<float>(tensor.gradient, rows),
+                 transposed<uint8_t>(mask, rows), fraction),
+      columns_of(tensor));
 }
 
 void MaskedTraining::check(std::span<const llmh::TunedTensor> tensors) const {
@@ -114,7 +147,7 @@ void MaskedTraining::move(const llmh_step_info& step, int64_t end, const llmh::T
   check_finite(tensor.gradient, tensor.name, "gradient");
   check_finite(tensor.value, tensor.name, "weight");
   const double fraction = update_fraction(options_.fraction, step.step, end);
-  Mask moved = moved_mask(tensor.value, tensor.gradient, mask, fraction);
+  Mask moved = next_mask(tensor, mask, fraction);
   Mask stays(mask.size());
   for (size_t i = 0; i < mask.size(); ++i) stays[i] = mask[i] & moved[i];
   for (const std::span<float> values : {tensor.value, tensor.first_moment, tensor.second_moment})

@@ -2,9 +2,12 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <set>
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "llmhost/finetune.hpp"
@@ -30,6 +33,8 @@ class MaskedTraining {
  public:
   explicit MaskedTraining(const MaskOptions& options) : options_(options) {}
 
+  // Weights [N,K] whose files hold [K,N]: equal scores come in the order of the file.
+  void set_transposed(std::set<std::string, std::less<>> names) { transposed_ = std::move(names); }
   void start(std::span<const llmh::TunedTensor> tensors);
   // Masks gradients; at an update moves masks, weights and moments and gives false.
   bool before_update(const llmh_step_info& step, std::span<const llmh::TunedTensor> tensors);
@@ -41,8 +46,11 @@ class MaskedTraining {
  private:
   void check(std::span<const llmh::TunedTensor> tensors) const;
   void move(const llmh_step_info& step, int64_t end, const llmh::TunedTensor& tensor, Mask& mask);
+  Mask first_mask(const llmh::TunedTensor& tensor) const;
+  Mask next_mask(const llmh::TunedTensor& tensor, const Mask& mask, double fraction) const;
 
   MaskOptions options_;
+  std::set<std::string, std::less<>> transposed_;
   std::vector<Mask> masks_;  // empty of a tensor that is no matrix
 };
 

@@ -1,6 +1,6 @@
 // Which entries of a weight are active: by magnitude, N of every M, and moved as RigL does (Evci et al. 2020,
 // "Rigging the lottery: Making all tickets winners"). No randomness: of equal scores the lower row-major
-// index comes first.
+// index comes first, that of the file where it holds a weight transposed.
 #pragma once
 
 #include <cstddef>

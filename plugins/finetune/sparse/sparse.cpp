@@ -5,6 +5,7 @@
 #include <array>
 #include <cmath>
 #include <memory>
+#include <set>
 #include <span>
 
 #include "llmhost/finetune.hpp"
@@ -125,8 +126,14 @@ class Sparse : public llmh::SteppedMethod {
     choice_ = std::make_unique<peft::Choice>(targets_, model);
     for (uint32_t i = 0; i < model.n_modules; ++i)
       if (choice_->at(i).branch && !is_all_linear()) check_can_be_masked(*model.modules[i]);
-    for (uint32_t i = 0; i < model.n_modules; ++i)
-      if (choice_->at(i).branch) check_groups(*model.modules[i]);
+    std::set<std::string, std::less<>> transposed;
+    for (uint32_t i = 0; i < model.n_modules; ++i) {
+      const llmh_base_module& module = *model.modules[i];
+      if (choice_->at(i).branch) check_groups(module);
+      if ((module.flags & LLMH_MODULE_TRANSPOSED) != 0)
+        transposed.insert(std::string(llmh::view(module.path)) + ".weight");
+    }
+    masks_->set_transposed(std::move(transposed));
   }
 
   uint32_t choose(const llmh::Module& module) override {

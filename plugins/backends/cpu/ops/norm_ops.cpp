@@ -1,4 +1,6 @@
 // Ops over the last dimension: norms, softmax, reductions.
+#include <algorithm>
+
 #include "ops/rows.h"
 #include "ops/sites.h"
 
@@ -9,32 +11,38 @@ bool supports_rows(const NodeView& view) {
   return all_f32(view) && view.node->n_inputs >= 1 && view.input(0).rank >= 1;
 }
 
-// A site's rows are those of tokens or outputs.
+// A site's rows are those of tokens or outputs; each may hold several norms, one for each head.
 bool supports_norm(const NodeView& view) {
   if (!supports_rows(view)) return false;
   const int32_t site = llmh::node_attrs<llmh_norm_attrs>(*view.node).adapter_site;
   if (site == 0) return true;
   const llmh_tensor_info& x = view.input(0);
   const bool is_row = x.dims[0].symbol == LLMH_DIM_TOKENS || x.dims[0].symbol == LLMH_DIM_OUTPUTS;
-  return site > 0 && x.rank == 2 && is_row && x.dims[0].size == 1;
+  const bool is_fixed_row = std::all_of(x.dims + 1, x.dims + x.rank,
+                                        [](const llmh_dim& dim) { return dim.symbol == LLMH_DIM_CONST; });
+  return site > 0 && x.rank >= 2 && is_fixed_row && is_row && x.dims[0].size == 1;
 }
 
 void prepare_site(Call& call) {
   call.site.number = llmh::node_attrs<llmh_norm_attrs>(*call.node).adapter_site;
 }
 
-// body(weight, bias, row) for each row that the context shows whose adapter has either of its own.
+// body(weight, bias, i) for each norm i of the rows that the context shows whose adapter has either of its
+// own.
 template <typename Body>
 void for_own_rows(const RunContext& context, const Call& call, const float* w, const float* b,
                   const Body& body) {
   if (!has_changes(context, call)) return;
   const int32_t symbol = call.inputs[0].row_symbol;
   const int64_t first = context.window().symbol == symbol ? context.window().begin : 0;
+  int64_t n_norms = 1;  // of a row
+  for (int32_t i = 1; i + 1 < call.inputs[0].rank; ++i) n_norms *= call.inputs[0].dims[i].size;
   for_each_change(context, call.site.number, symbol,
                   [&](const SiteDelta& delta, std::span<const int32_t> rows) {
                     const auto* own = reinterpret_cast<const float*>(delta.weight);
                     for (const int32_t row : rows)
-                      body(own != nullptr ? own : w, delta.bias != nullptr ? delta.bias : b, row - first);
+                      for (int64_t i = (row - first) * n_norms; i < (row - first + 1) * n_norms; ++i)
+                        body(own != nullptr ? own : w, delta.bias != nullptr ? delta.bias : b, i);
                   });
 }
 

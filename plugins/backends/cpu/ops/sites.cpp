@@ -148,7 +148,7 @@ SiteShape shape_of(const Call& call) {
     case LLMH_OP_LORA_EMBEDDING:
       return {LLMH_MODULE_EMBEDDING, call.inputs[0].dims[0].size, call.inputs[0].dims[1].size};
     default: {
-      const int64_t width = call.inputs[0].dims[1].size;
+      const int64_t width = call.inputs[0].dims[call.inputs[0].rank - 1].size;
       return {LLMH_MODULE_NORM, width, width};
     }
   }

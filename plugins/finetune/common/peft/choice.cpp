@@ -4,6 +4,8 @@
 #include <charconv>
 #include <set>
 
+#include "peft/tied.h"
+
 namespace peft {
 namespace {
 
@@ -39,15 +41,22 @@ bool is_path_or_end(std::string_view path, std::string_view name) {
 void check_names_match(const AdapterConfig& config, const ModuleTable& table, const char* key,
                        const std::vector<std::string>& names, bool also_below) {
   for (const std::string& name : names) {
-    const auto matches = [&](const Module& module) {
-      return std::any_of(module.spellings.begin(), module.spellings.end(), [&](const std::string& path) {
-        return is_path_or_end(path, name) ||
-               (also_below && (path.ends_with(name) || (path + ".").find(name + ".") != std::string::npos));
-      });
-    };
-    if (std::none_of(table.modules().begin(), table.modules().end(), matches))
-      refuse(config,
-             std::string(key) + ": '" + name + "' names no module of this model; it has " + names_of(table));
+    size_t n_experts = 0;
+    size_t n_others = 0;
+    for (const Module& module : table.modules()) {
+      const bool matches =
+          std::any_of(module.spellings.begin(), module.spellings.end(), [&](const std::string& path) {
+            return is_path_or_end(path, name) ||
+                   (also_below &&
+                    (path.ends_with(name) || (path + ".").find(name + ".") != std::string::npos));
+          });
+      if (matches) ++((module.base->flags & LLMH_MODULE_EXPERTS) != 0 ? n_experts : n_others);
+    }
+    if (n_others > 0 || (n_experts > 0 && config.excluded && &names == &config.excluded->names)) continue;
+    refuse(config,
+           std::string(key) + ": '" + name + "' names " +
+               (n_experts > 0 ? "nothing but the stacked weights of experts, which no adapter changes here"
+                              : "no module of this model; it has " + names_of(table)));
   }
 }
 
@@ -55,9 +64,7 @@ void check_branch(const AdapterConfig& config, const Module& module) {
   const std::string target = "target_modules names '" + module.path() + "', ";
   const llmh_base_module& base = *module.base;
   if (base.kind != LLMH_MODULE_LINEAR && base.kind != LLMH_MODULE_EMBEDDING)
-    refuse(config, target + ((base.flags & LLMH_MODULE_EXPERTS) != 0
-                                 ? "the stacked weights of experts, which have no branch"
-                                 : "which is neither a linear nor an embedding"));
+    refuse(config, target + "which is neither a linear nor an embedding");
   if (base.kind == LLMH_MODULE_EMBEDDING && (config.has_magnitudes || config.has_branch_bias))
     refuse(config, target + "an embedding, which has no " +
                        (config.has_magnitudes ? "magnitudes" : "bias of its branch (lora_bias)") + " here");
@@ -73,10 +80,10 @@ Choice::Choice(const AdapterConfig& config, const llmh_base_model& model)
     if (config.excluded) check_names_match(config, table, "exclude_modules", config.excluded->names, false);
     check_names_match(config, table, "modules_to_save", config.saved, true);
   }
-  choose(config, table);
+  choose(config, model, table);
 }
 
-void Choice::choose(const AdapterConfig& config, const ModuleTable& table) {
+void Choice::choose(const AdapterConfig& config, const llmh_base_model& model, const ModuleTable& table) {
   const Selection selection(config, table);
   selection.check_no_container_is_target();
   size_t n_branches = 0;
@@ -84,6 +91,8 @@ void Choice::choose(const AdapterConfig& config, const ModuleTable& table) {
     const llmh_base_module& base = *module.base;
     Chosen chosen{module.path(), base.kind, 0, (base.flags & LLMH_MODULE_HEAD) != 0,
                   selection.branch(module)};
+    // In the library stacked experts are no linear: a name such as down_proj means the linears beside them.
+    if ((base.flags & LLMH_MODULE_EXPERTS) != 0) chosen.branch.reset();
     if (chosen.branch) {
       check_branch(config, module);
       chosen.bits |= LLMH_TUNE_REWRITE;
@@ -98,10 +107,11 @@ void Choice::choose(const AdapterConfig& config, const ModuleTable& table) {
         bias_ == TrainedBias::kAll || (bias_ == TrainedBias::kLoraOnly && chosen.branch.has_value());
     if (trains_bias && base.has_bias != 0 && base.kind != LLMH_MODULE_FIXED) chosen.bits |= LLMH_TUNE_BIAS;
     if (chosen.branch && (chosen.bits & LLMH_TUNE_BIAS) != 0)
-      bias_names_.emplace(module.path() + ".bias",
-                          std::string(kPrefix) + written_path(module.path()) + ".base_layer.bias");
+      bias_names_.emplace(module.path() + ".bias", library_name(module.path()) + ".base_layer.bias");
     modules_.push_back(std::move(chosen));
   }
+  if (config.ties_weights)
+    refuse_tied(config, model, table, [this](const Module& module) { return at(module.index).bits != 0; });
   if (n_branches == 0)
     refuse(config,
            "target_modules, with what limits it, names no linear or embedding of this model; it has " +
@@ -110,11 +120,15 @@ void Choice::choose(const AdapterConfig& config, const ModuleTable& table) {
 
 std::string Choice::file_name(std::string_view parameter) const {
   if (const auto bias = bias_names_.find(parameter); bias != bias_names_.end()) return bias->second;
+  return library_name(parameter);
+}
+
+std::string library_name(std::string_view parameter) {
   return std::string(kPrefix) + written_path(parameter);
 }
 
 std::string Choice::copy_name(const std::string& path) {
-  return std::string(kPrefix) + written_path(path) + ".base_layer.weight";
+  return library_name(path) + ".base_layer.weight";
 }
 
 std::string Choice::shared_json(std::string_view peft_type) const {

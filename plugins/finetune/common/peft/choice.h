@@ -41,13 +41,16 @@ class Choice {
   std::string shared_json(std::string_view peft_type) const;
 
  private:
-  void choose(const AdapterConfig& config, const ModuleTable& table);
+  void choose(const AdapterConfig& config, const llmh_base_model& model, const ModuleTable& table);
 
   TrainedBias bias_;
   std::string base_name_;
   std::vector<Chosen> modules_;
   std::map<std::string, std::string, std::less<>> bias_names_;  // of adapted modules: parameter to file
 };
+
+// The name in a file of what is below a module's path, as the library has it now.
+std::string library_name(std::string_view parameter);
 
 // JSON of a finite number that reads back as the same.
 std::string json_number(double value);

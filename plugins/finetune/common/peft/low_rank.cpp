@@ -16,7 +16,8 @@ bool has_experts(const llmh_base_model& model) {
 
 }  // namespace
 
-LowRankMethod::LowRankMethod(AdapterConfig config) : config_(std::move(config)) {
+LowRankMethod::LowRankMethod(AdapterConfig config, FileNames names)
+    : config_(std::move(config)), names_(std::move(names)) {
   if (!(config_.dropout >= 0 && config_.dropout < 1))
     throw llmh::Error(LLMH_INVALID_ARGUMENT, config_.source + ": lora_dropout is " +
                                                  json_number(config_.dropout) +
@@ -30,6 +31,7 @@ const Choice& LowRankMethod::choice() const {
 
 void LowRankMethod::begin(const llmh_base_model& model) {
   choice_ = std::make_unique<Choice>(config_, model);
+  names_.place(config_, model, *choice_);
   n_dropouts_ = 0;
   copies_.clear();
   for (uint32_t i = 0; i < model.n_modules; ++i) {
@@ -107,7 +109,7 @@ llmh::Tensor LowRankMethod::rewrite_embedding(llmh::Graph& graph, const llmh::Li
 }
 
 std::string LowRankMethod::file_name(std::string_view parameter) {
-  return choice().file_name(parameter);
+  return std::string(names_.spelled(choice().file_name(parameter)));
 }
 
 // Ranks and alphas by whole paths, where they differ.

@@ -9,12 +9,13 @@
 #include "llmhost/finetune.hpp"
 #include "peft/choice.h"
 #include "peft/config.h"
+#include "peft/file_names.h"
 
 namespace peft {
 
 class LowRankMethod : public llmh::Method {
  public:
-  explicit LowRankMethod(AdapterConfig config);
+  explicit LowRankMethod(AdapterConfig config, FileNames names = {});
 
   void begin(const llmh_base_model& model) override;
   uint32_t choose(const llmh::Module& module) override;
@@ -50,6 +51,7 @@ class LowRankMethod : public llmh::Method {
   std::string patterns_json() const;
 
   AdapterConfig config_;
+  FileNames names_;
   std::unique_ptr<Choice> choice_;
   int32_t n_dropouts_ = 0;  // in this graph
   // Copies of the base in the file: modules, and their names.

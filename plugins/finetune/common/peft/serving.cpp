@@ -10,6 +10,7 @@
 #include "peft/modules.h"
 #include "peft/saved.h"
 #include "peft/tensors.h"
+#include "peft/tied.h"
 
 namespace peft {
 namespace {
@@ -45,7 +46,8 @@ class Reader {
     selection_.check_no_container_is_target();
     for (const Module& module : table_.modules()) read(module);
     if (n_branches_ == 0) refuse_no_target();
-    if (config_.ties_weights) check_nothing_tied_is_touched();
+    if (config_.ties_weights)
+      refuse_tied(config_, model_, table_, [this](const Module& module) { return touches(module); });
     for (const Module& module : table_.modules())
       if (const llmh_adapter_tensor* const tensor = tensors_[module.index].left_over())
         refuse_tensor(llmh::view(tensor->name), "is there, but " + std::string(kConfigFile) + " gives '" +
@@ -146,8 +148,15 @@ class Reader {
   void read_bias(const Module& module, bool has_branch, Delta& delta) {
     const bool is_trained =
         config_.bias == TrainedBias::kAll || (config_.bias == TrainedBias::kLoraOnly && has_branch);
-    if (!is_trained || module.base->has_bias == 0 || delta.table.bias != nullptr) return;
+    if (module.base->has_bias == 0 || delta.table.bias != nullptr) return;
     ModuleTensors& tensors = tensors_[module.index];
+    if (!is_trained) {
+      // With the copy of an adapted head's weight files have one of its bias.
+      const auto* const copy =
+          has_branch ? tensors.take(Part::kBaseBias, {module.base->out_features}) : nullptr;
+      if (copy != nullptr) delta.table.bias = copy->data;
+      return;
+    }
     const bool is_new_name = has_branch && (tensors.has(Part::kBaseBias) || !tensors.has(Part::kBias));
     delta.table.bias =
         tensors
@@ -192,31 +201,6 @@ class Reader {
                           ": target_modules, with what limits it, names no linear or embedding "
                           "of this model" +
                           named);
-  }
-
-  // Two modules of one weight cannot be told apart from two that are equal, and need not be.
-  void check_nothing_tied_is_touched() {
-    const auto is_table = [](const Module& module) { return module.base->kind == LLMH_MODULE_EMBEDDING; };
-    const auto sizes = [&](const Module& module) {
-      const llmh_base_module& base = *module.base;
-      return is_table(module) ? std::pair(base.in_features, base.out_features)
-                              : std::pair(base.out_features, base.in_features);
-    };
-    for (const Module& table : table_.modules()) {
-      if (!is_table(table)) continue;
-      for (const Module& other : table_.modules()) {
-        if (other.base->kind != LLMH_MODULE_LINEAR || sizes(other) != sizes(table)) continue;
-        const bool is_touched = touches(table) || touches(other);
-        if (is_touched && base_weight(table) == base_weight(other))
-          throw llmh::Error(
-              LLMH_INVALID_ARGUMENT,
-              std::string(kConfigFile) +
-                  ": ensure_weight_tying is true and the adapter "
-                  "changes '" +
-                  (touches(table) ? table : other).path() +
-                  "', whose weight another module shares; here only the named one would change");
-      }
-    }
   }
 
   bool touches(const Module& module) const {

@@ -1,7 +1,6 @@
 #include "peft/tensors.h"
 
 #include <algorithm>
-#include <optional>
 #include <utility>
 
 #include "llmhost/plugin.hpp"
@@ -28,10 +27,11 @@ std::string shape_of(const llmh_adapter_tensor& tensor) {
   return dims(tensor.shape, static_cast<size_t>(tensor.rank));
 }
 
-struct Place {
-  string_view path;
-  Part part;
-};
+}  // namespace
+
+string_view ending(Part part) {
+  return kEndings[static_cast<size_t>(part)];
+}
 
 // The longer endings come before those that they end in.
 std::optional<Place> place_of(string_view name) {
@@ -42,10 +42,8 @@ std::optional<Place> place_of(string_view name) {
   return std::nullopt;
 }
 
-}  // namespace
-
-string_view ending(Part part) {
-  return kEndings[static_cast<size_t>(part)];
+bool is_inner_copy(string_view name) {
+  return name.ends_with(".modules_to_save.bias") || name.ends_with(".original_module.bias");
 }
 
 void refuse_tensor(string_view name, const std::string& what) {
@@ -94,6 +92,7 @@ std::vector<ModuleTensors> sort_tensors(const llmh_adapter_source& source, Modul
   for (uint32_t i = 0; i < source.n_tensors; ++i) {
     const llmh_adapter_tensor* const tensor = source.tensors[i];
     const string_view name = llmh::view(tensor->name);
+    if (is_inner_copy(name)) continue;
     const std::optional<Place> place = place_of(name);
     if (!place)
       refuse_tensor(name, "of the shape " + shape_of(*tensor) + " is not one that such an adapter has");

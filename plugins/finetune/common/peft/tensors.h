@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <initializer_list>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -31,6 +32,18 @@ enum class Part : size_t {
   kCount
 };
 std::string_view ending(Part part);  // of the tensor's name, with the dot
+
+// What a tensor's name says.
+struct Place {
+  std::string_view path;  // of the module, as the file spells it
+  Part part = Part::kCount;
+};
+std::optional<Place> place_of(std::string_view name);  // nothing: no such adapter has one of that name
+
+// With bias "all" the library writes a saved module's bias three times: as that of the module, and by its own
+// attributes "modules_to_save" (the same) and "original_module" (the frozen one). The latter two mean
+// nothing.
+bool is_inner_copy(std::string_view name);
 
 // The tensors of one module. Each is taken once; what is left over has no place in the adapter.
 class ModuleTensors {

@@ -9,6 +9,7 @@
 #include "core/file.h"
 #include "core/json.h"
 #include "graph/adapter_sites.h"
+#include "graph/routers.h"
 #include "model/layout_steps.h"
 #include "model/model_folder.h"
 #include "model/safetensors.h"
@@ -66,8 +67,11 @@ class FourBitWriter {
   // Stored tensors that hold nothing but weights of linear layers in blocks.
   void choose() {
     std::set<std::string> weights;
-    for (const graph::AdapterSite& site : graph::modules_of(model_.graph()))
-      if (site.kind == LLMH_MODULE_LINEAR && !site.is_head && is_in_block(site.path))
+    const std::vector<graph::AdapterSite> modules = graph::modules_of(model_.graph());
+    const std::set<std::string> routers = graph::router_paths(modules);
+    for (const graph::AdapterSite& site : modules)
+      if (site.kind == LLMH_MODULE_LINEAR && !site.is_head && is_in_block(site.path) &&
+          !routers.contains(site.path))
         weights.insert(site.weight_name);
     for (const auto& [stored, uses] : stored_uses(model_.tensors())) {
       const bool is_linear = stored->shape.size() == 2 &&

@@ -5,6 +5,7 @@
 #include "core/dequantize.h"
 #include "core/error.h"
 #include "engine/base_model.h"
+#include "graph/routers.h"
 #include "model/quantize.h"
 
 namespace llmhost::train {
@@ -44,7 +45,9 @@ QuantisedBase::QuantisedBase(const model::LoadedModel& model, const std::vector<
   if (dtype != LLMH_DTYPE_INVALID && !is_four_bit(dtype))
     throw_error(ErrorCode::kUnimplemented, "the method asks for a base of {}: it can be nf4 or fp4",
                 graph::dtype_name(dtype));
+  const std::set<std::string> routers = graph::router_paths(modules);
   for (const graph::AdapterSite& module : modules) {
+    if (routers.contains(module.path)) continue;
     const bool is_in_block = (engine::place_flags(module) & LLMH_MODULE_IN_BLOCK) != 0;
     if (module.kind != LLMH_MODULE_LINEAR || !is_in_block || module.is_head) continue;
     const model::HubTensor& stored = find(module.weight_name);

@@ -75,6 +75,12 @@ class QuantizeTest(CommandTest):
                    for folder in (out, FINETUNE / "qlora" / "llama_nf4_lora" / "nf4_model")]
         self.assertEqual(*configs)
 
+    def test_routers_and_experts_keep_their_bits_as_in_transformers_5(self):
+        self.output("quantize", FINETUNE / "models" / "mixtral", self.folder / "nf4", "--type", "nf4")
+        tensors = read_safetensors(self.folder / "nf4" / "model.safetensors")
+        linears = {name.removesuffix(".weight.absmax").rpartition(".")[2] for name in tensors if name.endswith(".weight.absmax")}
+        self.assertEqual(linears, {"q_proj", "k_proj", "v_proj", "o_proj"})
+
     def test_four_bits_in_other_forms_are_read_again(self):
         base = FINETUNE / "models" / "llama"
         job, out = self.write("tokens.json", {"prompts": [[1, 2, 3, 4]]}), self.folder / "logits.safetensors"

@@ -1,5 +1,7 @@
 """LoRA steps beside PEFT on torch: tokens/s and peak memory, both sides in turn in one run, each time a process of its own.
 
+Three rounds take about eight minutes of two cores. Figures are medians: of a process's steps but the first, then of the rounds.
+
 usage: python3 bench/training [--rounds 3] [--python PYTHON] [--out FILE]
 PYTHON has torch, transformers and peft.
 """
@@ -87,7 +89,7 @@ def measure(options, model, dtype, checkpoint, folder):
 def main():
     made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     made.add_argument("--rounds", type=int, default=3)
-    made.add_argument("--steps", type=int, default=5)
+    made.add_argument("--steps", type=int, default=4)
     made.add_argument("--threads", type=int, default=2)
     made.add_argument("--python", default=sys.executable, help="with torch, transformers and peft")
     made.add_argument("--program", type=Path, default=ROOT / "build" / "release" / "bin" / "llmhost")

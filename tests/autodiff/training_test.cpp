@@ -207,11 +207,11 @@ TEST_CASE("what waits for the backward pass") {
   };
   CHECK(arena(false, LLMH_DTYPE_F32) < 0.75e9);
   CHECK(arena(false, LLMH_DTYPE_BF16) < 0.40e9);
-  CHECK(arena(true, LLMH_DTYPE_F32) < 0.13e9);
-  CHECK(arena(true, LLMH_DTYPE_BF16) < 0.10e9);
+  CHECK(arena(true, LLMH_DTYPE_F32) < 0.27e9);
+  CHECK(arena(true, LLMH_DTYPE_BF16) < 0.17e9);
 
   // One more layer: two sums of the residual, q, k, v, the attention's result and sums, gate, up, and of each
-  // adapter the low-rank product; with checkpoints one sum.
+  // adapter the low-rank product; with checkpoints both sums and what attention gives.
   const auto waiting = [&](int64_t layers, bool checkpoint) {
     shape.layers = layers;
     return waiting_bytes(
@@ -219,7 +219,7 @@ TEST_CASE("what waits for the backward pass") {
   };
   const int64_t layer = 2 * 576 + 576 + 2 * 192 + 576 + 9 + 2 * 1536 + 2 * 8;
   CHECK(waiting(6, false) - waiting(5, false) == 4 * layer);
-  CHECK(waiting(6, true) - waiting(5, true) == 4 * 576);
+  CHECK(waiting(6, true) - waiting(5, true) == 4 * (2 * 576 + 576 + 9));
 }
 
 TEST_CASE("each tensor is narrowed once, sums of scores never") {

@@ -28,11 +28,12 @@ double rsqrt(double x) {
 }
 
 const Function kFunctions[] = {
-    {LLMH_UNARY_EXP, std::exp, -87.0F, 88.0F, 4},     {LLMH_UNARY_LOG, std::log, 1e-6F, 1e6F, 4},
-    {LLMH_UNARY_LOG, std::log, 0.5F, 2.0F, 4},        {LLMH_UNARY_TANH, std::tanh, -12.0F, 12.0F, 4},
-    {LLMH_UNARY_TANH, std::tanh, -0.1F, 0.1F, 4},     {LLMH_UNARY_SIGMOID, sigmoid, -80.0F, 30.0F, 4},
-    {LLMH_UNARY_ERF, std::erf, -5.0F, 5.0F, 2},       {LLMH_UNARY_ERF, std::erf, -1e-3F, 1e-3F, 2},
-    {LLMH_UNARY_SQRT, std::sqrt, 0.0F, 1e6F, 0.5001}, {LLMH_UNARY_RSQRT, rsqrt, 1e-6F, 1e6F, 1.5},
+    {LLMH_UNARY_EXP, std::exp, -87.3F, 88.7F, 1.25}, {LLMH_UNARY_EXP, std::exp, -1e-3F, 1e-3F, 1},
+    {LLMH_UNARY_LOG, std::log, 1e-6F, 1e6F, 4},      {LLMH_UNARY_LOG, std::log, 0.5F, 2.0F, 4},
+    {LLMH_UNARY_TANH, std::tanh, -12.0F, 12.0F, 4},  {LLMH_UNARY_TANH, std::tanh, -0.1F, 0.1F, 4},
+    {LLMH_UNARY_SIGMOID, sigmoid, -80.0F, 30.0F, 4}, {LLMH_UNARY_ERF, std::erf, -5.0F, 5.0F, 2},
+    {LLMH_UNARY_ERF, std::erf, -1e-3F, 1e-3F, 2},    {LLMH_UNARY_SQRT, std::sqrt, 0.0F, 1e6F, 0.5001},
+    {LLMH_UNARY_RSQRT, rsqrt, 1e-6F, 1e6F, 1.5},
 };
 
 double ulps(float got, double exact) {
@@ -95,6 +96,31 @@ TEST_CASE("an element's result does not depend on its place in the vector") {
       const auto y = all(x);
       for (size_t i = 0; i < x.size(); ++i) CHECK(std::memcmp(one({x[i]}).data(), &y[i], sizeof(float)) == 0);
     }
+  }
+}
+
+// Where results are subnormal a unit of the last place is 2^-149; infinite is what rounds to more than the
+// largest number.
+TEST_CASE("exp over its whole range") {
+  const float infinity = std::numeric_limits<float>::infinity();
+  std::vector<float> x = {0.0F,       -0.0F, 1e-45F,   -1e-45F,  88.722832F,
+                          88.722847F, 89.5F, -103.97F, -103.98F, -104.5F};
+  for (float low = -104.0F; low < -87.0F; low += 0.0037F) x.push_back(low);
+  for (float high = 88.0F; high < 89.0F; high += 0.0011F) x.push_back(high);
+  for (const std::string& isa : usable_isas()) {
+    CAPTURE(isa);
+    Instance instance(cpu_backend(), isa);
+    UnaryModel model(instance, LLMH_UNARY_EXP, static_cast<int64_t>(x.size()));
+    const auto y = model(x);
+    size_t n_bad = 0;
+    for (size_t i = 0; i < x.size(); ++i) {
+      const double exact = std::exp(static_cast<double>(x[i]));
+      const auto rounded = static_cast<float>(exact);
+      if (rounded == infinity ? y[i] != infinity : !(ulps(y[i], exact) <= 1.25)) ++n_bad;
+    }
+    CHECK(n_bad == 0);
+    UnaryModel one(instance, LLMH_UNARY_EXP, 1);
+    CHECK(std::isnan(one({std::numeric_limits<float>::quiet_NaN()})[0]));
   }
 }
 

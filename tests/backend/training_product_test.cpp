@@ -114,9 +114,10 @@ void check_weight_grad(const Shape& shape) {
 }
 
 // Dimensions around those of tiles, panels and blocks of the depth.
-constexpr Shape kShapes[] = {{1, 5, 3},    {17, 1, 1},    {16, 8, 100},  {33, 100, 8},  {29, 8, 600},
-                             {20, 600, 8}, {15, 31, 33},  {70, 33, 129}, {47, 65, 64},  {100, 30, 500},
-                             {64, 64, 64}, {18, 700, 40}, {16, 40, 900}, {300, 16, 24}, {40, 500, 12}};
+constexpr Shape kShapes[] = {{1, 5, 3},     {17, 1, 1},     {16, 8, 100},  {33, 100, 8},
+                             {29, 8, 600},  {20, 600, 8},   {15, 31, 33},  {70, 33, 129},
+                             {47, 65, 64},  {100, 30, 500}, {64, 64, 64},  {18, 700, 40},
+                             {16, 40, 900}, {300, 16, 24},  {40, 500, 12}, {90, 97, 100}};
 
 }  // namespace
 
@@ -140,6 +141,37 @@ TEST_CASE("gradients of weights agree with the reference") {
   for (const Shape& shape : kShapes) check_weight_grad(shape);
   check_weight_grad({0, 12, 7});
   check_weight_grad({600, 40, 64});
+}
+
+// Rows are packed beforehand as many as their memory holds; here about 450 of these, and threads share them.
+TEST_CASE("many deep rows give what each gives by itself") {
+  constexpr int64_t kRows = 600;
+  constexpr int64_t kLast = 70;
+  constexpr int64_t kDeep = 8192;
+  constexpr int64_t kNarrow = 200;
+  const auto run = [&](const Shape& shape, bool is_forward, int64_t rows, int32_t threads) {
+    const Products g(shape, LLMH_DTYPE_F32);
+    Instance instance(cpu_backend(), {}, threads);
+    Model model(instance, g.graph, g.weights);
+    const std::vector<float> none(static_cast<size_t>(kRows * kDeep));
+    const auto all = random_floats(none.size(), 1);
+    const StepArrays step({{0, static_cast<int32_t>(rows), 0, 1}});
+    const float* last = all.data() + (kRows - rows) * kDeep;
+    model.write(g.x, is_forward ? last : none.data(),
+                static_cast<size_t>(rows * shape.inputs) * sizeof(float));
+    model.write(g.dy, is_forward ? none.data() : last,
+                static_cast<size_t>(rows * shape.outputs) * sizeof(float));
+    model.write(g.b, none.data(), static_cast<size_t>(shape.outputs) * sizeof(float));
+    model.run(step);
+    auto result = model.read(is_forward ? g.y : g.dx, step);
+    return std::vector<float>(result.end() - kLast * kNarrow, result.end());
+  };
+  for (const bool is_forward : {true, false}) {
+    const Shape shape = is_forward ? Shape{kRows, kNarrow, kDeep} : Shape{kRows, kDeep, kNarrow};
+    const auto among_all = run(shape, is_forward, kRows, 3);
+    CHECK(among_all == run(shape, is_forward, kLast, 1));
+    CHECK(std::abs(among_all[0]) > 0);
+  }
 }
 
 TEST_CASE("weights of training stay as stored, where they are") {

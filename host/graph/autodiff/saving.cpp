@@ -63,14 +63,31 @@ bool has_fixed_size(const llmh_tensor_info& info) {
   return std::ranges::all_of(dims_of(info), [](const llmh_dim& dim) { return dim.symbol == LLMH_DIM_CONST; });
 }
 
+bool reads_attention(const Graph& graph, const llmh_node& node) {
+  return std::ranges::any_of(inputs_of(node), [&](llmh_tensor input) {
+    return is_activation(graph, input) &&
+           graph.node(static_cast<uint32_t>(graph.tensor(input).producer)).op == LLMH_OP_ATTENTION_TRAIN;
+  });
+}
+
+// Whether a checkpointed layer waits with what the node gives: the work of attention grows with the square of
+// the tokens, its result does not, and is what the product after it would be made of.
+bool is_worth_keeping(const Graph& graph, const llmh_node& node) {
+  return node.op == LLMH_OP_ATTENTION_TRAIN || (!is_cheap(node.op) && reads_attention(graph, node));
+}
+
 // Whether the tensor may be computed again from the inputs of its node. What one layer leaves to the next is
-// where a checkpointed layer begins; what does not grow with the tokens is not worth a product.
+// where a checkpointed layer begins; the last one's values are needed at once; what does not grow with the
+// tokens is not worth a product.
 bool may_run_again(const Graph& graph, llmh_tensor tensor, const Layers& layers, bool checkpoint_layers) {
   const auto producer = static_cast<uint32_t>(graph.tensor(tensor).producer);
-  const llmh_op op = graph.node(producer).op;
-  if (!checkpoint_layers) return is_cheap(op);
-  if (layers.crosses(tensor) || is_loss(op)) return false;
-  return is_cheap(op) || (layers.of_node(producer) != kNoLayer && !has_fixed_size(graph.tensor(tensor)));
+  const llmh_node& node = graph.node(producer);
+  if (!checkpoint_layers) return is_cheap(node.op);
+  if (layers.crosses(tensor) || is_loss(node.op)) return false;
+  if (is_cheap(node.op)) return true;
+  const int32_t layer = layers.of_node(producer);
+  if (layer == kNoLayer || layer + 1 == layers.count()) return false;
+  return !has_fixed_size(graph.tensor(tensor)) && !is_worth_keeping(graph, node);
 }
 
 int64_t row_width(const llmh_tensor_info& info) {

@@ -19,10 +19,12 @@ GemmKernels gemm_table() {
   t.bf16 = nullptr;
   t.turn_bf16 = nullptr;
   t.spread_bf16 = nullptr;
+  t.spread_pairs = nullptr;
 #if HWY_TARGET == HWY_AVX3
   t.bf16 = gemm_any_rows<GemmBf16, kGemmTileRows>;
   t.turn_bf16 = turn_bf16;
   t.spread_bf16 = spread_bf16;
+  t.spread_pairs = spread_pairs;
 #endif
   return t;
 }

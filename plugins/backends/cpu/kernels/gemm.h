@@ -53,6 +53,8 @@ struct GemmKernels {
   void (*bf16)(const GemmTile& tile);
   void (*turn_bf16)(const GemmRows& rows, int64_t depth, int64_t width, uint32_t* out);
   void (*spread_bf16)(const float* low, const float* high, int64_t n, int64_t panel, uint32_t* out);
+  // The same of rows that are bf16 as they are; stored bf16 whose rows are whole pairs is turned by `turn`.
+  void (*spread_pairs)(const uint8_t* low, const uint8_t* high, int64_t n, int64_t panel, uint32_t* out);
 };
 
 GemmKernels gemm_kernels();

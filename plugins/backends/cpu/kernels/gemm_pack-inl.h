@@ -151,6 +151,23 @@ void spread_bf16(const float* low, const float* high, int64_t n, int64_t panel, 
   }
 }
 
+// n elements of bf16, up to a vector, each in 32 bits, and zeros.
+HWY_INLINE hn::Vec<Wide> load_short(const uint8_t* x, int64_t n) {
+  const auto there = static_cast<__mmask16>((1U << std::clamp<int64_t>(n, 0, kLanes)) - 1U);
+  return hn::Vec<Wide>{_mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(there, x))};
+}
+
+void spread_pairs(const uint8_t* low, const uint8_t* high, int64_t n, int64_t panel, uint32_t* out) {
+  const Wide wide;
+  for (int64_t i = 0; i < n; i += kGemmColumns, out += panel) {
+    for (int64_t v = 0; v < kGemmColumns; v += kLanes) {
+      const int64_t first = i + v;
+      const auto second = high == nullptr ? hn::Zero(wide) : load_short(high + 2 * first, n - first);
+      hn::StoreU(hn::Or(load_short(low + 2 * first, n - first), hn::ShiftLeft<16>(second)), wide, out + v);
+    }
+  }
+}
+
 // Pairs (k, k + 1) of a row; `out` has room for whole vectors.
 HWY_INLINE void round_row(const float* x, int64_t depth, uint16_t* out) {
   int64_t k = 0;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "ops/gemm_left.h"
 #include "ops/linear.h"
 
 namespace llmhost::cpu {
@@ -14,6 +15,7 @@ constexpr int64_t kLeftWords = kGemmRows * kDepthWords;
 constexpr int64_t kTurnedWords = kFewGemmRows * kDirectColumns;
 constexpr int64_t kLeastRows = 256;  // of a piece: another one packs the same b again
 constexpr int64_t kLeastColumns = 128;
+constexpr int64_t kLeastPackedColumns = 96;  // where all of the left operand is packed beforehand
 
 int64_t round_up(int64_t value, int64_t unit) {
   return (value + unit - 1) / unit * unit;
@@ -101,7 +103,7 @@ class Piece {
   // `next` columns follow.
   void run_columns(int64_t row, int64_t row_end, int64_t column, int64_t columns, int64_t next) {
     const int64_t panels = (row_end - row + kernels_.tile_rows - 1) / kernels_.tile_rows;
-    const int64_t tall = (row_end - row + panels - 1) / panels;
+    const int64_t tall = gemm_.panels == nullptr ? (row_end - row + panels - 1) / panels : kernels_.tile_rows;
     for (int64_t k = 0; k == 0 || k < gemm_.depth; k += part_) {
       const int64_t n = std::min(part_, gemm_.depth - k);
       if (!is_direct(gemm_)) pack_right(k, n, column, columns, right_);
@@ -113,7 +115,7 @@ class Piece {
         left_ahead(k, n, r + rows, std::min(tall, row_end - r - rows));
         ahead.fetch();
         if (k == 0 && gemm_.bias != nullptr) write_bias(r, rows, column, columns);
-        pack_left(k, n, r, rows);
+        if (gemm_.panels == nullptr) pack_left(k, n, r, rows);
         multiply(k, n, r, rows, column, columns);
       }
     }
@@ -122,11 +124,12 @@ class Piece {
 
   void multiply(int64_t k, int64_t n, int64_t row, int64_t rows, int64_t column, int64_t columns) const {
     const bool is_listed = gemm_.c_rows != nullptr;
-    GemmTile tile = {.a = left_,
+    const bool is_packed = gemm_.panels != nullptr;
+    GemmTile tile = {.a = is_packed ? packed_left(row, k) : left_,
                      .b = right_,
                      .c = gemm_.c + (is_listed ? 0 : row * gemm_.c_stride) + column,
                      .c_rows = is_listed ? gemm_.c_rows + row : nullptr,
-                     .a_stride = kGemmRows,
+                     .a_stride = is_packed ? panel_width(kernels_) : int64_t{kGemmRows},
                      .b_stride = kernels_.columns,
                      .b_panel = words(n) * kernels_.columns,
                      .c_stride = gemm_.c_stride,
@@ -180,9 +183,17 @@ class Piece {
     return {right.data + column * right.row_bytes + bytes(k), right.row_bytes, columns, bytes(n), parts};
   }
 
+  const float* packed_left(int64_t row, int64_t k) const {
+    return gemm_.panels + (row / kernels_.tile_rows * gemm_.words() + words(k)) * panel_width(kernels_);
+  }
+
   // The next panel of the left operand.
   void left_ahead(int64_t k, int64_t n, int64_t row, int64_t rows) const {
     if (gemm_.left_is_deep || rows <= 0) return;
+    if (gemm_.panels != nullptr) {
+      const int64_t bytes = words(n) * panel_width(kernels_) * static_cast<int64_t>(sizeof(float));
+      return Ahead(reinterpret_cast<const uint8_t*>(packed_left(row, k)), 0, 1, bytes, 1).fetch();
+    }
     for (int64_t r = row; r < row + rows; ++r) {
       const auto* first = reinterpret_cast<const uint8_t*>(gemm_.left.row(r) + k);
       Ahead(first, 0, 1, n * static_cast<int64_t>(sizeof(float)), 1).fetch();
@@ -239,6 +250,12 @@ class Piece {
     }
     float* second = rows_ + row_floats(right.row_elements);
     for (int64_t i = 0; i < n; i += 2, out += kernels_.columns) {
+      if (right.is_bf16) {
+        kernels_.spread_pairs(right.stored(k + i, column),
+                              i + 1 < n ? right.stored(k + i + 1, column) : nullptr, columns, panel,
+                              reinterpret_cast<uint32_t*>(out));
+        continue;
+      }
       const float* low = right.row(k + i, column, columns, rows_);
       const float* high = i + 1 < n ? right.row(k + i + 1, column, columns, second) : nullptr;
       kernels_.spread_bf16(low, high, columns, panel, reinterpret_cast<uint32_t*>(out));
@@ -248,6 +265,8 @@ class Piece {
   // Rows are columns of the product: one panel of them.
   void pack_turned(int64_t k, int64_t n, int64_t column, int64_t columns, float* out) const {
     const GemmRight& right = gemm_.right;
+    if (gemm_.is_bf16 && right.has_pairs())
+      return kernels_.turn(right.pairs(column, k, columns), words(n), kernels_.columns, out);
     if (right.is_in_place()) {
       const float* first = right.row(column, k, n, nullptr);
       return turn({first, nullptr, right.row_elements, columns}, n, kernels_.columns, out);
@@ -270,91 +289,37 @@ class Piece {
   float* turned_;  // at the end of right_, of which little is used then
 };
 
-}  // namespace
-
-const float* GemmRight::row(int64_t index, int64_t begin, int64_t n, float* memory) const {
-  if (rows != nullptr) index = rows[index];
-  if (unpack != nullptr) {
-    unpack(data + index / kPackedRows * row_bytes, index % kPackedRows, row_elements, memory);
-    return memory + begin;
-  }
-  const uint8_t* source = data + index * row_bytes + begin / block * block_bytes;
-  if (decode == nullptr) return reinterpret_cast<const float*>(source);
-  decode(source, n, memory);
-  return memory;
-}
-
-GemmRight right_of(const RunContext& context, const Operand& operand, int64_t matrix, bool is_deep) {
-  const llmh_dtype_layout layout = llmh_dtype_layout_of(operand.dtype);
-  const int64_t n_rows = operand.dims[operand.rank - 2].size;
-  GemmRight right;
-  right.row_elements = operand.dims[operand.rank - 1].size;
-  right.block = layout.block_elements;
-  right.block_bytes = layout.block_bytes;
-  right.is_deep = is_deep;
-  if (operand.weight != nullptr && operand.weight->data == nullptr &&
-      operand.weight->packed.data != nullptr) {
-    const PackedFormat& format = context.kernels.packed.by_dtype[operand.dtype];
-    right.unpack = format.unpack_row;
-    right.row_bytes = format.group_bytes(right.row_elements);
-    right.data =
-        operand.weight->packed.data + matrix * ((n_rows + kPackedRows - 1) / kPackedRows) * right.row_bytes;
-    return right;
-  }
-  right.row_bytes = right.row_elements / right.block * right.block_bytes;
-  right.data = context.data(operand) + matrix * n_rows * right.row_bytes;
-  const bool is_aligned = reinterpret_cast<uintptr_t>(right.data) % alignof(float) == 0;
-  if (operand.dtype != LLMH_DTYPE_F32 || !is_aligned)
-    right.decode = context.kernels.decode.by_dtype[operand.dtype];
-  return right;
-}
-
-GemmRight right_of(const GemmRows& rows) {
-  GemmRight right;
-  right.data = reinterpret_cast<const uint8_t*>(rows.x);
-  right.rows = rows.rows;
-  right.row_elements = rows.stride;
-  right.row_bytes = rows.stride * static_cast<int64_t>(sizeof(float));
-  right.block_bytes = sizeof(float);
-  right.is_deep = true;
-  return right;
-}
-
-// Of a result of few columns the transpose is made.
-Gemm weight_gradient(const GemmRows& dy, int64_t n, const GemmRows& x, int64_t k, float* c) {
-  Gemm gemm;
-  gemm.turns = k <= kFewGemmRows && n > k && dy.rows == nullptr && x.rows == nullptr;
-  gemm.m = gemm.turns ? k : n;
-  gemm.n = gemm.turns ? n : k;
-  gemm.depth = dy.n;
-  gemm.left = gemm.turns ? x : dy;
-  gemm.left_is_deep = true;
-  gemm.right = right_of(gemm.turns ? dy : x);
-  gemm.c = c;
-  gemm.c_stride = k;
-  return gemm;
-}
-
-// Pieces of columns first where the right operand costs more to decode than the left to pack.
-GemmGrid gemm_grid(const GemmKernels& kernels, const Gemm& gemm, int32_t n_threads) {
+int64_t wanted_pieces(const Gemm& gemm, int32_t n_threads) {
   constexpr int64_t kPiecesEach = 3;          // of a thread
   constexpr int64_t kWork = 4 * 1024 * 1024;  // multiplications of a piece: some ten microseconds
-  const int64_t unit = column_unit(kernels, gemm);
   const double work =
       static_cast<double>(gemm.m) * static_cast<double>(gemm.n) * static_cast<double>(gemm.depth);
   const auto useful = static_cast<int64_t>(std::min(work / kWork, 1e6));
-  const int64_t wanted = n_threads == 1 ? 1 : std::clamp<int64_t>(useful, 1, kPiecesEach * n_threads);
-  const auto parts = [](int64_t total, int64_t least, int64_t most) {
-    return std::clamp<int64_t>(std::min(total / least, most), 1, std::max<int64_t>(most, 1));
-  };
+  return n_threads == 1 ? 1 : std::clamp<int64_t>(useful, 1, kPiecesEach * n_threads);
+}
+
+int64_t parts(int64_t total, int64_t least, int64_t most) {
+  return std::clamp<int64_t>(std::min(total / least, most), 1, std::max<int64_t>(most, 1));
+}
+
+}  // namespace
+
+// Pieces of columns first where the right operand costs more to decode than the left to pack, or the left is
+// packed.
+GemmGrid gemm_grid(const GemmKernels& kernels, const Gemm& gemm, int32_t n_threads) {
+  const bool is_packed = gemm.panels != nullptr;
+  const int64_t unit = column_unit(kernels, gemm);
+  const int64_t wanted = wanted_pieces(gemm, n_threads);
   const bool is_decoded = gemm.right.block > 1;
-  int64_t columns = is_decoded
-                        ? parts(gemm.n, kLeastColumns, wanted)
+  const int64_t least = is_packed ? kLeastPackedColumns : kLeastColumns;
+  int64_t columns = is_decoded || is_packed
+                        ? parts(gemm.n, least, wanted)
                         : std::clamp<int64_t>((gemm.n + kDirectColumns - 1) / kDirectColumns, 1, wanted);
   const int64_t rows = parts(gemm.m, kLeastRows, (wanted + columns - 1) / columns);
-  columns = std::max(columns, parts(gemm.n, kLeastColumns, (wanted + rows - 1) / rows));
+  columns = std::max(columns, parts(gemm.n, least, (wanted + rows - 1) / rows));
   GemmGrid grid;
   grid.rows = std::max<int64_t>(1, (gemm.m + rows - 1) / rows);
+  if (is_packed) grid.rows = round_up(grid.rows, kernels.tile_rows);
   grid.columns = std::max(unit, round_up((gemm.n + columns - 1) / columns, unit));
   grid.n_rows = (gemm.m + grid.rows - 1) / grid.rows;
   grid.n_columns = (gemm.n + grid.columns - 1) / grid.columns;
@@ -367,6 +332,20 @@ void run_piece(const GemmKernels& kernels, const Gemm& gemm, const GemmGrid& gri
   const int64_t column = index / grid.n_rows * grid.columns;
   Piece(kernels, gemm, scratch)
       .run(row, std::min(row + grid.rows, gemm.m), column, std::min(column + grid.columns, gemm.n));
+}
+
+void run_gemm(const RunContext& context, const Gemm& gemm, LeftPanels& panels) {
+  const int64_t rows = panels.rows_at_once(context.kernels.gemm, gemm);
+  if (rows == 0) return run_gemm(context, gemm);
+  for (int64_t row = 0; row < gemm.m; row += rows) {
+    Gemm part = gemm;
+    part.m = std::min(rows, gemm.m - row);
+    part.left.x += row * gemm.left.stride;
+    part.left.n = part.m;
+    part.c += row * gemm.c_stride;
+    part.panels = panels.pack(context, part);
+    run_gemm(context, part);
+  }
 }
 
 void run_gemm(const RunContext& context, const Gemm& gemm) {

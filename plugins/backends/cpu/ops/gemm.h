@@ -22,7 +22,12 @@ struct GemmRight {
   int64_t block = 1;      // elements that are decoded together
   int64_t block_bytes = 0;
   bool is_deep = false;
+  bool is_bf16 = false;  // as stored, not packed
 
+  const uint8_t* stored(int64_t index, int64_t begin) const;
+  // Whether rows can be read as 32 bits that hold two elements each of bf16; n of them, from element `begin`.
+  bool has_pairs() const;
+  GemmRows pairs(int64_t index, int64_t begin, int64_t n) const;
   bool is_in_place() const { return decode == nullptr && unpack == nullptr && rows == nullptr; }
   // Elements [begin, begin + n) of a row, whole blocks; perhaps in `memory`, of row_elements.
   const float* row(int64_t index, int64_t begin, int64_t n, float* memory) const;
@@ -46,8 +51,17 @@ struct Gemm {
   int64_t c_stride = 0;
   const float* bias = nullptr;  // null or [n]
   bool is_bf16 = false;         // operands are rounded
+  const float* panels =
+      nullptr;         // null or all of left, packed: panel_width() x words() for each tile of rows
   bool turns = false;  // c is [n, m]; m up to kFewGemmRows, right f32 in place and deep, no list and no bias
+
+  int64_t words() const { return is_bf16 ? (depth + 1) / 2 : depth; }  // of 32 bits
 };
+
+// Of a packed tile of rows in memory.
+inline int64_t panel_width(const GemmKernels& kernels) {
+  return (kernels.tile_rows + 3) / 4 * 4;
+}
 
 // c [n, k] = dy^T x, for rows dy [.., n] and x [.., k].
 Gemm weight_gradient(const GemmRows& dy, int64_t n, const GemmRows& x, int64_t k, float* c);
@@ -66,8 +80,12 @@ GemmGrid gemm_grid(const GemmKernels& kernels, const Gemm& gemm, int32_t n_threa
 // `scratch` has gemm_scratch_bytes(). [worker]
 void run_piece(const GemmKernels& kernels, const Gemm& gemm, const GemmGrid& grid, int64_t index,
                float* scratch);
+class LeftPanels;
+
 // All pieces, on all threads.
 void run_gemm(const RunContext& context, const Gemm& gemm);
+// The same with the left operand in `panels`, where that is worth it.
+void run_gemm(const RunContext& context, const Gemm& gemm, LeftPanels& panels);
 
 // Of a thread, for right operands with rows of `row_elements`.
 uint64_t gemm_scratch_bytes(int64_t row_elements);

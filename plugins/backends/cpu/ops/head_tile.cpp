@@ -75,6 +75,7 @@ class Work {
 
   // Rows [v, v + n) of the weight, once for either product: spread first, which reads memory as one stream.
   void pack_weight(int64_t v, int64_t n) const {
+    if (head_.is_bf16 && head_.weight.has_pairs()) return pack_pairs(v, n);
     const bool in_place = head_.weight.is_in_place();
     const int64_t stride = in_place ? head_.weight.row_elements : stride_;
     const float* first = in_place ? head_.weight.row(v, 0, head_.depth, nullptr) : rows_;
@@ -94,6 +95,19 @@ class Work {
     for (int64_t i = 0; i < n; i += columns)
       turn({first + i * stride, nullptr, stride, std::min(columns, n - i)}, head_.depth, columns,
            turned_ + i * words(head_.depth));
+  }
+
+  // The same of a weight that is bf16.
+  void pack_pairs(int64_t v, int64_t n) const {
+    const GemmRight& weight = head_.weight;
+    const int64_t columns = kernels_.columns;
+    for (int64_t i = 0; i < n; i += 2)
+      kernels_.spread_pairs(weight.stored(v + i, 0), i + 1 < n ? weight.stored(v + i + 1, 0) : nullptr,
+                            head_.depth, words(n) * columns,
+                            reinterpret_cast<uint32_t*>(spread_ + words(i) * columns));
+    for (int64_t i = 0; i < n; i += columns)
+      kernels_.turn(weight.pairs(v + i, 0, std::min(columns, n - i)), words(head_.depth), columns,
+                    turned_ + i * words(head_.depth));
   }
 
   void multiply_logits(int64_t v, int64_t n) const {

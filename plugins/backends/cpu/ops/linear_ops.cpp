@@ -2,7 +2,7 @@
 // of one input run as one region.
 #include <algorithm>
 
-#include "ops/gemm.h"
+#include "ops/gemm_left.h"
 #include "ops/product.h"
 #include "ops/sites.h"
 
@@ -10,11 +10,15 @@ namespace llmhost::cpu {
 namespace {
 
 ScratchNeed linear_scratch(const NodeView& view, const llmh_limits& limits) {
-  const uint64_t blocks =
-      has_parameters(*view.graph) ? gemm_scratch_bytes(constant_size(view.input(1).dims[1])) : 0;
-  return {.per_thread = std::max(decoded_bytes(view.input(1)), blocks),
-          .shared = RoundedInput::most_bytes(largest_rows(dims_of(view.input(0)), limits),
-                                             constant_size(view.input(1).dims[1]))};
+  const int64_t rows = largest_rows(dims_of(view.input(0)), limits);
+  const int64_t depth = constant_size(view.input(1).dims[1]);
+  ScratchNeed need = {.per_thread = decoded_bytes(view.input(1)),
+                      .shared = RoundedInput::most_bytes(rows, depth)};
+  if (has_parameters(*view.graph)) {
+    need.per_thread = std::max(need.per_thread, gemm_scratch_bytes(depth));
+    need.shared += LeftPanels::bytes(rows, depth);
+  }
+  return need;
 }
 
 bool supports_linear(const NodeView& view) {
@@ -33,7 +37,7 @@ ProductRows linear_rows(const RunContext& context, const Call& call) {
   return rows;
 }
 
-void run_blocked(const RunContext& context, const Call& call, int64_t tokens) {
+void run_blocked(const RunContext& context, const Call& call, int64_t tokens, LeftPanels& panels) {
   Gemm gemm;
   gemm.m = tokens;
   gemm.n = call.inputs[1].dims[0].size;
@@ -44,7 +48,16 @@ void run_blocked(const RunContext& context, const Call& call, int64_t tokens) {
   gemm.c_stride = gemm.n;
   gemm.bias = context.floats_or_null(call, 2);
   gemm.is_bf16 = call.form == Form::kBlockedBf16;
-  run_gemm(context, gemm);
+  run_gemm(context, gemm, panels);
+}
+
+// After what is rounded; none where adapters have that place.
+LeftPanels panels_of(const RunContext& context, std::span<const Call* const> calls,
+                     const RoundedInput& rounded) {
+  const uint64_t begin = rounded.reserved_bytes();
+  const bool has_site = std::ranges::any_of(calls, [](const Call* call) { return call->site.number != 0; });
+  if (has_site || context.shared_bytes() <= begin) return {};
+  return {context.shared_scratch() + begin, context.shared_bytes() - begin};
 }
 
 // Pieces of work go through the units of all the weights, one weight after the other.
@@ -53,9 +66,10 @@ void run_products(const RunContext& context, std::span<const Call* const> calls,
   const int64_t tokens = context.shape(calls[0]->inputs[0]).rows();
   if (tokens == 0) return;
   int64_t units = 0;
+  LeftPanels panels = panels_of(context, calls, rounded);
   for (const Call* call : calls)
     if (is_blocked(call->form))
-      run_blocked(context, *call, tokens);
+      run_blocked(context, *call, tokens, panels);
     else
       units += Product::units_of(call->inputs[1]);
   const int64_t depth = calls[0]->inputs[1].dims[1].size;

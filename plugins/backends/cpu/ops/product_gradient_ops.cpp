@@ -1,7 +1,7 @@
 // LINEAR_INPUT_GRAD and LINEAR_WEIGHT_GRAD.
 #include <algorithm>
 
-#include "ops/gemm.h"
+#include "ops/gemm_left.h"
 #include "ops/linear.h"
 
 namespace llmhost::cpu {
@@ -26,8 +26,10 @@ bool is_narrow(const Operand& weight) {
          row_floats(weight.dims[0].size) * kNarrow <= kDecodedFloats;
 }
 
-ScratchNeed input_grad_scratch(const NodeView& view, const llmh_limits&) {
-  return {.per_thread = gemm_scratch_bytes(constant_size(view.input(1).dims[1]))};
+ScratchNeed input_grad_scratch(const NodeView& view, const llmh_limits& limits) {
+  return {.per_thread = gemm_scratch_bytes(constant_size(view.input(1).dims[1])),
+          .shared = LeftPanels::bytes(largest_rows(dims_of(view.input(0)), limits),
+                                      constant_size(view.input(1).dims[0]))};
 }
 
 // Each thread turns the weight, which is small, and multiplies its rows of dy with it.
@@ -76,7 +78,8 @@ void run_input_grad(const RunContext& context, const Call& call) {
   gemm.c = context.out(call.outputs[0]);
   gemm.c_stride = gemm.n;
   gemm.is_bf16 = call.form == Form::kBlockedBf16;
-  run_gemm(context, gemm);
+  LeftPanels panels(context.shared_scratch(), context.shared_bytes());
+  run_gemm(context, gemm, panels);
 }
 
 bool supports_weight_grad(const NodeView& view) {

@@ -19,7 +19,7 @@ namespace llmhost::train {
 // completion (two texts, or two lists of messages), kSegments segments of {text, label}, kTokens input_ids
 // (labels, attention_mask), kText text. The first of them whose fields are there counts for the whole file.
 enum class DataFormat { kAuto, kAlpaca, kShareGpt, kMessages, kPromptCompletion, kSegments, kTokens, kText };
-enum class LossOn { kAssistant, kAll };
+enum class LossOn { kAssistant, kAll, kLast };  // kLast: the last answer of a conversation
 enum class TooLong { kTruncate, kSkip, kRefuse };
 // Rows that cannot be trained on as they stand: the template does not show an answer so that it can be found,
 // or refuses the conversation.

@@ -43,6 +43,12 @@ std::string tool_template(const model::Checkpoint& checkpoint) {
   }
 }
 
+Sample with_last_answer(Sample sample) {
+  const auto last = std::find(sample.is_learnt.rbegin(), sample.is_learnt.rend(), true);
+  if (last != sample.is_learnt.rend()) std::fill(std::next(last), sample.is_learnt.rend(), false);
+  return sample;
+}
+
 void learn_all(Example& example) {
   example.labels = example.ids;
 }
@@ -90,7 +96,7 @@ Example ExampleMaker::from_chat(const Sample& sample) const {
   if (!chats_)
     throw_invalid(
         "the model has no chat template to show conversations with; name one as data.chat_template");
-  ChatText chat = chats_->write(sample);
+  ChatText chat = chats_->write(options_.loss_on == LossOn::kLast ? with_last_answer(sample) : sample);
   const bool is_open = chat.ends_open && options_.add_eos;
   if (is_open) chat.text.resize(chat.answers.back().end);
   Example example = encode_spans(*tokenizer_, chat.text, chat.answers);

@@ -155,6 +155,7 @@ Enum enum_of(const std::string& text, const std::array<std::string_view, n>& nam
 // In the order of DataFormat.
 constexpr std::array<std::string_view, 8> kFormats = {
     "auto", "alpaca", "sharegpt", "messages", "prompt_completion", "segments", "tokens", "text"};
+constexpr std::array<std::string_view, 3> kLossOn = {"assistant", "all", "last"};
 constexpr std::array<std::string_view, 3> kTooLong = {"truncate", "skip", "refuse"};
 constexpr std::array<std::string_view, 3> kOptimizers = {"adamw", "sgd", "adafactor"};
 
@@ -164,7 +165,7 @@ void read_data(const Settings& settings, const fs::path& folder, Job& job) {
   job.eval_fraction = settings.get_float("data.eval_fraction");
   DatasetOptions& data = job.dataset;
   data.format = enum_of<DataFormat>(settings.get_string("data.format"), kFormats);
-  data.loss_on = settings.get_string("data.loss_on") == "all" ? LossOn::kAll : LossOn::kAssistant;
+  data.loss_on = enum_of<LossOn>(settings.get_string("data.loss_on"), kLossOn);
   data.max_length = settings.get_int("data.max_length");
   data.too_long = enum_of<TooLong>(settings.get_string("data.too_long"), kTooLong);
   data.stride = settings.get_int("data.stride");

@@ -15,8 +15,9 @@ void add_data_keys(ConfigSchema& schema) {
       .add_enum("data.format",
                 {"auto", "alpaca", "sharegpt", "messages", "prompt_completion", "segments", "tokens", "text"},
                 "auto", "What a row is; auto: by its fields")
-      .add_enum("data.loss_on", {"assistant", "all"}, "assistant",
-                "Tokens of conversations that are trained on: those of answers, or all")
+      .add_enum(
+          "data.loss_on", {"assistant", "all", "last"}, "assistant",
+          "Tokens of conversations that are trained on: those of answers, all, or those of the last answer")
       .add_int("data.max_length", 2048, 2, kMany, "Most tokens of an example")
       .add_enum("data.too_long", {"truncate", "skip", "refuse"}, "truncate",
                 "What is done with longer examples; plain text is cut into windows")
@@ -99,7 +100,8 @@ ConfigSchema make_schema() {
     for (const char* section : {"engine.", "backend.", "plugins.", "archs.", "log."})
       if (key.path.starts_with(section)) schema.add_key(key);
   // `model` is a path in a job file: these are for the command line and the environment.
-  for (const char* key : {"model.arch", "model.best_effort"}) schema.add_key(*engine::settings_schema().find(key));
+  for (const char* key : {"model.arch", "model.best_effort"})
+    schema.add_key(*engine::settings_schema().find(key));
   return schema;
 }
 

@@ -138,8 +138,12 @@ void add_one(const OrderedJson& message, const std::string& where, Sample& sampl
     throw_invalid("{}: has neither content nor value; it has {}", where, field_names(message));
   for (const char* key : {"name", "tool_call_id"})
     if (const OrderedJson* value = find(message, key)) out[key] = text_of(*value, where + "." + key);
-  if (const OrderedJson* reasoning = either(message, "reasoning_content", "reasoning"))
-    out["reasoning_content"] = text_of(*reasoning, where + ".reasoning_content");
+  for (const char* key : {"reasoning_content", "thinking", "reasoning"}) {
+    const OrderedJson* reasoning = find(message, key);
+    if (reasoning == nullptr) continue;
+    out["reasoning_content"] = text_of(*reasoning, where + "." + key);
+    break;
+  }
   sample.messages.push_back(std::move(out));
   sample.is_learnt.push_back(role == "assistant" && says_learn(message, where));
 }

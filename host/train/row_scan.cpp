@@ -121,6 +121,7 @@ void JsonScan::finish() {
 
 bool CsvScan::record(std::vector<std::string>& cells) {
   cells.clear();
+  while (at_ < text_.size() && at_line_end()) step_line();  // blank lines are no records
   if (at_ >= text_.size()) return false;
   line_ = next_line_;
   for (;;) {
@@ -128,10 +129,14 @@ bool CsvScan::record(std::vector<std::string>& cells) {
     if (at_line_end()) break;
     ++at_;  // the separator
   }
+  step_line();
+  return true;
+}
+
+void CsvScan::step_line() {
   if (at_ < text_.size() && text_[at_] == '\r') ++at_;
   if (at_ < text_.size() && text_[at_] == '\n') ++at_;
   ++next_line_;
-  return true;
 }
 
 void CsvScan::cell(std::string& out) {

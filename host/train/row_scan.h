@@ -52,6 +52,7 @@ class CsvScan {
  private:
   void cell(std::string& out);
   void quoted(std::string& out);
+  void step_line();
   bool at_line_end() const { return at_ >= text_.size() || text_[at_] == '\n' || text_[at_] == '\r'; }
 
   std::string_view text_;

@@ -143,7 +143,6 @@ void read_csv(std::string_view bytes, char separator, std::string_view source, c
   std::vector<std::string> cells;
   while (scan.record(cells)) {
     const std::string where = place(source, scan.line());
-    if (cells.size() == 1 && cells[0].empty() && names.size() > 1) continue;  // a blank line
     if (cells.size() != names.size())
       throw_invalid("{}: {} cells, the header has {}", where, cells.size(), names.size());
     Row row{OrderedJson::object(), where};

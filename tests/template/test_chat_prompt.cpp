@@ -18,6 +18,15 @@ TEST_CASE("chat prompt: tools and documents are none unless given, now is the cl
   CHECK_THROWS_AS(text::render_chat(chat, OrderedJson::parse(R"({"now": "yesterday"})")), Error);
 }
 
+TEST_CASE("chat prompt: reasoning is there under the names that templates read") {
+  const auto chat = text::jinja::Template::parse(
+      "{% for m in messages %}{{ m.reasoning_content }}-{{ m.thinking }};{% endfor %}", "t");
+  CHECK(text::render_chat(chat, OrderedJson::parse(R"({"messages": [
+            {"reasoning": "a"}, {"thinking": "b"}, {"reasoning_content": "c", "reasoning": "x"},
+            {"thinking": "d", "reasoning_content": "e"}, {"reasoning_content": null, "role": "user"}]})")) ==
+        "a-a;b-b;c-c;e-d;None-;");
+}
+
 TEST_CASE("chat prompt: a template is chosen by name, by tools, or as the default") {
   const auto list =
       OrderedJson::parse(R"([{"name": "default", "template": "D"}, {"name": "tool_use", "template": "T"},

@@ -157,6 +157,37 @@ TEST_CASE("prompts that are lists, answers that are only read, loss on everythin
   all.loss_on = LossOn::kAll;
   const Dataset whole = files.load("m.jsonl", one_line(kMessages), all);
   CHECK(whole.examples[0].labels == whole.examples[0].ids);
+  DatasetOptions last;
+  last.loss_on = LossOn::kLast;
+  const Dataset end = files.load("m.jsonl", one_line(kMessages), last);
+  CHECK(end.examples[0].ids == whole.examples[0].ids);
+  std::string only_last = kMarked;
+  for (const char* mark : {"[[", "]]"}) only_last.erase(only_last.find(mark), 2);
+  CHECK(marked(end.examples[0]) == only_last);
+}
+
+TEST_CASE("names of roles in the wild; calls and results are told from what is said") {
+  const Files files;
+  const fs::path chat = files.write(
+      "t.jinja",
+      "{% for m in messages %}<|im_start|>{{ m.role }}\n{% if m.tool_calls %}{% for c in m.tool_calls %}"
+      "{{ c.function.name }}({{ c.function.arguments.x }}){% endfor %}{% else %}{{ m.content }}{% endif %}"
+      "<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}");
+  DatasetOptions options;
+  options.chat_template = chat.string();
+  const Dataset data = files.load(
+      "s.jsonl",
+      R"({"conversations": [{"from": "system", "value": "s"}, {"from": "human", "value": "u"}, {"from": "function_call", "value": "{\"name\": \"f\", \"arguments\": {\"x\": 7}}"}, {"from": "observation", "value": "o"}, {"from": "gpt", "value": "g"}]})",
+      options);
+  CHECK(marked(data.examples.at(0)) ==
+        "<|im_start|>system\ns<|im_end|>\n<|im_start|>user\nu<|im_end|>\n<|im_start|>assistant\n"
+        "[[f(7)<|im_end|>]]\n<|im_start|>tool\no<|im_end|>\n<|im_start|>assistant\n[[g<|im_end|>]]\n");
+  const Dataset alpaca = files.load("a.csv", "instruction,input,output\na,,b\na,i,b\n");
+  REQUIRE(alpaca.examples.size() == 2);
+  CHECK(marked(alpaca.examples[0]) ==
+        "<|im_start|>user\na<|im_end|>\n<|im_start|>assistant\n[[b<|im_end|>]]\n");
+  CHECK(marked(alpaca.examples[1]) ==
+        "<|im_start|>user\na\ni<|im_end|>\n<|im_start|>assistant\n[[b<|im_end|>]]\n");
 }
 
 TEST_CASE("prompt and completion as texts: the boundary is a server's, the end is learnt") {

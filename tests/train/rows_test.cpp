@@ -35,6 +35,10 @@ TEST_CASE("JSON Lines: a row a line, blank lines and a byte order mark are nothi
   CHECK(rows[0].where == "f:1");
   CHECK(rows[1].where == "f:3");
   CHECK(rows[1].fields["a"] == "x\ny");
+  const std::string huge(size_t{20} << 20, 'x');
+  const auto long_rows = rows_of("{\"a\": \"" + huge + "\"}\n{\"a\": 2}", FileKind::kJsonLines);
+  REQUIRE(long_rows.size() == 2);
+  CHECK(long_rows[0].fields["a"].get_ref<const std::string&>().size() == huge.size());
   refuses("{\"a\": 1}\n{\"a\": }\n", FileKind::kJsonLines, "f:2: not valid JSON");
   refuses("[1]\n", FileKind::kJsonLines, "f:1: a row must be an object");
   refuses("{\"a\": \"\xFF\"}\n", FileKind::kJsonLines, "f:1: not UTF-8 at byte 7");
@@ -72,6 +76,16 @@ TEST_CASE("CSV as RFC 4180 has it") {
   CHECK(rows[1].fields["instruction"] == "");
   CHECK(rows[2].fields["output"] == "");
   CHECK(rows_of("a\tb\n1,5\t2\n", FileKind::kTsv)[0].fields["a"] == "1,5");
+  // Blank lines are no rows, an empty cell in quotes is one.
+  const auto texts = rows_of("\xEF\xBB\xBF\"te\"\"xt\"\r\n\r\none\r\n\"\"\r\n\r\n", FileKind::kCsv);
+  REQUIRE(texts.size() == 2);
+  CHECK(texts[0].fields["te\"xt"] == "one");
+  CHECK(texts[0].where == "f:3");
+  CHECK(texts[1].fields["te\"xt"] == "");
+  // Line ends of old Macs; in quotes all of them stay.
+  const auto old = rows_of("a,b\r1,\"x\r\ny\rz\"\r", FileKind::kCsv);
+  REQUIRE(old.size() == 1);
+  CHECK(old[0].fields["b"] == "x\r\ny\rz");
   refuses("a,b\n1,2,3\n", FileKind::kCsv, "f:2: 3 cells, the header has 2");
   refuses("a,b\n1,\"2\n", FileKind::kCsv, "f:2: a quoted cell does not end");
   refuses("a,b\n1,\"2\"3\n", FileKind::kCsv, "f:2: text behind a quoted cell");

@@ -164,9 +164,11 @@ train::Job to_job(const TuningRequest& request) {
     job.batches.packing = packing->get<bool>();
   }
   if (const std::string loss_on = text(more, "loss_on"); !loss_on.empty()) {
-    if (loss_on != "assistant" && loss_on != "all")
-      throw bad_field("tuning.loss_on", "'tuning.loss_on' must be \"assistant\" or \"all\"");
-    job.dataset.loss_on = loss_on == "all" ? train::LossOn::kAll : train::LossOn::kAssistant;
+    if (loss_on != "assistant" && loss_on != "all" && loss_on != "last")
+      throw bad_field("tuning.loss_on", "'tuning.loss_on' must be \"assistant\", \"all\" or \"last\"");
+    job.dataset.loss_on = loss_on == "all"    ? train::LossOn::kAll
+                          : loss_on == "last" ? train::LossOn::kLast
+                                              : train::LossOn::kAssistant;
   }
   return job;
 }

@@ -4,6 +4,23 @@
 
 namespace llmhost::text {
 
+namespace {
+
+// Clients write the reasoning of a message under one of three names, and templates read one of two.
+void name_reasoning(OrderedJson& message) {
+  if (!message.is_object()) return;
+  for (const char* key : {"reasoning_content", "thinking", "reasoning"}) {
+    const auto found = message.find(key);
+    if (found == message.end() || found->is_null()) continue;
+    const OrderedJson reasoning = *found;
+    message["reasoning_content"] = reasoning;
+    if (!message.contains("thinking")) message["thinking"] = reasoning;
+    return;
+  }
+}
+
+}  // namespace
+
 std::string render_chat(const jinja::Template& chat_template, const OrderedJson& variables,
                         const jinja::Limits& limits, std::vector<jinja::TextSpan>* generation) {
   if (!variables.is_object())
@@ -17,6 +34,8 @@ std::string render_chat(const jinja::Template& chat_template, const OrderedJson&
     options.clock = jinja::Clock::at(now->get_ref<const std::string&>());
     given.erase(now);
   }
+  if (const auto messages = given.find("messages"); messages != given.end() && messages->is_array())
+    for (OrderedJson& message : *messages) name_reasoning(message);
   for (const char* name : {"tools", "documents"})
     if (!given.contains(name)) given[name] = nullptr;
   if (!given.contains("add_generation_prompt")) given["add_generation_prompt"] = false;

@@ -14,7 +14,8 @@ namespace llmhost::text {
 // `variables` is an object: messages, tools, documents, add_generation_prompt, special tokens, any others.
 // tools and documents are none and add_generation_prompt is false where absent. "now" (ISO time) is not a
 // variable but the time that strftime_now shows; without it, the system's. `generation` as in RenderOptions.
-// Throws jinja::TemplateError.
+// Reasoning of a message (reasoning_content, thinking or reasoning) is there as reasoning_content and
+// thinking. Throws jinja::TemplateError.
 std::string render_chat(const jinja::Template& chat_template, const OrderedJson& variables,
                         const jinja::Limits& limits = {}, std::vector<jinja::TextSpan>* generation = nullptr);
 

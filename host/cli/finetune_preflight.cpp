@@ -49,10 +49,12 @@ void print_left_out(const train::Dataset& data) {
 void print_memory(const train::TrainingMemory& memory, uint64_t free) {
   const uint64_t total = memory.total();
   row("memory",
-      fmt::format("{}: weights {}, parameters {}, gradients {}, optimiser {}, activations {}, scratch {}",
+      fmt::format("{}: weights {}, parameters {}, gradients {}, optimiser {}, activations {}, scratch {}, "
+                  "output {}, process {}",
                   format_bytes(total), format_bytes(memory.weights), format_bytes(memory.parameters),
                   format_bytes(memory.gradients), format_bytes(memory.optimizer),
-                  format_bytes(memory.activations), format_bytes(memory.scratch)));
+                  format_bytes(memory.activations), format_bytes(memory.scratch), format_bytes(memory.output),
+                  format_bytes(memory.process)));
   if (free > 0) row("free", format_bytes(free));
 }
 

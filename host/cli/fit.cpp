@@ -58,7 +58,8 @@ class FitCommand final : public Command {
     const train::TrainingMemory& memory = summary.memory;
     const OrderedJson terms{{"weights", memory.weights},         {"parameters", memory.parameters},
                             {"gradients", memory.gradients},     {"optimizer", memory.optimizer},
-                            {"activations", memory.activations}, {"scratch", memory.scratch}};
+                            {"activations", memory.activations}, {"scratch", memory.scratch},
+                            {"output", memory.output},           {"process", memory.process}};
     const bool fits = summary.memory_free == 0 || memory.total() <= summary.memory_free;
     if (json) {
       print_json({{"job", job_},

@@ -14,6 +14,7 @@ constexpr auto kBookkeeping = std::to_array<std::string_view>({
     "_experts_implementation",
     "_flash_attn_2_enabled",
     "_from_model_config",
+    "_model_name_or_path",
     "_name_or_path",
     "_num_labels",
     "_quantization_format",

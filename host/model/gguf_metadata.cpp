@@ -201,6 +201,7 @@ class Writer {
     const auto& states = model_.states();
     const bool none = std::none_of(states.begin(), states.end(), [](const auto& s) { return s.window > 0; });
     const bool all = std::all_of(states.begin(), states.end(), [](const auto& s) { return s.window > 0; });
+    if (architecture_["note"]) out_.notes.push_back(architecture_["note"].as<std::string>());
     if (has_windows && !none && architecture_["window_note"])
       out_.notes.push_back(architecture_["window_note"].as<std::string>());
     if (!has_windows || none || !architecture_["window_period"]) return;

@@ -1,8 +1,7 @@
 #include "text/gguf_export.h"
 
-#include <stdlib.h>
-
 #include <algorithm>
+#include <set>
 #include <unordered_map>
 #include <utility>
 
@@ -10,6 +9,7 @@
 #include "core/file.h"
 #include "core/json.h"
 #include "text/base64.h"
+#include "text/gguf_export_sentencepiece.h"
 #include "text/gguf_patterns.h"
 #include "text/tokenizer_files.h"
 #include "text/tokenizer_json_parts.h"
@@ -70,6 +70,7 @@ class Exporter {
       refuse("it falls back neither to bytes nor to the byte-level alphabet; one of these is");
     fill_up();
     finish();
+    compare_ids();
     return std::move(out_);
   }
 
@@ -166,21 +167,46 @@ class Exporter {
     std::vector<std::string> texts = tokenizer_probes();
     for (std::string& text : texts) text = normalised(text);
     const CutBy cut{own.get(), has_type(part("pre_tokenizer"), "ByteLevel"), ignores_merges, cleans_spaces_};
-    const GgufPatterns found = wanted.empty() ? find_gguf_patterns(cut, texts)
-                                              : GgufPatterns{wanted, cut_differently(cut, wanted, texts)};
-    if (wanted.empty() && too_many(found.cut_differently))
+    const std::string named = wanted.empty() ? known_gguf_patterns(*original_) : wanted;
+    const GgufPatterns found = named.empty() ? find_gguf_patterns(cut, texts)
+                                             : GgufPatterns{named, cut_differently(cut, named, texts)};
+    out_.pre = found.name;
+    is_cut_alike_ = found.cut_differently.empty();
+    must_be_near_ = wanted.empty();
+  }
+
+  // Text that is cut otherwise may become the same ids all the same, where no merge joins the pieces.
+  void compare_ids() {
+    if (out_.model != "gpt2" || is_cut_alike_) return;
+    std::vector<std::string> found = differing();
+    if (must_be_near_ && !found.empty()) found = try_patterns(std::move(found));
+    if (must_be_near_ && too_many(found))
       throw_error(
           ErrorCode::kUnimplemented,
           "{}: no known patterns cut text like its pre_tokenizer; name the nearest with --pre, or add "
           "them to registry/tokenizers/gguf.yaml",
           file_);
-    out_.pre = found.name;
-    note_differences(fmt::format("patterns '{}' are not the tokenizer's own", found.name),
-                     found.cut_differently);
+    note_differences(fmt::format("patterns '{}' are not the tokenizer's own", out_.pre), found);
+    std::erase_if(out_.probes, [&](const std::string& text) { return !is_comparable(text); });
   }
 
-  static bool too_many(const std::vector<std::string>& texts) {
-    return texts.size() * 3 > tokenizer_probes().size();
+  // The usual patterns that leave the fewest texts with other ids; `least`: those of the ones chosen so far.
+  std::vector<std::string> try_patterns(std::vector<std::string> least) {
+    const bool ignores_merges = part("model").value("ignore_merges", false);
+    std::string best = out_.pre;
+    std::set<std::vector<std::string>> tried = {find_gguf_preset(best)->patterns};
+    for (const std::string& name : gguf_preferred_presets()) {
+      const auto preset = find_gguf_preset(name);
+      if (least.empty() || preset->ignore_merges != ignores_merges || !tried.insert(preset->patterns).second)
+        continue;
+      out_.pre = name;
+      std::vector<std::string> found = differing();
+      if (found.size() >= least.size()) continue;
+      least = std::move(found);
+      best = name;
+    }
+    out_.pre = best;
+    return least;
   }
 
   void note_differences(const std::string& why, const std::vector<std::string>& texts) {
@@ -228,7 +254,7 @@ class Exporter {
       for (const bool merges : {true, false}) {
         out_.add_space_prefix = prefix;
         out_.merges_spaces = merges;
-        std::vector<std::string> found = differing_when_written();
+        std::vector<std::string> found = differing();
         if (found.size() >= least.size()) continue;
         least = std::move(found);
         best = out_;
@@ -239,24 +265,7 @@ class Exporter {
     std::erase_if(out_.probes, [&](const std::string& text) { return !is_comparable(text); });
   }
 
-  std::vector<std::string> differing_when_written() const {
-    std::string path = (fs::temp_directory_path() / "tokenizer-XXXXXX").string();
-    if (::mkdtemp(path.data()) == nullptr)
-      throw_error(ErrorCode::kPermissionDenied, "{}: cannot make a temporary folder", path);
-    const fs::path file = fs::path(path) / "tokenizer.gguf";
-    std::shared_ptr<const Tokenizer> written;
-    {
-      model::GgufWriter writer(file);
-      write_gguf_tokenizer(out_, writer);
-      writer.finish();
-      written = load_tokenizer(file);
-    }
-    fs::remove_all(path);
-    std::vector<std::string> found;
-    for (const std::string& probe : out_.probes)
-      if (original_->encode(probe) != written->encode(probe)) found.push_back(probe);
-    return found;
-  }
+  std::vector<std::string> differing() const { return differing_when_written(*original_, out_); }
 
   void mark_bytes() {
     for (size_t id = 0; id < out_.pieces.size(); ++id)
@@ -343,61 +352,48 @@ class Exporter {
   bool strips_ = false;
   std::optional<bool> cleans_spaces_;
   std::vector<std::string> cut_differently_;
+  bool is_cut_alike_ = true;
+  bool must_be_near_ = true;
   GgufTokenizer out_;
 };
+
+fs::path sentencepiece_file(const fs::path& folder) {
+  for (const char* name : {"tokenizer.model", "spiece.model", "sentencepiece.bpe.model"})
+    if (fs::exists(folder / name)) return folder / name;
+  return {};
+}
+
+// Roles that the tokenizer's files leave open are those of config.json.
+void take_config_ids(const fs::path& folder, GgufTokenizer& made) {
+  if (!fs::exists(folder / "config.json")) return;
+  const Json config = read_json_file(folder / "config.json");
+  const auto take = [&](std::optional<int32_t>& id, const char* key) {
+    Json value = config.value(key, Json());
+    if (value.is_array() && !value.empty()) value = value.front();
+    if (id || !value.is_number_integer()) return;
+    const auto number = value.get<int64_t>();
+    if (number >= 0 && number < static_cast<int64_t>(made.pieces.size())) id = static_cast<int32_t>(number);
+  };
+  take(made.special.bos, "bos_token_id");
+  take(made.special.eos, "eos_token_id");
+  take(made.special.pad, "pad_token_id");
+}
 
 }  // namespace
 
 GgufTokenizer gguf_tokenizer(const fs::path& folder, int64_t rows, const std::string& pre) {
-  if (!fs::exists(folder / "tokenizer.json"))
-    throw_error(
-        ErrorCode::kNotFound,
-        "{}: no tokenizer.json in it, which the tokenizer of the GGUF file is made from; --no-tokenizer "
-        "leaves it out",
-        folder.string());
-  return Exporter(folder, rows).run(pre);
-}
-
-void write_gguf_tokenizer(const GgufTokenizer& tokenizer, model::GgufWriter& writer) {
-  writer.set("tokenizer.ggml.model", tokenizer.model);
-  writer.set("tokenizer.ggml.pre", tokenizer.pre);
-  writer.set("tokenizer.ggml.tokens", std::span<const std::string>(tokenizer.pieces));
-  if (!tokenizer.scores.empty())
-    writer.set("tokenizer.ggml.scores", std::span<const float>(tokenizer.scores));
-  std::vector<int32_t> types;
-  for (const GgufTokenType type : tokenizer.types) types.push_back(static_cast<int32_t>(type));
-  writer.set("tokenizer.ggml.token_type", std::span<const int32_t>(types));
-  if (!tokenizer.merges.empty())
-    writer.set("tokenizer.ggml.merges", std::span<const std::string>(tokenizer.merges));
-  const auto id = [&](const char* key, const std::optional<int32_t>& value) {
-    if (value) writer.set(key, static_cast<uint32_t>(*value));
-  };
-  id("tokenizer.ggml.bos_token_id", tokenizer.special.bos);
-  id("tokenizer.ggml.eos_token_id", tokenizer.special.eos);
-  id("tokenizer.ggml.eot_token_id", tokenizer.special.eot);
-  id("tokenizer.ggml.unknown_token_id", tokenizer.special.unk);
-  id("tokenizer.ggml.padding_token_id", tokenizer.special.pad);
-  writer.set("tokenizer.ggml.add_bos_token", tokenizer.add_bos);
-  writer.set("tokenizer.ggml.add_eos_token", tokenizer.add_eos);
-  if (tokenizer.add_space_prefix) writer.set("tokenizer.ggml.add_space_prefix", *tokenizer.add_space_prefix);
-  if (tokenizer.merges_spaces)
-    writer.set("tokenizer.ggml.remove_extra_whitespaces", *tokenizer.merges_spaces);
-  if (!tokenizer.charsmap.empty())
-    writer.set_bytes("tokenizer.ggml.precompiled_charsmap", std::as_bytes(std::span(tokenizer.charsmap)));
-}
-
-std::string first_difference(const Tokenizer& original, const Tokenizer& written, const GgufTokenizer& made) {
-  std::vector<std::string> texts = made.probes;
-  std::string with_special = "before";
-  for (const auto& id : {made.special.bos, made.special.eos, made.special.eot})
-    if (id) with_special += made.pieces.at(static_cast<size_t>(*id)) + "between ";
-  if (made.same_after_special) texts.push_back(with_special + "after");
-  for (const std::string& text : texts)
-    for (const bool add_special : {false, true}) {
-      const EncodeOptions options{.add_special = add_special};
-      if (original.encode(text, options) != written.encode(text, options)) return text;
-    }
-  return {};
+  GgufTokenizer made;
+  if (fs::exists(folder / "tokenizer.json"))
+    made = Exporter(folder, rows).run(pre);
+  else if (const fs::path file = sentencepiece_file(folder); !file.empty())
+    made = gguf_from_sentencepiece(file, rows);
+  else
+    throw_error(ErrorCode::kNotFound,
+                "{}: no tokenizer.json and no tokenizer.model in it, which the tokenizer of the GGUF file is "
+                "made from; --no-tokenizer leaves it out",
+                folder.string());
+  take_config_ids(folder, made);
+  return made;
 }
 
 }  // namespace llmhost::text

@@ -42,4 +42,9 @@ void write_gguf_tokenizer(const GgufTokenizer& tokenizer, model::GgufWriter& wri
 // does, else the first text that they see differently.
 std::string first_difference(const Tokenizer& original, const Tokenizer& written, const GgufTokenizer& made);
 
+// The probes for which the form, written and read again, gives other ids; too many: a share that is no
+// tokenizer of the same kind.
+std::vector<std::string> differing_when_written(const Tokenizer& original, const GgufTokenizer& made);
+bool too_many(const std::vector<std::string>& differing);
+
 }  // namespace llmhost::text

@@ -1,6 +1,9 @@
 #include "text/gguf_patterns.h"
 
+#include <fmt/ranges.h>
+
 #include "core/error.h"
+#include "core/sha256.h"
 #include "text/byte_level.h"
 #include "text/tokenizer_registry.h"
 
@@ -32,6 +35,13 @@ std::vector<std::string> differing(const CutBy& cut, const GgufPreset& preset,
 }
 
 }  // namespace
+
+std::string known_gguf_patterns(const Tokenizer& tokenizer) {
+  const GgufKnown known = known_gguf_tokenizers();
+  const std::vector<int32_t> ids = tokenizer.encode(known.text, {.add_special = true});
+  const auto found = known.names.find(to_hex(sha256(fmt::format("[{}]", fmt::join(ids, ", ")))));
+  return found == known.names.end() ? std::string() : found->second;
+}
 
 GgufPatterns find_gguf_patterns(const CutBy& cut, const std::vector<std::string>& texts) {
   std::vector<std::string> ids = gguf_preferred_presets();

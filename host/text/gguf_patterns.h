@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "text/pre_tokenizer.h"
+#include "text/tokenizer.h"
 
 namespace llmhost::text {
 
@@ -20,6 +21,9 @@ struct GgufPatterns {
   std::string name;
   std::vector<std::string> cut_differently;  // of the texts; empty: all are cut alike
 };
+
+// The name that the converter of llama.cpp writes for a tokenizer that it knows; empty for another.
+std::string known_gguf_patterns(const Tokenizer& tokenizer);
 
 // The nearest. Of several that are as near the usual ones come first, among these the one that cleans spaces
 // alike.

@@ -1,6 +1,7 @@
 #include "text/sentencepiece_spec.h"
 
 #include <cstdint>
+#include <cstring>
 
 #include "core/error.h"
 
@@ -8,11 +9,17 @@ namespace llmhost::text {
 namespace {
 
 // Field numbers of sentencepiece_model.proto.
+constexpr uint64_t kPieces = 1;
 constexpr uint64_t kTrainerSpec = 2;
 constexpr uint64_t kNormalizerSpec = 3;
 constexpr uint64_t kUnkSurface = 44;
 constexpr uint64_t kAddDummyPrefix = 3;
 constexpr uint64_t kRemoveExtraWhitespaces = 4;
+constexpr uint64_t kModelType = 3;
+constexpr uint64_t kCharsmap = 2;
+constexpr uint64_t kPieceText = 1;
+constexpr uint64_t kPieceScore = 2;
+constexpr uint64_t kPieceKind = 3;
 
 class WireReader {
  public:
@@ -21,7 +28,7 @@ class WireReader {
   struct Field {
     uint64_t number = 0;
     uint64_t value = 0;        // of a varint field
-    std::string_view content;  // of a length-delimited field
+    std::string_view content;  // of any other field
   };
 
   bool next(Field& field) {
@@ -33,13 +40,13 @@ class WireReader {
         field.value = varint();
         break;
       case 1:
-        take(8);
+        field.content = take(8);
         break;
       case 2:
         field.content = take(varint());
         break;
       case 5:
-        take(4);
+        field.content = take(4);
         break;
       default:
         fail();
@@ -73,6 +80,23 @@ class WireReader {
   size_t at_ = 0;
 };
 
+SentencePieceTable::Piece read_piece(std::string_view bytes, std::string_view source) {
+  SentencePieceTable::Piece piece;
+  WireReader reader(bytes, source);
+  for (WireReader::Field field; reader.next(field);) {
+    if (field.number == kPieceText) piece.text = field.content;
+    if (field.number == kPieceScore && field.content.size() == sizeof(float))
+      std::memcpy(&piece.score, field.content.data(), sizeof(float));
+    if (field.number == kPieceKind) {
+      if (field.value < 1 || field.value > static_cast<uint64_t>(SentencePieceTable::Kind::kByte))
+        throw_invalid("{}: not a SentencePiece model: piece '{}' is of kind {}", source, piece.text,
+                      field.value);
+      piece.kind = static_cast<SentencePieceTable::Kind>(field.value);
+    }
+  }
+  return piece;
+}
+
 }  // namespace
 
 SentencePieceSpec read_sentencepiece_spec(std::string_view bytes, std::string_view source) {
@@ -92,6 +116,24 @@ SentencePieceSpec read_sentencepiece_spec(std::string_view bytes, std::string_vi
     }
   }
   return spec;
+}
+
+SentencePieceTable read_sentencepiece_table(std::string_view bytes, std::string_view source) {
+  SentencePieceTable table;
+  WireReader model(bytes, source);
+  for (WireReader::Field part; model.next(part);) {
+    if (part.number == kPieces) table.pieces.push_back(read_piece(part.content, source));
+    if (part.number != kTrainerSpec && part.number != kNormalizerSpec) continue;
+    WireReader reader(part.content, source);
+    for (WireReader::Field field; reader.next(field);) {
+      if (part.number == kNormalizerSpec && field.number == kCharsmap) table.charsmap = field.content;
+      if (part.number != kTrainerSpec || field.number != kModelType) continue;
+      if (field.value < 1 || field.value > static_cast<uint64_t>(SentencePieceTable::Model::kCharacter))
+        throw_invalid("{}: not a SentencePiece model: model type {}", source, field.value);
+      table.model = static_cast<SentencePieceTable::Model>(field.value);
+    }
+  }
+  return table;
 }
 
 }  // namespace llmhost::text

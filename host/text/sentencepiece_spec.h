@@ -2,8 +2,10 @@
 // reader of the file's protocol-buffer encoding.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace llmhost::text {
 
@@ -14,5 +16,21 @@ struct SentencePieceSpec {
 };
 
 SentencePieceSpec read_sentencepiece_spec(std::string_view bytes, std::string_view source);
+
+// The pieces with what the library keeps to itself.
+struct SentencePieceTable {
+  enum class Kind : uint8_t { kNormal = 1, kUnknown, kControl, kUserDefined, kUnused, kByte };
+  struct Piece {
+    std::string text;
+    float score = 0;
+    Kind kind = Kind::kNormal;
+  };
+  enum class Model : uint8_t { kUnigram = 1, kBpe, kWord, kCharacter };
+
+  std::vector<Piece> pieces;  // by id
+  Model model = Model::kUnigram;
+  std::string charsmap;  // how characters are normalised, compiled; empty: not at all
+};
+SentencePieceTable read_sentencepiece_table(std::string_view bytes, std::string_view source);
 
 }  // namespace llmhost::text

@@ -65,6 +65,14 @@ std::vector<std::string> gguf_preferred_presets() {
   return strings(load("gguf")["preferred"]);
 }
 
+GgufKnown known_gguf_tokenizers() {
+  const YAML::Node root = load("gguf_known");
+  GgufKnown known{root["text"].as<std::string>(), {}};
+  for (const auto& entry : root["known"])
+    for (const std::string& hash : strings(entry.second)) known.names[hash] = entry.first.as<std::string>();
+  return known;
+}
+
 std::vector<std::string> tokenizer_probes() {
   return strings(load("probes")["probes"]);
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -25,6 +26,12 @@ std::string gguf_model_kind(std::string_view model);
 std::optional<GgufPreset> find_gguf_preset(std::string_view id);
 std::vector<std::string> gguf_preset_ids();
 std::vector<std::string> gguf_preferred_presets();
+// gguf_known.yaml: names of patterns by the SHA-256 of the ids of a text.
+struct GgufKnown {
+  std::string text;
+  std::map<std::string, std::string> names;
+};
+GgufKnown known_gguf_tokenizers();
 // probes.yaml
 std::vector<std::string> tokenizer_probes();
 // gguf.yaml: pieces that are control tokens whatever type the file gives them.

@@ -12,6 +12,7 @@
 
 #include "core/error.h"
 #include "engine/adapter_folder.h"
+#include "engine/memory_plan.h"
 #include "model/base_fingerprint.h"
 #include "train/checkpoint.h"
 #include "train/golden_prompts.h"
@@ -28,6 +29,8 @@ using Clock = std::chrono::steady_clock;
 constexpr const char* kCheckpoints = "checkpoints";
 constexpr const char* kPublished = "published";
 constexpr double kSmoothing = 0.9;  // of tokens per second
+// Pages of program and libraries, and what a step holds besides its buffers; measured on several models.
+constexpr uint64_t kProcessMargin = uint64_t{20} << 20;
 
 double seconds_since(Clock::time_point begin) {
   return std::chrono::duration<double>(Clock::now() - begin).count();
@@ -96,6 +99,7 @@ struct Trainer::Parts {
         n_steps(data.n_steps()),
         checkpoints(job.output / kCheckpoints) {
     plan.memory.optimizer = Optimizer::bytes(job.optimizer, plan.shapes);
+    plan.memory.process = engine::resident_anonymous_bytes() + kProcessMargin;
     Schedule(job.schedule, n_steps, job.optimizer.lr);  // refuses what it does not know
     const auto [verdict, reason] = method->fit(base);
     if (verdict == LLMH_FIT_NO)

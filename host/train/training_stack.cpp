@@ -36,6 +36,17 @@ TrainingLayout layout_of(const model::LoadedModel& model, const engine::Device& 
           {options.checkpoint_layers, options.saved_dtype}};
 }
 
+// What writing the result takes besides: of a whole model a tensor twice, in the order of the graph and in
+// that of the file; of an adapter its tensors.
+uint64_t output_bytes(const Method& method, const std::vector<uint64_t>& counts) {
+  uint64_t largest = 0, sum = 0;
+  for (const uint64_t count : counts) {
+    largest = std::max(largest, count);
+    sum += count;
+  }
+  return sizeof(float) * (method.config_json().empty() ? 2 * largest : sum);
+}
+
 TrainingMemory memory_of(const model::LoadedModel& model, const engine::Device& device, Method& method,
                          const TrainingLayout& layout) {
   TrainingMemory memory;
@@ -43,6 +54,7 @@ TrainingMemory memory_of(const model::LoadedModel& model, const engine::Device& 
   memory.parameters = memory.gradients = ParameterMemory::bytes(counts_of(layout));
   memory.activations = std::max(layout.train.arena.bytes, layout.eval.arena.bytes);
   memory.scratch = std::max(layout.train.scratch_bytes, layout.eval.scratch_bytes);
+  memory.output = output_bytes(method, counts_of(layout));
   return memory;
 }
 
@@ -124,6 +136,7 @@ struct TrainingStack::Parts {
       throw_error(ErrorCode::kInternal, "weight '{}' has {} bytes in f32, {} are trained", weight,
                   data.bytes.size(), out.size_bytes());
     std::memcpy(out.data(), data.bytes.data(), data.bytes.size());
+    model::drop_stored(model.tensors().at(weight));
   }
 
   // The sum over the rows of the last step, in their order.
@@ -140,11 +153,18 @@ struct TrainingStack::Parts {
     const int64_t room = std::min(options.max_tokens, std::max<int64_t>(64, 2 * n));
     fresh->lowered = lower_training(graph::with_training_loss(layout.tuned.graph, true), device,
                                     training_limits(std::max(room, n), 1));
-    fresh->arena = engine::DeviceBuffer(device, fresh->lowered.arena.bytes, LLMH_BUFFER_ARENA, "activations");
-    fresh->scratch =
-        engine::DeviceBuffer(device, fresh->lowered.scratch_bytes, LLMH_BUFFER_SCRATCH, "scratch");
-    fresh->program.emplace(device, fresh->lowered,
-                           memory_for(fresh->lowered.graph, fresh->arena, fresh->scratch));
+    // Between steps theirs are free, and mostly large enough.
+    const bool shares =
+        fresh->lowered.arena.bytes <= planned.activations && fresh->lowered.scratch_bytes <= planned.scratch;
+    if (!shares) {
+      fresh->arena =
+          engine::DeviceBuffer(device, fresh->lowered.arena.bytes, LLMH_BUFFER_ARENA, "activations");
+      fresh->scratch =
+          engine::DeviceBuffer(device, fresh->lowered.scratch_bytes, LLMH_BUFFER_SCRATCH, "scratch");
+    }
+    fresh->program.emplace(
+        device, fresh->lowered,
+        memory_for(fresh->lowered.graph, shares ? arena : fresh->arena, shares ? scratch : fresh->scratch));
     logits = std::move(fresh);
   }
 };

@@ -34,9 +34,13 @@ struct TrainingMemory {
   uint64_t gradients = 0;
   uint64_t activations = 0;  // arena
   uint64_t scratch = 0;
+  uint64_t output = 0;     // while the result is written
   uint64_t optimizer = 0;  // by the trainer
+  uint64_t process = 0;    // by the trainer: program, libraries, tokenizer, data
 
-  uint64_t total() const { return weights + parameters + gradients + activations + scratch + optimizer; }
+  uint64_t total() const {
+    return weights + parameters + gradients + activations + scratch + output + optimizer + process;
+  }
 };
 
 // A trained tensor; memory is the stack's.

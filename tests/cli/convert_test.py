@@ -91,12 +91,12 @@ class ConvertTest(CommandTest):
         shown = [self.output("template", model, "--jsonl", messages, "--out", "-") for model in (out, TINY)]
         self.assertEqual(*shown)
 
-    def same_tokens(self, first, second):
-        texts = ["Once upon a time", "two  spaces\n\nand 123 digits!", "Größe, naïve; 你好 🙂", "it's HE'LL\tx"]
+    def same_tokens(self, first, second, part=str, spaces="  "):
+        texts = ["Once upon a time", f"two{spaces}spaces\n\nand 123 digits!", "Größe, naïve; 你好 🙂", "it's HE'LL\tx"]
         lines = self.write_lines("texts.jsonl", [{"text": text, "add_special": special} for text in texts for special in (False, True)])
         outs = []
         for model in (first, second):
-            outs.append(self.output("tokenize", model, "--jsonl", lines, "--out", "-"))
+            outs.append(part(self.output("tokenize", model, "--jsonl", lines, "--out", "-")))
         self.assertEqual(*outs)
 
     def test_the_default_type_is_the_stored_one(self):
@@ -128,13 +128,18 @@ class ConvertTest(CommandTest):
         self.refused(2, "is there already", "convert", TINY, "--out", self.folder / "model.gguf")
         self.refused(2, "is the model itself", "convert", self.folder / "model.gguf", "--out", self.folder / "model.gguf", "--force")
 
-    def model_with(self, tokenizer, name):
-        """The tiny model with another tokenizer, and as many rows as that needs."""
+    def model_with(self, tokenizer, name, rows=640):
+        """The tiny model with another tokenizer (the content of tokenizer.json, or a .model file), and as many rows as that needs."""
         folder = self.folder / name
         shutil.copytree(TINY, folder)
-        (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+        if isinstance(tokenizer, dict):
+            (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+        else:
+            for file in ("tokenizer.json", "tokenizer_config.json"):
+                (folder / file).unlink()
+            shutil.copy(tokenizer, folder / "tokenizer.model")
         tensors = read_safetensors(folder / "model.safetensors")
-        rows, width = 640, tensors["model.embed_tokens.weight"][1][1]
+        width = tensors["model.embed_tokens.weight"][1][1]
         table = tensors["model.embed_tokens.weight"][2]
         tensors["model.embed_tokens.weight"] = ("F32", [rows, width], table.ljust(rows * width * 4, b"\0"))
         header, data = {}, b""
@@ -157,6 +162,38 @@ class ConvertTest(CommandTest):
                 self.assertEqual(metadata["tokenizer.ggml.model"], "t5")
                 self.assertEqual("tokenizer.ggml.precompiled_charsmap" in metadata, name == "unigram_precompiled")
                 self.same_tokens(folder, out)
+
+    def test_a_sentencepiece_model_alone(self):
+        for name, rows, kind in (("stories260K", 512, "llama"), ("unigram", 1000, "t5")):
+            with self.subTest(tokenizer=name):
+                folder = self.model_with(FOLDER.parents[1] / "tokenizers" / name / "tokenizer.model", name, rows)
+                out, report = self.convert(folder)
+                metadata = GgufFile(out).metadata
+                # The library joins spaces, which readers of merged pieces do not.
+                self.assertTrue(kind != "llama" or any("is cut differently" in note for note in report["notes"]), report["notes"])
+                self.assertEqual((metadata["tokenizer.ggml.model"], len(metadata["tokenizer.ggml.tokens"])), (kind, rows))
+                self.assertEqual(metadata["tokenizer.ggml.token_type"][:4], [2, 3, 3, 6 if kind == "llama" else 1])  # unknown, BOS, EOS
+                ids = lambda shown: [json.loads(line)["ids"] for line in shown.splitlines()]  # noqa: E731
+                self.same_tokens(folder, out, ids, spaces=" " if kind == "llama" else "  ")
+
+    def test_patterns_that_cut_otherwise_but_give_the_same_ids(self):
+        # Pieces that digits or punctuation end are cut at other places than llama.cpp cuts them, which no merge notices.
+        tokenizer = json.loads((FOLDER.parents[1] / "tokenizers" / "conformance" / "bpe_falcon" / "tokenizer.json").read_text())
+        folder = self.model_with(tokenizer, "falcon")
+        out, report = self.convert(folder)
+        self.assertEqual(report["notes"], [])
+        self.same_tokens(folder, out)
+
+    def test_roles_that_the_tokenizer_leaves_open_are_those_of_the_config(self):
+        folder = self.folder / "model"
+        shutil.copytree(TINY, folder)
+        (folder / "tokenizer_config.json").write_text("{}")
+        config = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps(config | {"bos_token_id": 7, "eos_token_id": [9, 3], "pad_token_id": None}))
+        out, _ = self.convert(folder)
+        metadata = GgufFile(out).metadata
+        self.assertEqual(metadata["tokenizer.ggml.bos_token_id"], 7)
+        self.assertNotIn("tokenizer.ggml.padding_token_id", metadata)
 
     def test_a_vocabulary_without_such_a_form_is_refused(self):
         tokenizer = {"model": {"type": "WordPiece", "unk_token": "[UNK]", "vocab": {"[UNK]": 0, "a": 1}}, "added_tokens": []}

@@ -204,7 +204,7 @@ class PlanTest(FinetuneTest):
         plan = json.loads(self.output("fit", "--train", self.folder / "job.yaml", "--json"))
         self.assertEqual(sum(plan["bytes"].values()), plan["total"])
         self.assertTrue(plan["fits"])
-        self.assertEqual(set(plan["bytes"]), {"weights", "parameters", "gradients", "optimizer", "activations", "scratch"})
+        self.assertEqual(set(plan["bytes"]), {"weights", "parameters", "gradients", "optimizer", "activations", "scratch", "output", "process"})
         self.assertRegex(self.output("fit", "--train", self.folder / "job.yaml"), r"total +\S+ \wiB +fits")
 
     def test_methods(self):

@@ -147,6 +147,7 @@ TEST_CASE("an unknown key inside rope_scaling is refused with its path") {
 TEST_CASE("bookkeeping keys and nulls do not matter") {
   EditableModel model("llama-gqa");
   model.config["_name_or_path"] = "somewhere";
+  model.config["_model_name_or_path"] = "Tiny";  // of checkpoints that transformers made from GGUF files
   model.config["attention_dropout"] = 0.1;
   model.config["sliding_window"] = nullptr;
   model.config["id2label"] = {{"0", "LABEL_0"}};

@@ -3,6 +3,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <span>
 
 #include "core/file.h"
 #include "core/json.h"
@@ -12,29 +13,31 @@ namespace llmhost::model {
 namespace {
 
 constexpr size_t kSample = size_t{16} << 10;  // bytes at the begin, in the middle and at the end
-constexpr size_t kAround = size_t{64} << 10;  // that the system may map beside a page that is read
+constexpr size_t kDropped = 32;               // tensors that are let go together
 
-// Weights that are held otherwise than in the file are not to come back for good.
-void drop_around(std::span<const std::byte> bytes, size_t begin, size_t n) {
-  const size_t first = begin - std::min(begin, kAround);
-  drop_mapped(bytes.subspan(first, std::min(bytes.size(), begin + n + kAround) - first));
+// With each page the system maps its neighbours: of weights that are held otherwise none is to come back for
+// good, others come back when they are used.
+void drop_all(std::span<const CheckpointTensor> tensors) {
+  for (const CheckpointTensor& tensor : tensors) drop_mapped(tensor.bytes);
 }
 
 }  // namespace
 
 std::string base_fingerprint(const LoadedModel& model) {
+  const std::span<const CheckpointTensor> tensors = model.checkpoint().tensors();
   Sha256 sum;
   sum.add(model.checkpoint().config().dump(-1, ' ', false, Json::error_handler_t::replace));
-  for (const CheckpointTensor& tensor : model.checkpoint().tensors()) {
+  for (size_t i = 0; i < tensors.size(); ++i) {
+    const CheckpointTensor& tensor = tensors[i];
     sum.add(fmt::format("\n{} {} [{}] {}", tensor.name, tensor.stored_type, fmt::join(tensor.shape, ","),
                         tensor.stored_bytes()));
     const std::span<const std::byte> bytes = tensor.bytes;
     const size_t n = std::min(kSample, bytes.size());
-    for (const size_t begin : {size_t{0}, (bytes.size() - n) / 2, bytes.size() - n}) {
+    for (const size_t begin : {size_t{0}, (bytes.size() - n) / 2, bytes.size() - n})
       sum.add(bytes.subspan(begin, n));
-      drop_around(bytes, begin, n);
-    }
+    if (i % kDropped == kDropped - 1) drop_all(tensors);
   }
+  drop_all(tensors);
   return to_hex(sum.digest());
 }
 

@@ -36,15 +36,18 @@ TrainingLayout layout_of(const model::LoadedModel& model, const engine::Device& 
           {options.checkpoint_layers, options.saved_dtype}};
 }
 
-// What writing the result takes besides: of a whole model a tensor twice, in the order of the graph and in
-// that of the file; of an adapter its tensors.
+constexpr uint64_t kEncodedPiece = uint64_t{1} << 22;  // elements
+
+// What writing the result takes besides: of a whole model a tensor three times, as it was stored and
+// with other values in the order of the graph and of the file, and a piece of it encoded; of an adapter its
+// tensors.
 uint64_t output_bytes(const Method& method, const std::vector<uint64_t>& counts) {
   uint64_t largest = 0, sum = 0;
   for (const uint64_t count : counts) {
     largest = std::max(largest, count);
     sum += count;
   }
-  return sizeof(float) * (method.config_json().empty() ? 2 * largest : sum);
+  return sizeof(float) * (method.config_json().empty() ? 3 * largest + kEncodedPiece : sum);
 }
 
 TrainingMemory memory_of(const model::LoadedModel& model, const engine::Device& device, Method& method,

@@ -23,6 +23,7 @@ FORMAT_VALUES = {
     ("host/model/gguf_rope.cpp", "llama3"),  # the same
     ("host/text/gguf_export.cpp", "gpt2"),  # a tokenizer.ggml.model of GGUF files: merges
     ("host/text/gguf_export.cpp", "llama"),  # the same: scores
+    ("host/text/gguf_export_sentencepiece.cpp", "llama"),  # the same
 }
 # Architectures called like something else that host/ speaks of.
 ORDINARY = {"declarative", "decoder", "mixture", "ctrl"}

@@ -355,6 +355,13 @@ TEST_CASE("Fields within messages, parts, tools and items that nobody knows are 
         "none");
 }
 
+TEST_CASE("A body that is no JSON is told with the place, and nothing of it") {
+  Api api;
+  const OrderedJson error = api.post("/v1/completions", R"({"model":"tiny",})")->json()["error"];
+  CHECK(error["message"] == "body: is not valid JSON at byte 17");
+  CHECK(error["param"] == "body");
+}
+
 TEST_CASE("Tool calls, whole and in pieces") {
   Api api;
   api.pool.model->format = text::named_tool_format("tool-call-tag");

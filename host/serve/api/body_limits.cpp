@@ -88,7 +88,7 @@ std::string without_quote(std::string message) {
   const size_t byte = message.find("at byte ");
   const size_t end = byte == std::string::npos ? std::string::npos : message.find(':', byte);
   if (end != std::string::npos) message.resize(end);
-  return byte == std::string::npos ? "is not valid JSON" : message;
+  return byte == std::string::npos ? "is not valid JSON" : "is not valid JSON " + message.substr(byte);
 }
 
 }  // namespace

@@ -28,9 +28,12 @@ namespace {
 constexpr int kInterruptedCode = 75;
 
 std::atomic<bool> g_stop{false};
+std::atomic<bool> g_has_begun{false};  // there is something to be kept
 
-// The first signal asks for a checkpoint, the second ends at once: what is on disk stays whole.
+// The first signal asks for a checkpoint, the second ends at once: what is on disk stays whole. Before the
+// run there is nothing on disk.
 void on_signal(int signal) {
+  if (!g_has_begun) _exit(kInterruptedCode);
   if (g_stop.exchange(true)) _exit(128 + signal);
 }
 
@@ -125,11 +128,11 @@ class FinetuneCommand final : public Command {
       throw UsageError("finetune: the model stands in the job file; MODEL is for --matrix");
     if (context.config_file.empty())
       throw UsageError("finetune: a job file is needed: llmhost finetune -c JOB.yaml");
+    const SignalScope signals;
     const train::JobFile file = train::read_job_file(context.config_file, context.settings, method_settings_);
     const auto registry = engine::open_registry(file.settings);
     const auto model = model::load_model(file.job.model, *registry, engine::load_options(file.settings));
     engine::HostDevice host(*registry, file.settings, use_of(file.job));
-    const SignalScope signals;
     Listeners listeners(file.job);
     train::TrainerHooks hooks;
     hooks.listener = &listeners;
@@ -137,6 +140,7 @@ class FinetuneCommand final : public Command {
     train::Trainer trainer(file.job, *registry, *model, host.device(), hooks);
     print_preflight(file.job, trainer.summary(), tokenizer_of(file.job).get());
     if (dry_run_) return 0;
+    g_has_begun = true;
     if (trainer.run(resume_) == train::Outcome::kFinished) {
       fmt::print("{}\n", file.job.output.string());
       flush_stdout();

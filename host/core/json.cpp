@@ -1,5 +1,7 @@
 #include "core/json.h"
 
+#include <algorithm>
+
 #include "core/error.h"
 #include "core/file.h"
 
@@ -33,9 +35,15 @@ J parse(std::string_view text, std::string_view source, const JsonLimits& limits
   if (text.size() > limits.max_bytes)
     throw_invalid("{}: {} bytes of JSON, the limit is {}", source, text.size(), limits.max_bytes);
   check_depth(text, source, limits.max_depth);
-  // What is quoted may be cut in two or be no UTF-8 at all.
-  const auto reason = [](const std::exception& e) {
-    std::string what(std::string_view(e.what()).substr(0, kMaxReasonBytes));
+  // The library's number of the error says nothing, nor does the line of a text of one line, which may be a
+  // line of a file. What is quoted may be cut in two or be no UTF-8 at all.
+  const auto reason = [&](const std::exception& e) {
+    std::string_view whole = e.what();
+    whole.remove_prefix(std::min(whole.find("] ") + 2, whole.size()));
+    const bool has_lines = text.find('\n') != std::string_view::npos;
+    if (!has_lines && whole.starts_with("parse error at "))
+      whole.remove_prefix(std::min(whole.find(": ") + 2, whole.size()));
+    std::string what(whole.substr(0, kMaxReasonBytes));
     for (char& c : what)
       if (static_cast<unsigned char>(c) >= 0x80) c = '?';
     return what;

@@ -28,13 +28,49 @@ void sync_folder(const std::filesystem::path& folder) {
   ::close(fd);
 }
 
+std::filesystem::path folder_of(const std::filesystem::path& path) {
+  return path.has_parent_path() ? path.parent_path() : std::filesystem::path(".");
+}
+
+// How a file without a name is reached to give it one.
+std::string descriptor_path(int fd) {
+  return "/proc/self/fd/" + std::to_string(fd);
+}
+
 }  // namespace
 
 NewFile::NewFile(const std::filesystem::path& path) : path_(path), name_(path.string()) {
+  if (open_nameless()) return;
   std::string temporary = name_ + ".XXXXXX";
   fd_ = ::mkostemp(temporary.data(), O_CLOEXEC);
   if (fd_ < 0) throw_errno(name_, "create a temporary file beside");
   temporary_ = temporary;
+}
+
+bool NewFile::open_nameless() {
+#ifdef O_TMPFILE
+  fd_ = ::open(folder_of(path_).c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+  if (fd_ >= 0 && ::access(descriptor_path(fd_).c_str(), F_OK) == 0) return true;
+  if (fd_ >= 0) ::close(fd_);
+  fd_ = -1;
+#endif
+  return false;
+}
+
+bool NewFile::link_as(const std::string& name) const {
+  const std::string here = descriptor_path(fd_);
+  return ::linkat(AT_FDCWD, here.c_str(), AT_FDCWD, name.c_str(), AT_SYMLINK_FOLLOW) == 0;
+}
+
+// A link never replaces a file: where there is one, it is a name beside it that is linked and then renamed.
+void NewFile::give_name() {
+  for (int i = 0; !link_as(i == 0 ? name_ : temporary_); ++i) {
+    if (errno != EEXIST) {
+      temporary_.clear();
+      throw_errno(name_, "give a name to");
+    }
+    temporary_ = fmt::format("{}.{}-{}", name_, ::getpid(), i);
+  }
 }
 
 NewFile::~NewFile() {
@@ -53,7 +89,8 @@ void NewFile::write(std::span<const std::byte> bytes) {
 
 void NewFile::commit() {
   if (::fchmod(fd_, 0644) != 0 || ::fsync(fd_) != 0) throw_errno(name_, "sync");
-  if (::rename(temporary_.c_str(), path_.c_str()) != 0) throw_errno(name_, "replace");
+  if (temporary_.empty()) give_name();
+  if (!temporary_.empty() && ::rename(temporary_.c_str(), path_.c_str()) != 0) throw_errno(name_, "replace");
   temporary_.clear();
   sync_folder(path_.parent_path());
 }

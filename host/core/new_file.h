@@ -1,4 +1,5 @@
-// A file that appears under its name whole or not at all: written beside it under another name, synced,
+// A file that appears under its name whole or not at all: written without a name where the file system can do
+// that (nothing is left even by a process that is killed), else beside it under another name; synced;
 // renamed. What was there under the name is replaced.
 #pragma once
 
@@ -21,9 +22,13 @@ class NewFile {
   void commit();
 
  private:
+  bool open_nameless();
+  bool link_as(const std::string& name) const;
+  void give_name();
+
   std::filesystem::path path_;
   std::string name_;
-  std::string temporary_;  // empty once committed
+  std::string temporary_;  // the other name, while there is one
   int fd_ = -1;
 };
 

@@ -94,8 +94,9 @@ std::vector<AccessKey> read_keys(const ServeConfig& config) {
   return keys;
 }
 
-TuningOptions tuning_options(const ServeConfig& config) {
+TuningOptions tuning_options(const ServeConfig& config, std::shared_ptr<const plugin::Registry> registry) {
   TuningOptions options;
+  options.registry = std::move(registry);
   options.folder = config.tuning.folder;
   options.data_roots = config.tuning.data_roots;
   options.file_bytes = config.tuning.file_bytes;
@@ -108,13 +109,18 @@ TuningOptions tuning_options(const ServeConfig& config) {
 class ServerApp {
  public:
   explicit ServerApp(const ServeConfig& config)
+      : ServerApp(config, std::make_unique<HostLoader>(config.settings)) {}
+
+  ServerApp(const ServeConfig& config, std::unique_ptr<HostLoader> loader)
       : config_(config),
+        registry_(loader->registry()),
         access_(std::make_shared<Access>(read_keys(config))),
         metrics_(std::make_shared<Metrics>()),
         router_(std::make_shared<Router>()),
-        pool_(std::make_unique<OnDemandPool>(config, std::make_unique<HostLoader>(config.settings))),
-        jobs_(config.tuning.folder.empty() ? nullptr
-                                           : std::make_unique<TuningJobs>(*pool_, tuning_options(config))) {
+        pool_(std::make_unique<OnDemandPool>(config, std::move(loader))),
+        jobs_(config.tuning.folder.empty()
+                  ? nullptr
+                  : std::make_unique<TuningJobs>(*pool_, tuning_options(config, registry_))) {
     add_tuning_routes(*router_, jobs_.get());
     add_served_routes(
         *router_, *pool_, *metrics_, config, [this] { return is_draining_.load(); },
@@ -182,6 +188,7 @@ class ServerApp {
 
   const ServeConfig& config_;
   const Clock::time_point start_ = Clock::now();
+  const std::shared_ptr<const plugin::Registry> registry_;
   std::atomic<bool> is_draining_{false};
   std::shared_ptr<Access> access_;
   std::shared_ptr<Metrics> metrics_;

@@ -63,7 +63,13 @@ void write_folder(const fs::path& target, const std::function<void(const fs::pat
   fs::create_directories(target.parent_path());
   fs::remove_all(half);
   fs::create_directory(half);
-  fill(half);
+  try {
+    fill(half);
+  } catch (...) {
+    std::error_code ignored;
+    fs::remove_all(half, ignored);
+    throw;
+  }
   sync_folder(half);
   fs::rename(half, target);
   sync_folder(target.parent_path());
@@ -154,6 +160,7 @@ std::string to_text(const CheckpointState& state) {
   const OrderedJson json = {{"format", kFormat},
                             {"step", state.step},
                             {"updates", state.updates},
+                            {"evaluated_step", state.evaluated_step},
                             {"best_step", state.best_step},
                             {"best_loss", state.best_loss},
                             {"evals_since_best", state.evals_since_best},
@@ -172,6 +179,8 @@ CheckpointState parse_checkpoint_state(std::string_view text, const std::string&
     CheckpointState state;
     state.step = whole_number_at(json, "step", source);
     state.updates = whole_number_at(json, "updates", source);
+    state.evaluated_step =
+        json.contains("evaluated_step") ? whole_number_at(json, "evaluated_step", source) : state.step;
     state.best_step = whole_number_at(json, "best_step", source);
     state.best_loss = json.at("best_loss");
     state.evals_since_best = whole_number_at(json, "evals_since_best", source);
@@ -179,7 +188,8 @@ CheckpointState parse_checkpoint_state(std::string_view text, const std::string&
     state.base_hash = json.at("base");
     state.job = json.at("job").dump(-1, ' ', false, OrderedJson::error_handler_t::replace);
     const bool is_sane = state.step >= 0 && state.updates >= 0 && state.updates <= state.step &&
-                         state.best_step >= 0 && state.best_step <= state.step && state.evals_since_best >= 0;
+                         state.best_step >= 0 && state.best_step <= state.step && state.evaluated_step >= 0 &&
+                         state.evaluated_step <= state.step && state.evals_since_best >= 0;
     if (!is_sane)
       throw_error(ErrorCode::kDataLoss, "{}: step {} with {} updates and the best step {} cannot be", source,
                   state.step, state.updates, state.best_step);
@@ -212,7 +222,8 @@ void CheckpointFolder::clean() const {
 fs::path CheckpointFolder::save(const CheckpointState& state, std::span<const CheckpointTensor> tensors,
                                 std::span<const std::byte> method_state) const {
   const fs::path target = step_folder(state.step);
-  if (fs::exists(target)) return target;
+  if (is_whole(state.step)) return target;
+  if (fs::exists(target)) remove_folder(target);
   write_folder(target, [&](const fs::path& folder) {
     write_tensors(folder, tensors, method_state);
     write_file_atomically(folder / kStateFile, to_text(state));
@@ -240,14 +251,28 @@ void CheckpointFolder::prune(int64_t keep, int64_t best_step) const {
     if (!named.contains(step)) remove_folder(best_folder(step));
 }
 
+CheckpointState CheckpointFolder::read_whole(int64_t step) const {
+  CheckpointState state = read_state(step_folder(step) / kStateFile);
+  model::SafetensorsFile::open(step_folder(step) / kTensorFile);
+  if (state.step != step)
+    throw_error(ErrorCode::kDataLoss, "{}: is of step {}", step_folder(step).string(), state.step);
+  return state;
+}
+
+bool CheckpointFolder::is_whole(int64_t step) const {
+  try {
+    read_whole(step);
+    return true;
+  } catch (const Error&) {
+    return false;
+  }
+}
+
 std::optional<CheckpointState> CheckpointFolder::newest(
     const std::function<void(std::string_view)>& skipped) const {
   for (const int64_t step : numbers_in(folder_, kStep)) {
     try {
-      CheckpointState state = read_state(step_folder(step) / kStateFile);
-      model::SafetensorsFile::open(step_folder(step) / kTensorFile);
-      if (state.step == step) return state;
-      skipped(fmt::format("{}: is of step {}", step_folder(step).string(), state.step));
+      return read_whole(step);
     } catch (const Error& error) {
       skipped(error.what());
     }

@@ -20,8 +20,9 @@
 namespace llmhost::train {
 
 struct CheckpointState {
-  int64_t step = 0;     // done
-  int64_t updates = 0;  // of the optimiser
+  int64_t step = 0;            // done
+  int64_t updates = 0;         // of the optimiser
+  int64_t evaluated_step = 0;  // the last that was evaluated
   // Evaluations: the best so far, and how many in a row were not better.
   int64_t best_step = 0;  // 0: none yet
   double best_loss = 0;
@@ -47,7 +48,7 @@ class CheckpointFolder {
   // Removes what a killed run left half written.
   void clean() const;
 
-  // Returns the folder. One of this step that is there already is kept: it is the same.
+  // Returns the folder. One of this step that is there already and whole is kept: it is the same.
   std::filesystem::path save(const CheckpointState& state, std::span<const CheckpointTensor> tensors,
                              std::span<const std::byte> method_state) const;
   std::filesystem::path save_best(int64_t step, std::span<const CheckpointTensor> values) const;
@@ -68,6 +69,8 @@ class CheckpointFolder {
  private:
   std::filesystem::path step_folder(int64_t step) const;
   std::filesystem::path best_folder(int64_t step) const;
+  CheckpointState read_whole(int64_t step) const;
+  bool is_whole(int64_t step) const;
 
   std::filesystem::path folder_;
 };

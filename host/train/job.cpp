@@ -11,6 +11,7 @@
 #include "core/json.h"
 #include "core/names.h"
 #include "core/sha256.h"
+#include "train/foreign_names.h"
 
 namespace llmhost::train {
 namespace {
@@ -19,28 +20,6 @@ namespace fs = std::filesystem;
 
 constexpr size_t kMaxFileBytes = size_t{1} << 20;
 constexpr int64_t kMicroBatch = 2048;
-// What other trainers call keys of ours.
-constexpr auto kOtherNames = std::to_array<std::pair<std::string_view, std::string_view>>({
-    {"lr", "learning_rate"},
-    {"num_train_epochs", "epochs"},
-    {"num_epochs", "epochs"},
-    {"lr_scheduler_type", "scheduler"},
-    {"lr_scheduler", "scheduler"},
-    {"optim", "optimizer"},
-    {"adam_beta1", "beta1"},
-    {"adam_beta2", "beta2"},
-    {"adam_epsilon", "eps"},
-    {"per_device_train_batch_size", "batch_size"},
-    {"gradient_accumulation_steps", "micro_batch_tokens"},
-    {"micro_batch_size", "micro_batch_tokens"},
-    {"eval_steps", "eval_every"},
-    {"save_steps", "checkpoint_every"},
-    {"save_total_limit", "keep_checkpoints"},
-    {"early_stopping_patience", "patience"},
-    {"bf16", "dtype"},
-    {"fp16", "dtype"},
-});
-
 // Keys that stand at the top, beside the sections.
 constexpr std::array<std::string_view, 5> kTop = {"model", "output", "adapter", "method", "trace"};
 
@@ -75,24 +54,29 @@ YamlNode take(YamlNode& root, std::string_view name) {
   return {};
 }
 
+std::string unknown_key(const std::string& section, const std::string& name,
+                        const std::vector<std::string>& known) {
+  const std::string path = section.empty() ? name : section + "." + name;
+  std::string hint = foreign_name_hint(name);
+  if (hint.empty() && !nearest_name(name, known).empty() && section.empty()) hint = did_you_mean(name, known);
+  return hint.empty() ? job_schema().unknown_key(path) : "unknown key " + quote_name(path) + hint;
+}
+
+void check_names(const YamlNode& map, const std::string& section, const std::vector<std::string>& known,
+                 const std::string& source) {
+  for (const YamlNode& key : map.keys)
+    if (std::find(known.begin(), known.end(), key.text) == known.end())
+      throw UsageError(fmt::format("{}: {}", place(source, key), unknown_key(section, key.text, known)));
+}
+
 void check_sections(const YamlNode& root, const std::string& source) {
   std::vector<std::string> known = job_schema().names_in("");
   known.insert(known.end(), kTop.begin(), kTop.end());
-  for (const YamlNode& key : root.keys)
-    if (std::find(known.begin(), known.end(), key.text) == known.end())
-      throw UsageError(fmt::format("{}: unknown key {}{}", place(source, key), quote_name(key.text),
-                                   did_you_mean(key.text, known)));
-}
-
-// A name of another trainer is too far from ours to be taken for a typo.
-void check_training_names(const YamlNode& root, const std::string& source) {
-  const YamlNode* training = root.find("training");
-  if (training == nullptr || training->kind != YamlNode::Kind::kMap) return;
-  for (const YamlNode& key : training->keys)
-    for (const auto& [name, ours] : kOtherNames)
-      if (key.text == name)
-        throw UsageError(fmt::format("{}: unknown key 'training.{}'; it is called 'training.{}' here",
-                                     place(source, key), name, ours));
+  check_names(root, "", known, source);
+  for (const char* name : {"data", "training", "log"})
+    if (const YamlNode* section = root.find(name);
+        section != nullptr && section->kind == YamlNode::Kind::kMap)
+      check_names(*section, name, job_schema().names_in(name), source);
 }
 
 std::string scalar(const YamlNode& node, std::string_view name, const std::string& source) {
@@ -117,11 +101,18 @@ void set_method(YamlNode& method, const std::string& assignment) {
   if (equals == 0 || equals == std::string::npos)
     throw UsageError(fmt::format("--method-set {}: expected KEY=VALUE", quote_name(assignment)));
   const std::string name = assignment.substr(0, equals);
-  YamlNode value = parse_yaml(assignment.substr(equals + 1), "--method-set " + name, {});
+  YamlNode value;
+  try {
+    value = parse_yaml(assignment.substr(equals + 1), "--method-set " + name, {});
+  } catch (const Error& error) {
+    throw UsageError(error.what());
+  }
+  value.line = 0;
   take(method, name);
   YamlNode key;
   key.kind = YamlNode::Kind::kScalar;
   key.text = name;
+  key.line = 0;  // of no file
   method.kind = YamlNode::Kind::kMap;
   method.keys.push_back(std::move(key));
   method.items.push_back(std::move(value));
@@ -131,7 +122,10 @@ void set_method(YamlNode& method, const std::string& assignment) {
 void read_method(YamlNode method, const std::string& source, const std::vector<std::string>& more, Job& job) {
   if (method.kind == YamlNode::Kind::kScalar) {
     job.method = method.text;
-    method = {};
+    YamlNode none;
+    none.line = method.line;
+    none.column = method.column;
+    method = std::move(none);
   } else if (method.kind == YamlNode::Kind::kMap) {
     const YamlNode name = take(method, "name");
     if (name.kind != YamlNode::Kind::kScalar || name.text.empty())
@@ -263,6 +257,8 @@ void check_whole(const Settings& settings, const std::string& source, const Job&
   if (job.output.empty()) throw UsageError(source + ": 'output' is missing: the folder of the result");
   if (job.train_data.empty()) throw UsageError(source + ": 'data.train' is missing");
   check_bounds(settings);
+  if (!job.trace.empty() && job.trace == job.plot)
+    throw UsageError(where(settings, "log.plot") + " and log.trace are the same file");
   if (!job.eval_data.empty() && job.eval_fraction > 0)
     throw UsageError(fmt::format(
         "{} says where evaluation data is, eval_fraction takes it of the training data: one of both",
@@ -304,7 +300,6 @@ JobFile parse_job(std::string_view yaml, const std::string& source, const fs::pa
                   const std::vector<std::string>& method_settings) {
   YamlNode root = parse_root(yaml, source);
   check_sections(root, source);
-  check_training_names(root, source);
   Job job;
   job.model = resolved(folder, scalar(take(root, "model"), "model", source));
   job.output = resolved(folder, scalar(take(root, "output"), "output", source));
@@ -335,30 +330,28 @@ JobFile read_job_file(const fs::path& file, Settings settings,
   return parse_job(text, file.string(), file.parent_path(), std::move(settings), method_settings);
 }
 
+// Without paths: a job may be gone on with from another folder. Data is known by its hash.
 std::string Job::description() const {
-  const OrderedJson whole = {
-      {"method", method},
-      {"settings", to_json(method_settings)},
-      {"adapter", adapter.string()},
-      {"train", train_data.string()},
-      {"eval", eval_data.string()},
-      {"eval_fraction", eval_fraction},
-      {"data",
-       {dataset.format, dataset.loss_on, dataset.max_length, dataset.too_long, dataset.chat_template,
-        dataset.stride, dataset.add_eos, dataset.bad_rows, dataset.date}},
-      {"batches",
-       {batches.batch_size, batches.batch_tokens, batches.micro_batch_tokens, batches.packing,
-        batches.shuffle, batches.seed}},
-      {"length", {epochs, max_steps}},
-      {"seed", seed},
-      {"optimizer",
-       {optimizer.kind, optimizer.lr, optimizer.weight_decay, optimizer.beta1, optimizer.beta2, optimizer.eps,
-        optimizer.momentum, optimizer.max_grad_norm}},
-      {"schedule",
-       {schedule.name, schedule.warmup_steps, schedule.warmup_ratio, schedule.num_cycles,
-        schedule.min_lr_rate, schedule.power, schedule.lr_end}},
-      {"dtype", dtype},
-      {"evaluation", {eval_every, patience, keep_best}}};
+  const OrderedJson whole = {{"method", method},
+                             {"settings", to_json(method_settings)},
+                             {"adapter", adapter.filename().string()},
+                             {"eval_fraction", eval_fraction},
+                             {"data",
+                              {dataset.format, dataset.loss_on, dataset.max_length, dataset.too_long,
+                               dataset.stride, dataset.add_eos, dataset.bad_rows, dataset.date}},
+                             {"batches",
+                              {batches.batch_size, batches.batch_tokens, batches.micro_batch_tokens,
+                               batches.packing, batches.shuffle, batches.seed}},
+                             {"length", {epochs, max_steps}},
+                             {"seed", seed},
+                             {"optimizer",
+                              {optimizer.kind, optimizer.lr, optimizer.weight_decay, optimizer.beta1,
+                               optimizer.beta2, optimizer.eps, optimizer.momentum, optimizer.max_grad_norm}},
+                             {"schedule",
+                              {schedule.name, schedule.warmup_steps, schedule.warmup_ratio,
+                               schedule.num_cycles, schedule.min_lr_rate, schedule.power, schedule.lr_end}},
+                             {"dtype", dtype},
+                             {"evaluation", {eval_every, patience, keep_best}}};
   return whole.dump(-1, ' ', false, OrderedJson::error_handler_t::replace);
 }
 

@@ -152,7 +152,12 @@ void add_one(const OrderedJson& message, const std::string& where, Sample& sampl
 
 OrderedJson unquoted(const OrderedJson& value, const std::string& where) {
   if (!value.is_string()) return value;
-  return parse_ordered_json(value.get_ref<const std::string&>(), where);
+  const auto& text = value.get_ref<const std::string&>();
+  const size_t first = text.find_first_not_of(" \t\r\n");
+  if (first == std::string::npos || (text[first] != '[' && text[first] != '{'))
+    throw_invalid("{} must be a list, or the JSON text of one; there is the text {}", where,
+                  quote_name(text));
+  return parse_ordered_json(text, where);
 }
 
 OrderedJson read_tools(const OrderedJson& value, const std::string& where) {

@@ -85,6 +85,7 @@ struct Shown {
 
 struct Method::Parts {
   std::string name;
+  std::string where;  // its settings are given
   const llmh_finetune* api = nullptr;
   const llmh_tuning_steps* steps = nullptr;
   std::unique_ptr<MethodConfig> config;
@@ -130,7 +131,12 @@ struct Method::Parts {
     Shown& asked = describe(model);
     asked.choices.assign(asked.modules.size(), 0);
     const plugin::ControlScope scope(api, "llmh_finetune.select");
-    plugin::check(api->select(self, asked.as_seen->table(), asked.choices.data()));
+    try {
+      plugin::check(api->select(self, asked.as_seen->table(), asked.choices.data()));
+    } catch (const Error& error) {
+      if (error.code() != ErrorCode::kInvalidArgument || where.empty()) throw;
+      throw_invalid("{}: {}", where, error.what());
+    }
     if (std::ranges::all_of(asked.choices, [](uint32_t choice) { return choice == 0; }))
       throw_invalid("method '{}' chose none of the model's {} modules: nothing would be trained", name,
                     asked.modules.size());
@@ -157,15 +163,21 @@ Method::~Method() = default;
 std::unique_ptr<Method> Method::open(const plugin::Registry& registry, std::string_view name,
                                      const YamlNode& settings, std::string_view source) {
   std::unique_ptr<Method> method(new Method);
-  method->parts_ = std::make_unique<Parts>(registry.require(plugin::Kind::kFinetune, name));
+  const std::string where = fmt::format("{}:{}:{}", source, settings.line, settings.column);
+  try {
+    method->parts_ = std::make_unique<Parts>(registry.require(plugin::Kind::kFinetune, name));
+  } catch (const Error& error) {
+    throw_error(error.code(), "{}: {}", where, error.what());
+  }
   Parts& parts = *method->parts_;
+  parts.where = where;
   parts.config = std::make_unique<MethodConfig>(method_keys(*parts.api), settings, source);
   const plugin::ControlScope scope(parts.api, "llmh_finetune.open");
   try {
     plugin::check(parts.api->open(parts.config.get(), &parts.self));
   } catch (const Error& error) {
     if (error.code() != ErrorCode::kInvalidArgument) throw;
-    throw UsageError(fmt::format("{}:{}:{}: {}", source, settings.line, settings.column, error.what()));
+    throw UsageError(fmt::format("{}: {}", parts.where, error.what()));
   }
   return method;
 }

@@ -10,6 +10,7 @@
 #include "core/names.h"
 #include "graph/types.h"
 #include "plugin/status.h"
+#include "train/foreign_names.h"
 
 namespace llmhost::train {
 namespace {
@@ -24,6 +25,17 @@ std::vector<std::string> split(std::string_view text) {
     text.remove_prefix(std::min(end + 1, text.size()));
   }
   return parts;
+}
+
+// What was given on the command line has no line.
+std::string place_of(std::string_view source, const YamlNode& node) {
+  return node.line == 0 ? "--method-set" : fmt::format("{}:{}:{}", source, node.line, node.column);
+}
+
+// Names of other trainers are too far from ours to be taken for typos.
+std::string hint(const std::string& name, std::span<const std::string> known) {
+  std::string other = foreign_name_hint(name);
+  return other.empty() ? did_you_mean(name, known) : other;
 }
 
 bool is_number(const MethodKey& key) {
@@ -89,8 +101,8 @@ class ValueReader {
                               : node_.kind == YamlNode::Kind::kMap  ? "a map"
                                                                     : "nothing";
     const std::string_view near = nearest_name(node_.text, key_.choices);
-    throw UsageError(fmt::format("{}:{}:{}: {}: {} is given, it must be {}{}", source_, node_.line,
-                                 node_.column, key_.name, given, expectation(key_),
+    throw UsageError(fmt::format("{}: {}: {} is given, it must be {}{}", place_of(source_, node_), key_.name,
+                                 given, expectation(key_),
                                  near.empty() ? "" : fmt::format("; did you mean '{}'?", near)));
   }
 
@@ -275,18 +287,18 @@ MethodConfig::MethodConfig(std::vector<MethodKey> keys, const YamlNode& settings
                   &Thunks::get_kind,   &Thunks::get_value, &Thunks::is_given},
       keys_(std::move(keys)) {
   if (settings.kind != YamlNode::Kind::kMap && settings.kind != YamlNode::Kind::kNull)
-    throw UsageError(fmt::format("{}:{}:{}: a map of the method's keys is wanted here", source, settings.line,
-                                 settings.column));
+    throw UsageError(
+        fmt::format("{}: a map of the method's keys is wanted here", place_of(source, settings)));
   std::map<std::string, std::string> given_as;
   for (size_t i = 0; i < settings.items.size(); ++i) {
     const YamlNode& name = settings.keys[i];
     const auto key = std::ranges::find_if(keys_, [&](const MethodKey& k) { return is_named(k, name.text); });
     if (key == keys_.end())
-      throw UsageError(fmt::format("{}:{}:{}: unknown key {}{}", source, name.line, name.column,
-                                   quote_name(name.text), did_you_mean(name.text, all_names(keys_))));
+      throw UsageError(fmt::format("{}: unknown key {}{}", place_of(source, name), quote_name(name.text),
+                                   hint(name.text, all_names(keys_))));
     const auto [first, is_new] = given_as.emplace(key->name, name.text);
     if (!is_new)
-      throw UsageError(fmt::format("{}:{}:{}: '{}' and '{}' are the same key", source, name.line, name.column,
+      throw UsageError(fmt::format("{}: '{}' and '{}' are the same key", place_of(source, name),
                                    first->second, name.text));
     // Nothing written behind the colon: as if the key were not there.
     if (settings.items[i].kind == YamlNode::Kind::kNull) continue;
@@ -301,8 +313,8 @@ void MethodConfig::add_defaults(const YamlNode& settings, std::string_view sourc
   for (const MethodKey& key : keys_) {
     if (values_.contains(key.name)) continue;
     if (key.is_required)
-      throw UsageError(fmt::format("{}:{}:{}: the key '{}' is missing: {}", source, settings.line,
-                                   settings.column, key.name, key.documentation));
+      throw UsageError(fmt::format("{}: the key '{}' is missing: {}", place_of(source, settings), key.name,
+                                   key.documentation));
     values_.emplace(key.name, default_value(key));
   }
 }

@@ -119,8 +119,8 @@ void read_json(std::string_view bytes, std::string_view source, const RowSink& s
   if (!found) {
     std::string names;
     for (const std::string& name : seen) names += (names.empty() ? "" : ", ") + quote_name(name);
-    throw_invalid("{}: the object has no array \"data\" of rows; it has {}", source,
-                  names.empty() ? "nothing" : names);
+    throw_invalid("{}: the object has no array \"data\" of rows; it has {}; put the rows into an array",
+                  source, names.empty() ? "nothing" : names);
   }
 }
 

@@ -38,15 +38,16 @@ const OrderedJson* find(const OrderedJson& object, std::string_view key) {
   return found == object.end() || found->is_null() ? nullptr : &*found;
 }
 
+std::string at(const Row& row, std::string_view key) {
+  return fmt::format("{}: {}", row.where, key);
+}
+
 const OrderedJson& need(const Row& row, std::string_view key) {
   const OrderedJson* value = find(row.fields, key);
+  if (value == nullptr && row.fields.contains(key)) throw_invalid("{} is null", at(row, key));
   if (value == nullptr)
     throw_invalid("{}: there is no {}; the row has {}", row.where, quote_name(key), field_names(row.fields));
   return *value;
-}
-
-std::string at(const Row& row, std::string_view key) {
-  return fmt::format("{}: {}", row.where, key);
 }
 
 std::string text_of(const OrderedJson& value, const std::string& where) {
@@ -107,6 +108,11 @@ Sample read_prompt_completion(const Row& row) {
     sample.segments = {{prompt.get<std::string>(), false}, {completion.get<std::string>(), true}};
     return sample;
   }
+  for (const char* key : {"prompt", "completion"})
+    if (const OrderedJson& value = row.fields[key]; !value.is_string() && !value.is_array())
+      throw_invalid("{} must be a text or a list of messages, there is {}", at(row, key), value.type_name());
+  if (prompt.is_string() || completion.is_string())
+    throw_invalid("{}: prompt and completion must both be texts, or both lists of messages", row.where);
   add_messages(prompt, at(row, "prompt"), sample);
   sample.is_learnt.assign(sample.messages.size(), false);
   add_messages(completion, at(row, "completion"), sample);

@@ -11,13 +11,13 @@
 #include <utility>
 
 #include "core/error.h"
-#include "engine/adapter_folder.h"
 #include "engine/memory_plan.h"
 #include "model/base_fingerprint.h"
 #include "train/checkpoint.h"
 #include "train/golden_prompts.h"
 #include "train/job_data.h"
 #include "train/output.h"
+#include "train/output_claim.h"
 #include "train/stepper.h"
 
 namespace llmhost::train {
@@ -46,8 +46,13 @@ uint64_t resident_bytes() {
 
 std::unique_ptr<Method> open_method(const Job& job, const plugin::Registry& registry) {
   auto method = Method::open(registry, job.method, job.method_settings, job.source);
-  if (!job.adapter.empty()) return Method::open_adapter(registry, job.adapter, method.get());
-  return method;
+  if (job.adapter.empty()) return method;
+  if (!fs::is_directory(job.adapter))
+    throw_error(
+        ErrorCode::kNotFound,
+        "{}: no such folder: the job's 'adapter' is one to start from; what is trained is said by 'method'",
+        job.adapter.string());
+  return Method::open_adapter(registry, job.adapter, method.get());
 }
 
 llmh_dtype saved_dtype(const std::string& name) {
@@ -61,6 +66,9 @@ int64_t count_values(const model::LoadedModel& model) {
   for (const model::CheckpointTensor& tensor : model.checkpoint().tensors()) n += tensor.element_count();
   return n;
 }
+
+// Thrown where work can be left: the values are still those of the last step.
+struct Interrupted {};
 
 }  // namespace
 
@@ -80,6 +88,7 @@ struct Trainer::Parts {
   TrainingListener silent;
 
   // Of the run.
+  std::optional<OutputClaim> claim;
   std::optional<TrainingStack> stack;
   std::optional<Stepper> stepper;
   CheckpointState state;
@@ -139,16 +148,21 @@ struct Trainer::Parts {
   Outcome run(bool resume) {
     if (!begin(resume)) return Outcome::kFinished;
     listener().on_start(state.step, n_steps);
-    try_longest();
-    while (state.step < n_steps && !is_out_of_patience()) {
-      if (is_stopped()) {
-        save_checkpoint();
-        return Outcome::kInterrupted;
-      }
-      run_step();
+    try {
+      try_longest();
+      if (is_eval_due()) end_step();  // interrupted before it was evaluated
+      while (state.step < n_steps && !is_out_of_patience()) run_step();
+    } catch (const Interrupted&) {
+      save_checkpoint();
+      return Outcome::kInterrupted;
     }
     finish();
     return Outcome::kFinished;
+  }
+
+  void breathe() {
+    if (hooks.between_micro_batches) hooks.between_micro_batches();
+    if (is_stopped()) throw Interrupted();
   }
 
   // Returns false when the run was finished before.
@@ -158,7 +172,8 @@ struct Trainer::Parts {
     fresh.data_hash = data.hash();
     fresh.base_hash = model::base_fingerprint(model);
     state = fresh;
-    refuse_other_run(resume);
+    // A checkpoint, and the result or the best values.
+    claim.emplace(job, checkpoints, resume, 2 * plan.memory.parameters + plan.memory.optimizer);
     std::optional<CheckpointState> saved;
     if (resume) {
       checkpoints.clean();
@@ -170,7 +185,10 @@ struct Trainer::Parts {
       saved = checkpoints.newest([&](std::string_view why) {
         listener().on_message(fmt::format("a checkpoint is left out: {}", why));
       });
-      if (saved) check_same_run(*saved, fresh);
+      if (saved)
+        check_same_run(*saved, fresh);
+      else
+        listener().on_message("there is no checkpoint to go on from: the run begins at its first step");
     }
     stack.emplace(model, device, *method, options);
     if (!job.adapter.empty()) stack->load_values(job.adapter);
@@ -179,23 +197,13 @@ struct Trainer::Parts {
     steps.schedule = job.schedule;
     steps.n_steps = n_steps;
     steps.seed = job.seed;
-    steps.between_micro_batches = hooks.between_micro_batches;
+    steps.between_micro_batches = [this] { breathe(); };
     stepper.emplace(*stack, *method, std::move(steps), device.pool());
     if (saved)
       go_on_from(*saved);
     else
       stepper->start();
     return true;
-  }
-
-  void refuse_other_run(bool resume) const {
-    if (resume) return;
-    const bool is_finished =
-        fs::exists(job.output / engine::kAdapterConfigFile) || fs::exists(job.output / "config.json");
-    if (is_finished || checkpoints.exists())
-      throw_error(ErrorCode::kAlreadyExists,
-                  "{}: holds {} already; go on with --resume, or train into another output folder",
-                  job.output.string(), is_finished ? "what a run made" : "checkpoints of a run");
   }
 
   void go_on_from(const CheckpointState& saved) {
@@ -221,11 +229,16 @@ struct Trainer::Parts {
   void run_step() {
     const auto begin = Clock::now();
     const int64_t step = state.step + 1;
-    if (hooks.between_micro_batches) hooks.between_micro_batches();
+    breathe();
     const StepResult result = guarded(step, [&] { return stepper->step(step, data.step(step - 1)); });
     state.step = step;
     state.updates = stepper->optimizer().updates();
     tell(result, seconds_since(begin));
+    end_step();
+  }
+
+  void end_step() {
+    const int64_t step = state.step;
     if (is_eval_due()) evaluate();
     if (job.checkpoint_every > 0 && step % job.checkpoint_every == 0) save_checkpoint();
     if (job.publish_every > 0 && step % job.publish_every == 0 && step < n_steps) publish();
@@ -270,7 +283,7 @@ struct Trainer::Parts {
   // --- Evaluations ---
 
   bool is_eval_due() const {
-    if (data.eval() == nullptr) return false;
+    if (data.eval() == nullptr || state.step == state.evaluated_step) return false;
     const int64_t every = job.eval_every > 0 ? job.eval_every : data.steps_per_epoch();
     return state.step % every == 0 || state.step == n_steps;
   }
@@ -281,11 +294,12 @@ struct Trainer::Parts {
     double sum = 0;
     int64_t n_targets = 0;
     for (const auto& batch : data.eval_batches()) {
-      if (hooks.between_micro_batches) hooks.between_micro_batches();
+      breathe();
       sum += guarded(state.step, [&] { return stack->loss(batch); });
       for (const Example* example : batch) n_targets += example->n_targets();
     }
     const double loss = n_targets > 0 ? sum / static_cast<double>(n_targets) : 0;
+    state.evaluated_step = state.step;
     const bool is_best = state.best_step == 0 || loss < state.best_loss;
     if (is_best) {
       state.best_step = state.step;
@@ -374,6 +388,7 @@ Trainer::Summary Trainer::summary() const {
     summary.n_trained += n;
   }
   summary.n_base = count_values(parts.model);
+  summary.makes_adapter = !parts.method->config_json().empty();
   summary.memory = parts.plan.memory;
   summary.memory_free = parts.device.memory_free();
   summary.warnings = parts.warnings;

@@ -40,10 +40,11 @@ class Trainer {
     const Dataset* train = nullptr;
     const Dataset* eval = nullptr;  // null: no evaluations
     int64_t n_steps = 0;
-    int64_t n_trained = 0;     // values that are trained
-    int64_t n_base = 0;        // values of the model
-    TrainingMemory memory;     // the optimizer's part too
-    uint64_t memory_free = 0;  // on the device; 0: unknown
+    int64_t n_trained = 0;      // values that are trained
+    int64_t n_base = 0;         // values of the model
+    bool makes_adapter = true;  // or a whole model
+    TrainingMemory memory;      // the optimizer's part too
+    uint64_t memory_free = 0;   // on the device; 0: unknown
     std::vector<std::string> warnings;
   };
   Summary summary() const;

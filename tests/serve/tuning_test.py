@@ -84,6 +84,10 @@ class Tuning(ServerTest):
     def test_uploads_that_are_refused(self):
         self.assertEqual(self.upload(purpose="assistants")[0], 400)
         self.assertEqual(self.upload(filename="")[0], 400)
+        for name in ("rows", "rows.parquet", "jsonl"):
+            status, answer = self.upload(filename=name)
+            self.assertEqual((status, ".jsonl" in answer["error"]["message"]), (400, True), name)
+        self.assertEqual(self.ask("DELETE", f"/v1/files/{self.upload(filename='ROWS.JSONL')[1]['id']}")[0], 200)
         unknown = '--xyz\r\nContent-Disposition: form-data; name="expires_after"\r\n\r\n1\r\n'
         status, answer = self.upload(more=unknown)
         self.assertEqual((status, "expires_after" in answer["error"]["message"]), (400, True))
@@ -102,22 +106,26 @@ class Tuning(ServerTest):
         link = self.folder / "data" / "link.jsonl"
         link.symlink_to(self.folder / "secret.jsonl")
         self.assertEqual(self.begin(training_file="data:link.jsonl")[0], 403, "a link that leads out")
+        self.assertEqual(self.begin(validation_file="data:none.jsonl")[1]["error"]["param"], "validation_file")
         self.assertEqual(self.begin(training_file="file-" + "x" * 24)[0], 404)
 
     def test_requests_that_are_refused_name_the_field(self):
         for fields, named in (({"model": "none"}, "none"), ({"learning": 1}, "learning"), ({"suffix": "a b"}, "suffix"),
                               ({"hyperparameters": {"n_epochs": 0}}, "n_epochs"), ({"seed": -1}, "seed"),
                               ({"hyperparameters": {"lr": 1}}, "lr"), ({"tuning": {"metod": "lora"}}, "metod"),
+                              ({"tuning": {"method": "lroa"}}, "lroa"), ({"tuning": {"settings": {"rnak": 4}}}, "rnak"),
+                              ({"tuning": {"settings": {"r": "x"}}}, "r: 'x'"), ({"tuning": {"schedule": "cosin"}}, "schedule"),
                               ({"method": {"type": "dpo"}}, "method"), ({"integrations": [{"type": "wandb"}]}, "integrations")):
             status, answer = self.begin(**fields)
             self.assertIn(status, (400, 404), answer)
             self.assertIn(named, answer["error"]["message"])
 
     def test_a_job_that_cannot_run_fails_with_the_reason(self):
-        job = self.begin(tuning={"method": "lora", "settings": {"rnak": 4}})[1]
-        ended = self.wait(job["id"])
-        self.assertEqual(ended["status"], "failed")
-        self.assertIn("rnak", ended["error"]["message"])
+        for tuning, named in (({"method": "lora", "settings": {"target_modules": ["rnak"]}}, "'rnak' names no module"),
+                              ({"method": "full"}, "makes a whole model")):
+            ended = self.wait(self.begin(tuning=tuning)[1]["id"])
+            self.assertEqual((ended["status"], ended["fine_tuned_model"]), ("failed", None))
+            self.assertIn(named, ended["error"]["message"])
 
     def test_an_adapter_is_served_when_its_job_is_done(self):
         before = self.complete("base")

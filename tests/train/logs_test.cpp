@@ -77,6 +77,8 @@ TEST_CASE("records of an event file have their lengths and checksums") {
   const Folder folder;
   {
     TensorBoardFile file(folder.path);
+    CHECK(fs::is_empty(folder.path));  // nothing before the run begins
+    file.on_start(0, 300);
     file.on_step(step_of(300, 2.5));
     file.on_eval({300, 1.25, false});
   }

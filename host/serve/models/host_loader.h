@@ -22,6 +22,7 @@ class HostLoader final : public ModelLoader {
 
   std::unique_ptr<PlannedModel> plan(const ModelConfig& config, uint64_t room) override;
   uint64_t free_memory() override;
+  const std::shared_ptr<const plugin::Registry>& registry() const { return registry_; }
 
  private:
   std::shared_ptr<DeviceTurn> turn_of(const Settings& settings);

@@ -26,6 +26,14 @@ std::string compact(const OrderedJson& json) {
   return json.dump(-1, ' ', false, OrderedJson::error_handler_t::replace);
 }
 
+// False behind a line that the end of a process or a full disk cut off.
+bool ends_with_line(const fs::path& path) {
+  std::ifstream in(path, std::ios::binary | std::ios::ate);
+  if (!in || in.tellg() == std::streamoff(0)) return true;
+  in.seekg(-1, std::ios::end);
+  return in.get() == '\n';
+}
+
 OrderedJson or_null(const std::string& text) {
   return text.empty() ? OrderedJson() : OrderedJson(text);
 }
@@ -127,7 +135,9 @@ void TuningJobs::Entry::add_event(std::string_view level, const std::string& mes
                        {"message", message},
                        {"type", data.is_null() ? "message" : "metrics"},
                        {"data", std::move(data)}};
-  std::ofstream out(folder / "events.jsonl", std::ios::app | std::ios::binary);
+  const fs::path path = folder / "events.jsonl";
+  std::ofstream out(path, std::ios::app | std::ios::binary);
+  if (!ends_with_line(path)) out << '\n';
   out << compact(event) << '\n';
   if (!out.flush()) throw_error(ErrorCode::kUnavailable, "the job's events cannot be written");
   ++n_events;

@@ -1,7 +1,6 @@
 #include "serve/tuning/tuning_jobs.h"
 
 #include <algorithm>
-#include <chrono>
 #include <future>
 #include <optional>
 #include <utility>
@@ -13,23 +12,23 @@
 #include "serve/api/api_error.h"
 #include "serve/api/endpoints.h"
 #include "serve/models/without_paths.h"
+#include "serve/tuning/pace.h"
 #include "serve/tuning/training_base.h"
 #include "serve/tuning/tuning_job_entry.h"
+#include "train/method.h"
 #include "train/trainer.h"
 
 namespace llmhost::serve {
 namespace {
 
 namespace fs = std::filesystem;
-using Clock = std::chrono::steady_clock;
 
 constexpr std::string_view kDataPrefix = "data:";
 constexpr int64_t kEventsEvery = 10;  // steps without an event of their own, at most
-constexpr std::chrono::milliseconds kLongestPause{2000};
 
-ApiError forbidden(const std::string& message) {
+ApiError forbidden(std::string_view field, const std::string& message) {
   ApiError error(403, "invalid_request_error", message);
-  error.param = "training_file";
+  error.param = field;
   error.code = "forbidden";
   return error;
 }
@@ -49,32 +48,6 @@ OrderedJson page_of(std::vector<OrderedJson> items, std::string_view after, int6
   page["last_id"] = items.empty() ? OrderedJson() : items.back()["id"];
   return page;
 }
-
-// Leaves requests their share of the machine: after each piece of work a pause in proportion, while requests
-// run.
-class Pace {
- public:
-  Pace(const ServedModel& model, double share, const std::atomic<bool>& stop)
-      : model_(model), share_(share), stop_(stop) {}
-
-  void pause() {
-    const auto worked = Clock::now() - last_;
-    if (model_.load().running > 0 && share_ < 1) {
-      const auto wanted =
-          std::chrono::duration_cast<std::chrono::milliseconds>(worked * ((1 - share_) / share_));
-      const auto end = Clock::now() + std::min(wanted, kLongestPause);
-      while (Clock::now() < end && !stop_ && model_.load().running > 0)
-        std::this_thread::sleep_for(std::chrono::milliseconds(5));
-    }
-    last_ = Clock::now();
-  }
-
- private:
-  const ServedModel& model_;
-  double share_;
-  const std::atomic<bool>& stop_;
-  Clock::time_point last_ = Clock::now();
-};
 
 }  // namespace
 
@@ -164,10 +137,11 @@ void TuningJobs::stop() {
 
 // --- Requests
 
-fs::path TuningJobs::data_file(const std::string& name, uint64_t owner) const {
+fs::path TuningJobs::data_file(std::string_view field, const std::string& name, uint64_t owner) const {
   if (name.starts_with("file-")) return files_.get(name, owner).path;
   if (!name.starts_with(kDataPrefix))
     throw forbidden(
+        field,
         "a training file is the id of an uploaded file, or data:NAME of a folder that the server was given");
   const fs::path wanted = name.substr(kDataPrefix.size());
   for (const fs::path& root : options_.data_roots) {
@@ -178,12 +152,24 @@ fs::path TuningJobs::data_file(const std::string& name, uint64_t owner) const {
     const auto [end, rest] = std::mismatch(base.begin(), base.end(), found.begin(), found.end());
     if (end == base.end() && fs::is_regular_file(found)) return found;
   }
-  throw forbidden(fmt::format("no folder of data sets has {}", quote_name(name)));
+  throw forbidden(field, fmt::format("no folder of data sets has {}", quote_name(name)));
+}
+
+// What can be told before the job's turn comes.
+void TuningJobs::check(const TuningRequest& request, uint64_t owner) const {
+  data_file("training_file", request.training_file, owner);
+  if (!request.validation_file.empty()) data_file("validation_file", request.validation_file, owner);
+  const train::Job job = to_job(request);
+  if (options_.registry == nullptr) return;
+  try {
+    train::Method::open(*options_.registry, job.method, job.method_settings, "tuning.settings");
+  } catch (const Error& error) {
+    throw bad_field(error.code() == ErrorCode::kNotFound ? "tuning.method" : "tuning.settings", error.what());
+  }
 }
 
 OrderedJson TuningJobs::create(const TuningRequest& request, std::string_view body, uint64_t owner) {
-  data_file(request.training_file, owner);
-  if (!request.validation_file.empty()) data_file(request.validation_file, owner);
+  check(request, owner);
   const auto models = pool_.list();
   if (std::none_of(models.begin(), models.end(), [&](const ModelStatus& m) { return m.id == request.model; }))
     throw_error(ErrorCode::kNotFound, "there is no model {}", quote_name(request.model));
@@ -195,8 +181,14 @@ OrderedJson TuningJobs::create(const TuningRequest& request, std::string_view bo
   if (n_queued >= options_.max_queued)
     throw_error(ErrorCode::kResourceExhausted, "{} jobs wait already", n_queued);
   auto entry = std::make_shared<Entry>(options_.folder / "jobs" / random_id("ftjob-"), request, body, owner);
-  entry->add_event("info", fmt::format("Created fine-tuning job: {}", entry->id));
-  entry->save();
+  try {
+    entry->add_event("info", fmt::format("Created fine-tuning job: {}", entry->id));
+    entry->save();
+  } catch (...) {
+    std::error_code ignored;
+    fs::remove_all(entry->folder, ignored);
+    throw;
+  }
   OrderedJson json = entry->json();
   entries_.emplace(entry->id, std::move(entry));
   changed_.notify_all();
@@ -331,11 +323,12 @@ void TuningJobs::train(Entry& entry, ServedModel& model) {
                 "the model {} is not open to fine-tuning: it must stand in `models`",
                 quote_name(entry.request.model));
   train::Job job = to_job(entry.request);
+  const std::string method = job.method;
   job.model = base->path;
   job.output = entry.folder / "run";
-  job.train_data = data_file(entry.request.training_file, entry.owner);
+  job.train_data = data_file("training_file", entry.request.training_file, entry.owner);
   if (!entry.request.validation_file.empty())
-    job.eval_data = data_file(entry.request.validation_file, entry.owner);
+    job.eval_data = data_file("validation_file", entry.request.validation_file, entry.owner);
   job.batches.micro_batch_tokens = std::max(options_.micro_batch_tokens, job.dataset.max_length);
   Listener listener(entry, base->adapters, *this);
   // Either the server ends or the job is to.
@@ -352,7 +345,13 @@ void TuningJobs::train(Entry& entry, ServedModel& model) {
   };
   const engine::HostDevice host(*base->registry, base->settings, engine::RunUse::kGeneration);
   train::Trainer trainer(std::move(job), *base->registry, *base->model, host.device(), hooks);
-  const bool has_begun = fs::exists(entry.folder / "run" / "checkpoints");
+  if (!trainer.summary().makes_adapter)
+    throw_error(
+        ErrorCode::kFailedPrecondition,
+        "method '{}' makes a whole model here, and what is served when a job is done is an adapter: use "
+        "lora, qlora or dora, or llmhost finetune",
+        method);
+  const bool has_begun = fs::exists(entry.folder / "run");
   const train::Outcome outcome = trainer.run(has_begun);
   if (outcome == train::Outcome::kFinished) {
     const std::string made = publish(entry, entry.folder / "run", base->adapters, {});
@@ -389,9 +388,14 @@ void TuningJobs::finish(Entry& entry, TuningStatus status, const std::string& er
     entry.finished = unix_time();
   }
   const bool has_failed = status == TuningStatus::kFailed;
-  entry.add_event(has_failed ? "error" : "info",
-                  has_failed ? "The job failed: " + error : fmt::format("The job has {}", to_text(status)));
-  entry.save();
+  try {
+    entry.add_event(has_failed ? "error" : "info",
+                    has_failed ? "The job failed: " + error : fmt::format("The job has {}", to_text(status)));
+    entry.save();
+  } catch (
+      const std::exception& fault) {  // the disk may be full: what is in memory counts until the next start
+    spdlog::error("fine-tuning job {}: {}", entry.id, fault.what());
+  }
 }
 
 }  // namespace llmhost::serve

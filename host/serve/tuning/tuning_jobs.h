@@ -21,6 +21,7 @@
 #include <vector>
 
 #include "core/json.h"
+#include "plugin/registry.h"
 #include "serve/models/model_pool.h"
 #include "serve/tuning/tuning_request.h"
 #include "serve/tuning/uploaded_files.h"
@@ -33,7 +34,8 @@ struct TuningOptions {
   double share = 0.5;                             // of the time, while requests run; all of it otherwise
   int64_t micro_batch_tokens = 512;
   int64_t max_queued = 100;
-  uint64_t file_bytes = 0;  // of all uploaded files together
+  uint64_t file_bytes = 0;                           // of all uploaded files together
+  std::shared_ptr<const plugin::Registry> registry;  // of the methods that requests may name
 };
 
 enum class TuningStatus { kQueued, kRunning, kSucceeded, kFailed, kCancelled };
@@ -72,7 +74,8 @@ class TuningJobs {
 
   void read_jobs();
   std::shared_ptr<Entry> find(std::string_view id, uint64_t owner) const;
-  std::filesystem::path data_file(const std::string& name, uint64_t owner) const;
+  std::filesystem::path data_file(std::string_view field, const std::string& name, uint64_t owner) const;
+  void check(const TuningRequest& request, uint64_t owner) const;
   std::shared_ptr<Entry> next();
   void work();
   void run(Entry& entry);

@@ -9,6 +9,7 @@
 
 #include "core/yaml.h"
 #include "serve/api/api_error.h"
+#include "train/schedule.h"
 
 namespace llmhost::serve {
 namespace {
@@ -155,7 +156,13 @@ train::Job to_job(const TuningRequest& request) {
   job.max_steps = count(more, "max_steps", 0, 0);
   job.dataset.max_length = count(more, "max_length", 2, job.dataset.max_length);
   job.schedule.warmup_steps = count(more, "warmup_steps", 0, 0);
-  if (const std::string schedule = text(more, "schedule"); !schedule.empty()) job.schedule.name = schedule;
+  if (const std::string schedule = text(more, "schedule"); !schedule.empty()) {
+    const std::vector<std::string>& known = train::schedule_names();
+    if (std::find(known.begin(), known.end(), schedule) == known.end())
+      throw bad_field("tuning.schedule",
+                      fmt::format("'tuning.schedule' is one of {}", fmt::join(known, ", ")));
+    job.schedule.name = schedule;
+  }
   job.checkpoint_every = count(more, "checkpoint_every", 0, 0);
   job.publish_every = count(more, "publish_every", 0, 0);
   job.eval_every = count(more, "eval_every", 0, 0);

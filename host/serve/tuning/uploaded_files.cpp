@@ -1,7 +1,10 @@
 #include "serve/tuning/uploaded_files.h"
 
+#include <fmt/ranges.h>
+
 #include <algorithm>
 #include <array>
+#include <cctype>
 #include <chrono>
 #include <random>
 
@@ -25,10 +28,13 @@ int64_t now_s() {
 
 // Readers of data sets go by the ending.
 std::string content_name(std::string_view filename) {
-  constexpr std::array<std::string_view, 4> kEndings = {".jsonl", ".json", ".csv", ".txt"};
+  constexpr std::array<std::string_view, 6> kEndings = {".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".txt"};
+  std::string name(filename);
+  std::transform(name.begin(), name.end(), name.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
   for (const std::string_view ending : kEndings)
-    if (filename.ends_with(ending)) return "content" + std::string(ending);
-  return "content";
+    if (name.ends_with(ending)) return "content" + std::string(ending);
+  throw_invalid("the file's name must end in {}: it says how the data is read", fmt::join(kEndings, ", "));
 }
 
 }  // namespace
@@ -66,14 +72,20 @@ UploadedFile UploadedFiles::add(std::string_view filename, std::string_view purp
   file.created = now_s();
   file.owner = owner;
   const fs::path folder = folder_ / file.id;
-  fs::create_directory(folder);
   file.path = folder / content_name(filename);
-  write_file_atomically(file.path, content);
-  // Last: a file without its facts is none.
   const OrderedJson facts = {{"filename", file.filename}, {"purpose", file.purpose},
                              {"bytes", file.bytes},       {"created", file.created},
                              {"owner", file.owner},       {"content", file.path.filename().string()}};
-  write_file_atomically(folder / kFacts, facts.dump(-1, ' ', false, OrderedJson::error_handler_t::replace));
+  try {
+    fs::create_directory(folder);
+    write_file_atomically(file.path, content);
+    // Last: a file without its facts is none.
+    write_file_atomically(folder / kFacts, facts.dump(-1, ' ', false, OrderedJson::error_handler_t::replace));
+  } catch (...) {
+    std::error_code ignored;
+    fs::remove_all(folder, ignored);
+    throw;
+  }
   return file;
 }
 

@@ -138,6 +138,7 @@ LossPlot::~LossPlot() {
 }
 
 void LossPlot::on_start(int64_t done_steps, int64_t /*n_steps*/) {
+  refuse_other_file(path_, "log.plot", [](std::string_view text) { return text.starts_with("<svg "); });
   if (done_steps > 0 && !trace_.empty()) points_ = read_trace(trace_, done_steps);
 }
 

@@ -8,6 +8,8 @@
 #include <cerrno>
 #include <chrono>
 #include <cstring>
+#include <system_error>
+#include <utility>
 
 #include "core/error.h"
 
@@ -75,21 +77,27 @@ uint32_t crc32c(std::string_view bytes) {
   return ~crc;
 }
 
-TensorBoardFile::TensorBoardFile(const std::filesystem::path& folder) {
-  std::filesystem::create_directories(folder);
+TensorBoardFile::TensorBoardFile(std::filesystem::path folder) : folder_(std::move(folder)) {}
+
+TensorBoardFile::~TensorBoardFile() {
+  if (file_ != nullptr) std::fclose(file_);
+}
+
+void TensorBoardFile::on_start(int64_t /*done_steps*/, int64_t /*n_steps*/) {
+  std::error_code failed;
+  std::filesystem::create_directories(folder_, failed);
+  if (failed)
+    throw_error(ErrorCode::kUnavailable, "{}: the folder of log.tensorboard cannot be made: {}",
+                folder_.string(), failed.message());
   const auto now = std::chrono::system_clock::now().time_since_epoch();
-  path_ = folder / fmt::format("events.out.tfevents.{}.{}",
-                               std::chrono::duration_cast<std::chrono::microseconds>(now).count(), getpid());
+  path_ = folder_ / fmt::format("events.out.tfevents.{}.{}",
+                                std::chrono::duration_cast<std::chrono::microseconds>(now).count(), getpid());
   file_ = std::fopen(path_.c_str(), "wb");
   if (file_ == nullptr)
     throw_error(ErrorCode::kUnavailable, "{}: cannot be written: {}", path_.string(), std::strerror(errno));
   std::string event = event_at(0);
   append_bytes(event, 3, "brain.Event:2");  // file_version
   write_record(event);
-}
-
-TensorBoardFile::~TensorBoardFile() {
-  std::fclose(file_);
 }
 
 void TensorBoardFile::on_step(const StepEvent& step) {
@@ -117,6 +125,7 @@ void TensorBoardFile::add(int64_t step, std::string_view tag, double value) {
 }
 
 void TensorBoardFile::write_record(const std::string& data) {
+  if (file_ == nullptr) return;
   std::string record;
   append_fixed(record, static_cast<uint64_t>(data.size()));
   append_fixed(record, masked_crc(record));

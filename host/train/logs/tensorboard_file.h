@@ -16,10 +16,11 @@ namespace llmhost::train {
 // Tags loss, grad_norm, lr, tokens_per_s, eval/loss.
 class TensorBoardFile final : public TrainingListener {
  public:
-  // A file of its own for each run, in `folder`; TensorBoard joins them.
-  explicit TensorBoardFile(const std::filesystem::path& folder);
+  // A file of its own for each run that begins, in `folder`; TensorBoard joins them.
+  explicit TensorBoardFile(std::filesystem::path folder);
   ~TensorBoardFile() override;
 
+  void on_start(int64_t done_steps, int64_t n_steps) override;
   void on_step(const StepEvent& step) override;
   void on_eval(const EvalEvent& eval) override;
 
@@ -27,6 +28,7 @@ class TensorBoardFile final : public TrainingListener {
   void add(int64_t step, std::string_view tag, double value);
   void write_record(const std::string& data);
 
+  std::filesystem::path folder_;
   std::filesystem::path path_;
   std::FILE* file_ = nullptr;
 };

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cmath>
 #include <cstring>
@@ -15,6 +16,8 @@ namespace llmhost::train {
 namespace {
 
 namespace fs = std::filesystem;
+
+constexpr std::string_view kLineStart = "{\"step\": ";
 
 // JSON has no infinity: such a loss ends the run, and its line says null.
 std::string number(double value) {
@@ -33,7 +36,32 @@ void for_each_line(const fs::path& path, const Body& body) {
   }
 }
 
+// A line that the end of a process cut off may be the last.
+bool is_trace(std::string_view text) {
+  while (!text.empty()) {
+    const size_t end = text.find('\n');
+    const Json json = Json::parse(text.substr(0, end), nullptr, false);
+    const bool is_whole =
+        json.is_object() && json.contains("step") && (json.contains("loss") || json.contains("eval_loss"));
+    const size_t n = std::min(text.size(), kLineStart.size());
+    const bool is_cut = end == std::string_view::npos && text.substr(0, n) == kLineStart.substr(0, n);
+    if (!is_whole && !is_cut) return false;
+    text.remove_prefix(std::min(end, text.size() - 1) + 1);
+  }
+  return true;
+}
+
 }  // namespace
+
+void refuse_other_file(const fs::path& path, std::string_view key,
+                       const std::function<bool(std::string_view)>& known) {
+  std::error_code absent;
+  const fs::file_status status = fs::status(path, absent);
+  if (!fs::exists(status)) return;
+  if (!fs::is_regular_file(status) || !known(read_file(path)))
+    throw_error(ErrorCode::kAlreadyExists,
+                "{}: is there already and is not what {} writes; name another file", path.string(), key);
+}
 
 TraceLog::TraceLog(fs::path path) : path_(std::move(path)) {}
 
@@ -42,6 +70,7 @@ TraceLog::~TraceLog() {
 }
 
 void TraceLog::on_start(int64_t done_steps, int64_t /*n_steps*/) {
+  refuse_other_file(path_, "log.trace", is_trace);
   std::string kept;
   for_each_line(path_, [&](const std::string& line, int64_t step, const Json&) {
     if (step <= done_steps) kept += line + "\n";

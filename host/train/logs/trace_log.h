@@ -9,8 +9,10 @@
 #include <cstdint>
 #include <cstdio>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "train/events.h"
@@ -19,7 +21,8 @@ namespace llmhost::train {
 
 class TraceLog final : public TrainingListener {
  public:
-  // Lines of an earlier run stay up to the step that it goes on from.
+  // Lines of an earlier run stay up to the step that it goes on from. A file with anything else in it is
+  // refused when the run begins, and stays as it is.
   explicit TraceLog(std::filesystem::path path);
   ~TraceLog() override;
 
@@ -39,6 +42,10 @@ struct TracePoint {
   double loss = 0;
   bool is_eval = false;
 };
+
+// Refuses a file of another kind where a log is to be written. `known` is given its content.
+void refuse_other_file(const std::filesystem::path& path, std::string_view key,
+                       const std::function<bool(std::string_view)>& known);
 
 // The losses of a trace up to a step; a file that is not there has none, a line that was cut off at the end
 // is left out.

@@ -86,6 +86,7 @@ Choice::Choice(const AdapterConfig& config, const llmh_base_model& model)
 void Choice::choose(const AdapterConfig& config, const llmh_base_model& model, const ModuleTable& table) {
   const Selection selection(config, table);
   selection.check_no_container_is_target();
+  if (config.start != BranchStart::kOther) selection.check_patterns_match();
   size_t n_branches = 0;
   for (const Module& module : table.modules()) {
     const llmh_base_module& base = *module.base;

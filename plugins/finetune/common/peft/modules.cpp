@@ -264,6 +264,25 @@ bool Selection::is_saved(const Module& module) const {
   });
 }
 
+bool Selection::is_for_a_branch(const Pattern& pattern) const {
+  return std::any_of(table_.modules().begin(), table_.modules().end(), [&](const Module& module) {
+    return std::any_of(module.spellings.begin(), module.spellings.end(),
+                       [&](const std::string& path) { return pattern.matches_whole(path); }) &&
+           carries_branch(module);
+  });
+}
+
+void Selection::check_patterns_match() const {
+  const auto refuse = [&](const char* field, const std::string& key) {
+    throw llmh::Error(LLMH_INVALID_ARGUMENT, config_.source + ": " + field + ": '" + key +
+                                                 "' is for none of the modules that get a branch");
+  };
+  for (size_t i = 0; i < rank_keys_.size(); ++i)
+    if (!is_for_a_branch(rank_keys_[i])) refuse("rank_pattern", config_.rank_pattern[i].first);
+  for (size_t i = 0; i < alpha_keys_.size(); ++i)
+    if (!is_for_a_branch(alpha_keys_[i])) refuse("alpha_pattern", config_.alpha_pattern[i].first);
+}
+
 void Selection::check_no_container_is_target() const {
   if (is_all_linear_) return;
   for (const std::string& path : table_.containers())

@@ -73,6 +73,8 @@ class Selection {
 
   // Refuses when a container or another module without weights of its own is a target.
   void check_no_container_is_target() const;
+  // Refuses a key of rank_pattern or alpha_pattern that is for no branch.
+  void check_patterns_match() const;
 
  private:
   struct Rules;
@@ -81,6 +83,7 @@ class Selection {
   bool is_target(std::string_view path) const;
   bool is_layer_kept(std::string_view path) const;
   bool carries_branch(const Module& module) const;
+  bool is_for_a_branch(const Pattern& pattern) const;
 
   const AdapterConfig& config_;
   const ModuleTable& table_;

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "core/error.h"
+#include "core/new_file.h"
 
 namespace llmhost {
 namespace {
@@ -19,7 +20,6 @@ namespace {
   ErrorCode code = ErrorCode::kUnknown;
   if (saved == ENOENT) code = ErrorCode::kNotFound;
   if (saved == EACCES || saved == EPERM) code = ErrorCode::kPermissionDenied;
-  if (saved == ENOSPC || saved == EDQUOT) code = ErrorCode::kResourceExhausted;
   throw_error(code, "{}: cannot {}: {}", path.string(), what, std::strerror(saved));
 }
 
@@ -78,24 +78,9 @@ std::string read_file(const std::filesystem::path& path, size_t max_bytes) {
 }
 
 void write_file_atomically(const std::filesystem::path& path, std::string_view content) {
-  std::string temporary = path.string() + ".XXXXXX";
-  const FileDescriptor fd(::mkostemp(temporary.data(), O_CLOEXEC));
-  if (fd.get() < 0) throw_errno(path, "create a temporary file beside");
-  const auto fail = [&](const char* what) {
-    const int saved = errno;
-    ::unlink(temporary.c_str());
-    errno = saved;
-    throw_errno(path, what);
-  };
-  size_t done = 0;
-  while (done < content.size()) {
-    const ssize_t n = ::write(fd.get(), content.data() + done, content.size() - done);
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) fail("write");
-    done += static_cast<size_t>(n);
-  }
-  if (::fchmod(fd.get(), 0644) != 0 || ::fsync(fd.get()) != 0) fail("sync");
-  if (::rename(temporary.c_str(), path.c_str()) != 0) fail("replace");
+  NewFile file(path);
+  file.write(std::as_bytes(std::span(content)));
+  file.commit();
 }
 
 MappedFile::MappedFile(const std::filesystem::path& path) : path_(path) {

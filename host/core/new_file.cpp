@@ -15,9 +15,11 @@ namespace {
 
 [[noreturn]] void throw_errno(const std::string& path, const char* what) {
   const int saved = errno;
-  const bool full = saved == ENOSPC || saved == EDQUOT;
-  throw_error(full ? ErrorCode::kResourceExhausted : ErrorCode::kUnknown, "{}: cannot {}: {}", path, what,
-              std::strerror(saved));
+  ErrorCode code = ErrorCode::kUnknown;
+  if (saved == ENOENT) code = ErrorCode::kNotFound;
+  if (saved == EACCES || saved == EPERM || saved == EROFS) code = ErrorCode::kPermissionDenied;
+  if (saved == ENOSPC || saved == EDQUOT) code = ErrorCode::kResourceExhausted;
+  throw_error(code, "{}: cannot {}: {}", path, what, std::strerror(saved));
 }
 
 // A rename is durable once the folder is synced; a file system that cannot do that is no reason to fail.

@@ -61,6 +61,7 @@ TuningJobs::Entry::Entry(fs::path of_job) : folder(std::move(of_job)), id(folder
   owner = json.at("owner").get<uint64_t>();
   created = json.at("created").get<int64_t>();
   status = status_of(json.at("status").get<std::string>());
+  is_cancelled = json.value("is_cancelled", false);
   finished = json.at("finished").get<int64_t>();
   trained_tokens = json.at("trained_tokens").get<int64_t>();
   fine_tuned_model = json.at("fine_tuned_model").get<std::string>();
@@ -70,6 +71,9 @@ TuningJobs::Entry::Entry(fs::path of_job) : folder(std::move(of_job)), id(folder
                            point.at("model").get<std::string>(), point.at("train_loss").get<double>(),
                            point.at("valid_loss").get<double>()});
   n_events = static_cast<int64_t>(read_events().size());
+  if (status == TuningStatus::kRunning)  // when the process ended
+    status = is_cancelled ? TuningStatus::kCancelled : TuningStatus::kQueued;
+  if (is_cancelled && finished == 0) finished = unix_time();
 }
 
 void TuningJobs::Entry::save() const {
@@ -85,6 +89,7 @@ void TuningJobs::Entry::save() const {
                             {"owner", owner},
                             {"created", created},
                             {"status", to_text(status)},
+                            {"is_cancelled", is_cancelled.load()},
                             {"finished", finished},
                             {"trained_tokens", trained_tokens},
                             {"fine_tuned_model", fine_tuned_model},

@@ -113,7 +113,6 @@ void TuningJobs::read_jobs() {
     if (!fs::exists(folder.path() / "job.json")) continue;  // never began
     try {
       auto entry = std::make_shared<Entry>(folder.path());
-      if (entry->status == TuningStatus::kRunning) entry->status = TuningStatus::kQueued;
       entries_.emplace(entry->id, std::move(entry));
     } catch (const std::exception& error) {
       spdlog::error("fine-tuning job {}: {}; it is left out", folder.path().filename().string(),
@@ -218,7 +217,10 @@ OrderedJson TuningJobs::cancel(std::string_view id, uint64_t owner) {
     is_waiting = entry->status == TuningStatus::kQueued;
     if (is_waiting) entry->status = TuningStatus::kCancelled;
   }
-  if (is_waiting) finish(*entry, TuningStatus::kCancelled, {});
+  if (is_waiting)
+    finish(*entry, TuningStatus::kCancelled, {});
+  else
+    entry->save();  // it holds if the server ends before the step does
   OrderedJson json = entry->json();
   json["status"] = to_text(TuningStatus::kCancelled);  // a running one ends after its step
   return json;
@@ -301,8 +303,7 @@ void TuningJobs::work() {
 void TuningJobs::run(Entry& entry) {
   entry.save();
   entry.add_event("info", "Fine-tuning job started");
-  const std::shared_ptr<ServedModel> model = acquire(entry);
-  train(entry, *model);
+  train(entry, *acquire(entry));
 }
 
 std::shared_ptr<ServedModel> TuningJobs::acquire(Entry& entry) {
@@ -323,7 +324,6 @@ void TuningJobs::train(Entry& entry, ServedModel& model) {
                 "the model {} is not open to fine-tuning: it must stand in `models`",
                 quote_name(entry.request.model));
   train::Job job = to_job(entry.request);
-  const std::string method = job.method;
   job.model = base->path;
   job.output = entry.folder / "run";
   job.train_data = data_file("training_file", entry.request.training_file, entry.owner);
@@ -344,15 +344,12 @@ void TuningJobs::train(Entry& entry, ServedModel& model) {
     update_stop();
   };
   const engine::HostDevice host(*base->registry, base->settings, engine::RunUse::kGeneration);
-  train::Trainer trainer(std::move(job), *base->registry, *base->model, host.device(), hooks);
+  train::Trainer trainer(job, *base->registry, *base->model, host.device(), hooks);
   if (!trainer.summary().makes_adapter)
-    throw_error(
-        ErrorCode::kFailedPrecondition,
-        "method '{}' makes a whole model here, and what is served when a job is done is an adapter: use "
-        "lora, qlora or dora, or llmhost finetune",
-        method);
-  const bool has_begun = fs::exists(entry.folder / "run");
-  const train::Outcome outcome = trainer.run(has_begun);
+    throw_error(ErrorCode::kFailedPrecondition,
+                "method '{}' makes a whole model, and adapters are served: use a method that makes one",
+                job.method);
+  const train::Outcome outcome = trainer.run(fs::exists(entry.folder / "run"));  // begun by an earlier server
   if (outcome == train::Outcome::kFinished) {
     const std::string made = publish(entry, entry.folder / "run", base->adapters, {});
     {

@@ -48,10 +48,8 @@ std::unique_ptr<Method> open_method(const Job& job, const plugin::Registry& regi
   auto method = Method::open(registry, job.method, job.method_settings, job.source);
   if (job.adapter.empty()) return method;
   if (!fs::is_directory(job.adapter))
-    throw_error(
-        ErrorCode::kNotFound,
-        "{}: no such folder: the job's 'adapter' is one to start from; what is trained is said by 'method'",
-        job.adapter.string());
+    throw_error(ErrorCode::kNotFound, "{}: no such folder: an adapter to start from is not a 'method'",
+                job.adapter.string());
   return Method::open_adapter(registry, job.adapter, method.get());
 }
 

@@ -29,7 +29,12 @@ struct Tensors {
       gradients.emplace_back(n, 0.0F);
     }
     for (size_t i = 0; i < shapes.size(); ++i)
-      trained.push_back({std::to_string(i), std::to_string(i), "", shapes[i], values[i], gradients[i]});
+      trained.push_back({.name = std::to_string(i),
+                         .file_name = std::to_string(i),
+                         .weight = "",
+                         .shape = shapes[i],
+                         .value = values[i],
+                         .gradient = gradients[i]});
   }
 };
 

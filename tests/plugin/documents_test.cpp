@@ -107,7 +107,7 @@ TEST_CASE("the project's own documents are built in") {
     expected += file.subject == "tokenizers";
   const std::vector<Document>& tokenizers = documents.of("tokenizers");
   CHECK(tokenizers.size() == expected);
-  REQUIRE(tokenizers.size() == 4);
+  REQUIRE(!tokenizers.empty());
   CHECK(tokenizers[0].name == "gguf");
   CHECK(tokenizers[0].origin == "built in: registry/tokenizers/gguf.yaml");
   CHECK(tokenizers[0].text.find("presets:") != std::string::npos);
